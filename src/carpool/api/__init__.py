@@ -1,0 +1,1 @@
+"""Faces for programs: configuration files, control sockets, rendering."""

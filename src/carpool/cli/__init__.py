@@ -1,0 +1,1 @@
+"""The carpool command: one module per group of verbs."""

@@ -1,0 +1,1 @@
+"""Hands: the only room with system calls; thin, without decisions."""

@@ -1,0 +1,1 @@
+"""A real network on one machine: namespaces, traffic, drills."""

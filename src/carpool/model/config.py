@@ -1,0 +1,170 @@
+"""The configuration of a node and its group, as frozen values.
+
+Room: model. Knows neither TOML nor files nor the kernel: `api/settings.py` reads the files into
+these, `model/validate.py` judges them, and every process is handed one `Config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from typing import NamedTuple
+
+Address = IPv4Address | IPv6Address
+AddressWithMask = IPv4Interface | IPv6Interface
+
+VHID_MIN, VHID_MAX = 1, 255
+ADVBASE_MIN_S, ADVBASE_MAX_S = 1, 254
+ADVSKEW_MIN, ADVSKEW_MAX = 0, 254  # in 1/256 s; 255 on the wire means "I am leaving"
+PASSWORD_MAX_BYTES = 20  # CARP_KEY_LEN, FreeBSD sys/netinet/ip_carp.h
+STATES_PORT = 3782
+
+
+class Family(StrEnum):
+    """An address family, by the name people use."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+
+def family_of(address: Address | AddressWithMask) -> Family:
+    return Family.IPV4 if address.version == 4 else Family.IPV6
+
+
+class VhostKey(NamedTuple):
+    """A VHID on a logical interface: what CARP calls a virtual host. Prints as `51@lan`."""
+
+    interface: str
+    vhid: int
+
+    def __str__(self) -> str:
+        return f"{self.vhid}@{self.interface}"
+
+
+class MacMode(StrEnum):
+    """Whose MAC address answers for a VIP."""
+
+    VIRTUAL = "virtual"  # 00:00:5e:00:01:VHID on a macvlan: neighbours keep their ARP entry
+    INTERFACE = "interface"  # the device's own: for hypervisors and clouds that forbid others
+
+
+class Transport(StrEnum):
+    """Where advertisements go."""
+
+    MULTICAST = "multicast"  # 224.0.0.18 and ff02::12
+    UNICAST = "unicast"  # to every peer's own address on the interface (node.toml)
+
+
+class Scope(StrEnum):
+    """Which connections are replicated."""
+
+    ASSURED = "assured"  # those that carried traffic both ways: two events each
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Vip:
+    """One `[[vip]]` of group.toml: a VHID on an interface and all its addresses."""
+
+    interface: str
+    vhid: int
+    password: bytes  # 1..20 bytes
+    addresses: tuple[AddressWithMask, ...]
+    advbase_s: int = 1
+    mac: MacMode = MacMode.VIRTUAL
+    transport: Transport = Transport.MULTICAST
+
+    @property
+    def key(self) -> VhostKey:
+        return VhostKey(self.interface, self.vhid)
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The families that have an address here, IPv4 first."""
+        present = {family_of(address) for address in self.addresses}
+        return tuple(family for family in Family if family in present)
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """`[states]` of group.toml; without it no connection state is replicated."""
+
+    interface: str  # logical name of the link between the nodes
+    port: int = STATES_PORT
+    scope: Scope = Scope.ASSURED
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """group.toml: identical on all nodes."""
+
+    name: str
+    vips: tuple[Vip, ...]
+    preempt: bool = True
+    states: States | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """`[peer.NAME]` of node.toml: another node and its own addresses by logical interface."""
+
+    name: str
+    addresses: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """node.toml: what differs between nodes; never synchronised."""
+
+    name: str
+    interfaces: Mapping[str, str]  # logical name -> device
+    advskew: int = 0  # 1/256 s, 0..254; the lower one is master
+    addresses: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)  # our own
+    peers: tuple[Peer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a process of this node is configured with."""
+
+    node: Node
+    group: Group
+
+    def device(self, interface: str) -> str:
+        """The device behind a logical interface name; KeyError if validation was skipped."""
+        return self.node.interfaces[interface]
+
+    def vip_interfaces(self) -> tuple[str, ...]:
+        """Logical interfaces that carry a VIP, in the order of the file."""
+        return tuple(dict.fromkeys(vip.interface for vip in self.group.vips))
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """What the kernel says about a device; `present` is false when there is none."""
+
+    device: str
+    present: bool
+    addresses: tuple[AddressWithMask, ...] = ()  # permanent ones; no VIP that carpool added
+    up: bool = False
+    carrier: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a configuration file, told so that a person can mend it."""
+
+    file: str  # "node.toml" or "group.toml", as the reader opened it
+    key: str  # dotted path: `vip[0].vhid`
+    found: str
+    expected: str
+    hint: str = ""
+    line: int | None = None  # 1-based; filled in by the reader
+    fatal: bool = True  # False: a process may start all the same (a device that may yet appear)
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        text = f"{where}: {self.key}: found {self.found}, expected {self.expected}"
+        return f"{text} ({self.hint})" if self.hint else text

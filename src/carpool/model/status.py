@@ -1,0 +1,59 @@
+"""What the failover process tells about itself: everything that page, CLI and metrics may show.
+
+Room: model. Plain values that `dataclasses.asdict` turns into JSON; durations in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class VhostStatus:
+    """One virtual host."""
+
+    interface: str
+    vhid: int
+    state: str  # INIT, BACKUP, MASTER, DISABLED
+    since_s: float  # seconds in this state
+    reason: str  # why it is in this state
+    addresses: tuple[str, ...]
+    advbase_s: int
+    advskew: int  # effective: base and demotion, at most 240
+    mac: str
+    transport: str
+    master: str | None  # who we hear: "fw1 (10.10.1.2)" or an address; None: nobody, or ourselves
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceStatus:
+    interface: str
+    device: str
+    ready: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DemotionReason:
+    reason: str  # "interface lan down", "bulk sync", "maintenance", "send errors wan", "switchover"
+    weight: int  # added to advskew on the wire
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverStatus:
+    """The answer to `status` on failover.sock."""
+
+    node: str
+    group: str
+    role: str  # MASTER, BACKUP, INIT or DISABLED when all VHIDs agree, else "SPLIT"
+    summary: str  # one sentence for a person at 3 a.m.
+    preempt: bool
+    enabled: bool
+    maintenance: bool
+    advskew: int  # base, from node.toml
+    effective_advskew: int
+    demotion: tuple[DemotionReason, ...]
+    interfaces: tuple[InterfaceStatus, ...]
+    vhosts: tuple[VhostStatus, ...]
+    counters: Mapping[str, int]
