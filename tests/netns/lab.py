@@ -1,0 +1,240 @@
+"""Network namespaces for tests: a real kernel, real links, nothing of the host touched.
+
+`Network` makes namespaces under a name that no other run has, and removes them however a test ends.
+Conditions are polled with a deadline (`wait_until`); nothing here sleeps for a fixed time and hopes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self, TypeVar
+
+T = TypeVar("T")
+
+CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
+RUN_DIR = "/run/netns"  # where `ip netns` keeps its handles
+COMMAND_TIMEOUT_S = 30.0
+POLL_S = 0.005
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def wait_until(predicate: Callable[[], T], timeout_s: float = 5.0, what: str = "") -> T:
+    """Poll until `predicate()` is true and return its value; AssertionError after `timeout_s`."""
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() >= deadline_s:
+            raise AssertionError(
+                f"not within {timeout_s:g} s: {what or predicate}; last: {value!r}"
+            )
+        time.sleep(POLL_S)
+
+
+def holds_for(predicate: Callable[[], object], duration_s: float, what: str = "") -> None:
+    """AssertionError as soon as `predicate()` is false within the next `duration_s` seconds."""
+    deadline_s = time.monotonic() + duration_s
+    while time.monotonic() < deadline_s:
+        assert predicate(), f"did not stay true for {duration_s:g} s: {what or predicate}"
+        time.sleep(POLL_S)
+
+
+@dataclass(slots=True)
+class Namespace:
+    """One network namespace: a host of the test network."""
+
+    name: str  # as `ip netns` knows it
+    children: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def run(
+        self, *argv: str, input_text: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the namespace; with `check` a failure is an AssertionError that shows it."""
+        done = subprocess.run(
+            ("ip", "netns", "exec", self.name, *argv),
+            input=input_text,
+            text=True,
+            capture_output=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"{' '.join(argv)}: {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def sh(self, script: str) -> str:
+        """Run shell lines (each must succeed) and return what they print."""
+        return self.run("sh", "-e", "-c", script).stdout
+
+    def nft(self, ruleset: str) -> None:
+        self.run("nft", "-f", "-", input_text=ruleset)
+
+    def start(self, *argv: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start a command and return it; it is killed with the network at the latest."""
+        child = subprocess.Popen(
+            ("ip", "netns", "exec", self.name, *argv),
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=None if env is None else {**os.environ, **env},
+        )
+        self.children.append(child)
+        return child
+
+    def sysctl(self, key: str, value: int | str) -> None:
+        """Write /proc/sys/`key` (slashes, since device names may hold dots) of this namespace."""
+        with self.entered(), open(f"/proc/sys/{key}", "w", encoding="ascii") as file:
+            file.write(str(value))
+
+    def read_sysctl(self, key: str) -> str:
+        with self.entered(), open(f"/proc/sys/{key}", encoding="ascii") as file:
+            return file.read().strip()
+
+    def mac(self, device: str) -> str:
+        """The MAC address of a device, in lower case with colons."""
+        line = self.run("ip", "-o", "link", "show", "dev", device).stdout
+        return line.split("link/ether ")[1].split()[0]
+
+    def neighbour_mac(self, address: str) -> str | None:
+        """The MAC address that this host has for `address`, or None."""
+        for line in self.run("ip", "neigh", "show", address).stdout.splitlines():
+            words = line.split()
+            if "lladdr" in words and "FAILED" not in words:
+                return words[words.index("lladdr") + 1]
+        return None
+
+    def forget_neighbours(self) -> None:
+        self.run("ip", "neigh", "flush", "all")
+
+    def pings(self, address: str, timeout_s: float = 1.0) -> bool:
+        """Whether one echo request to `address` is answered in time."""
+        done = self.run("ping", "-n", "-c", "1", "-W", f"{timeout_s:g}", address, check=False)
+        return done.returncode == 0
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Put the calling thread into the namespace: sockets made inside belong to it for good."""
+        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        inside = os.open(f"{RUN_DIR}/{self.name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _set_namespace(inside)
+            try:
+                yield
+            finally:
+                _set_namespace(before)
+        finally:
+            os.close(inside)
+            os.close(before)
+
+    def kill_children(self) -> None:
+        for child in self.children:
+            if child.poll() is None:
+                child.send_signal(signal.SIGKILL)
+            child.communicate(timeout=COMMAND_TIMEOUT_S)
+        self.children.clear()
+
+
+class Network:
+    """Namespaces and the links between them; use as a context manager."""
+
+    def __init__(self) -> None:
+        self.prefix = f"cpt{secrets.token_hex(3)}"
+        self.hosts: dict[str, Namespace] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill what was started and remove every namespace (and so every link) of this network."""
+        for host in self.hosts.values():
+            host.kill_children()
+        for host in self.hosts.values():
+            subprocess.run(("ip", "netns", "del", host.name), check=False, capture_output=True)
+        self.hosts.clear()
+
+    def host(self, name: str, *, forwarding: bool = False) -> Namespace:
+        """A new namespace with `lo` up and, on request, forwarding of both families."""
+        namespace = Namespace(f"{self.prefix}-{name}")
+        subprocess.run(("ip", "netns", "add", namespace.name), check=True, capture_output=True)
+        self.hosts[name] = namespace
+        namespace.run("ip", "link", "set", "lo", "up")
+        if forwarding:
+            namespace.sysctl("net/ipv4/ip_forward", 1)
+            namespace.sysctl("net/ipv6/conf/all/forwarding", 1)
+        return namespace
+
+    def veth(
+        self,
+        left: Namespace,
+        left_device: str,
+        right: Namespace,
+        right_device: str,
+        *,
+        left_addresses: Sequence[str] = (),
+        right_addresses: Sequence[str] = (),
+    ) -> None:
+        """A cable between two hosts: both ends up, with these addresses (`10.0.0.1/24`, no DAD)."""
+        subprocess.run(
+            ("ip", "-n", left.name, "link", "add", left_device, "type", "veth")
+            + ("peer", "name", right_device, "netns", right.name),
+            check=True,
+            capture_output=True,
+        )
+        configure(left, left_device, left_addresses)
+        configure(right, right_device, right_addresses)
+
+    def bridge(self, name: str, ends: Sequence[tuple[Namespace, str, Sequence[str]]]) -> Namespace:
+        """A switch in a namespace of its own: port `p0`, `p1`... leads to (host, device, addresses)."""
+        switch = self.host(name)
+        switch.run("ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0")
+        switch.run("ip", "link", "set", "br0", "up")
+        for number, (host, device, addresses) in enumerate(ends):
+            self.veth(switch, f"p{number}", host, device, right_addresses=addresses)
+            switch.run("ip", "link", "set", f"p{number}", "master", "br0")
+        return switch
+
+
+def configure(host: Namespace, device: str, addresses: Sequence[str]) -> None:
+    """Set a device up without duplicate address detection and give it addresses."""
+    host.sysctl(f"net/ipv6/conf/{device}/accept_dad", 0)
+    for address in addresses:
+        host.run("ip", "address", "add", address, "dev", device)
+    host.run("ip", "link", "set", device, "up")
+
+
+def kernel_has_link_type(kind: str) -> bool:
+    """Whether this kernel can make links of a type (`vlan`, `bond`...): tried in a namespace."""
+    with Network() as network:
+        host = network.host("try")
+        host.run("ip", "link", "add", "lower0", "type", "veth", "peer", "name", "lower1")
+        more = ("id", "7") if kind == "vlan" else ()
+        done = host.run(
+            "ip", "link", "add", "link", "lower0", "name", "x0", "type", kind, *more, check=False
+        )
+        return done.returncode == 0
+
+
+def _set_namespace(descriptor: int) -> None:
+    if _libc.setns(descriptor, CLONE_NEWNET) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"setns: {os.strerror(code)}")
