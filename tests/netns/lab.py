@@ -1,7 +1,8 @@
 """Network namespaces for tests: a real kernel, real links, nothing of the host touched.
 
-`Network` makes namespaces under a name that no other run has, and removes them however a test ends.
-Conditions are polled with a deadline (`wait_until`); nothing here sleeps for a fixed time and hopes.
+`Network` makes namespaces under a name that no other run has, and removes them however a
+test ends.
+Conditions are polled with a deadline (`wait_until`); nothing here sleeps and hopes.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import os
 import secrets
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, TypeVar
+
+from carpool.kernel.clock import monotonic_s, sleep_s
 
 T = TypeVar("T")
 
@@ -30,24 +32,24 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def wait_until(predicate: Callable[[], T], timeout_s: float = 5.0, what: str = "") -> T:
     """Poll until `predicate()` is true and return its value; AssertionError after `timeout_s`."""
-    deadline_s = time.monotonic() + timeout_s
+    deadline_s = monotonic_s() + timeout_s
     while True:
         value = predicate()
         if value:
             return value
-        if time.monotonic() >= deadline_s:
+        if monotonic_s() >= deadline_s:
             raise AssertionError(
                 f"not within {timeout_s:g} s: {what or predicate}; last: {value!r}"
             )
-        time.sleep(POLL_S)
+        sleep_s(POLL_S)
 
 
 def holds_for(predicate: Callable[[], object], duration_s: float, what: str = "") -> None:
     """AssertionError as soon as `predicate()` is false within the next `duration_s` seconds."""
-    deadline_s = time.monotonic() + duration_s
-    while time.monotonic() < deadline_s:
+    deadline_s = monotonic_s() + duration_s
+    while monotonic_s() < deadline_s:
         assert predicate(), f"did not stay true for {duration_s:g} s: {what or predicate}"
-        time.sleep(POLL_S)
+        sleep_s(POLL_S)
 
 
 @dataclass(slots=True)
@@ -60,7 +62,7 @@ class Namespace:
     def run(
         self, *argv: str, input_text: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in the namespace; with `check` a failure is an AssertionError that shows it."""
+        """Run a command in the namespace; a failure shows itself as an AssertionError."""
         done = subprocess.run(
             ("ip", "netns", "exec", self.name, *argv),
             input=input_text,
@@ -194,17 +196,15 @@ class Network:
         right_addresses: Sequence[str] = (),
     ) -> None:
         """A cable between two hosts: both ends up, with these addresses (`10.0.0.1/24`, no DAD)."""
-        subprocess.run(
-            ("ip", "-n", left.name, "link", "add", left_device, "type", "veth")
-            + ("peer", "name", right_device, "netns", right.name),
-            check=True,
-            capture_output=True,
+        left.run(
+            *("ip", "link", "add", left_device, "type", "veth"),
+            *("peer", "name", right_device, "netns", right.name),
         )
         configure(left, left_device, left_addresses)
         configure(right, right_device, right_addresses)
 
     def bridge(self, name: str, ends: Sequence[tuple[Namespace, str, Sequence[str]]]) -> Namespace:
-        """A switch in a namespace of its own: port `p0`, `p1`... leads to (host, device, addresses)."""
+        """A switch in its own namespace; `p0`, `p1`... lead to (host, device, addresses)."""
         switch = self.host(name)
         switch.run("ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0")
         switch.run("ip", "link", "set", "br0", "up")

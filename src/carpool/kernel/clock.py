@@ -1,0 +1,30 @@
+"""The only reader of clocks: monotonic seconds for decisions, wall time for people.
+
+Room: kernel. Everything that decides is handed `now_s`; it never asks. It refuses to know what the
+time is used for.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+
+def monotonic_s() -> float:
+    """Seconds on a clock that never steps back (CLOCK_MONOTONIC: it stands still in suspend)."""
+    return time.monotonic()
+
+
+def wall_us() -> int:
+    """Microseconds since 1970; steps when an operator or NTP sets the clock. Never for timers."""
+    return time.time_ns() // 1000
+
+
+def wall_iso() -> str:
+    """The wall time as RFC 3339 in UTC with milliseconds: `2026-03-01T04:05:06.789Z`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def sleep_s(seconds: float) -> None:
+    """Pause between two polls of a condition. Never in a service: those wait in a Poller."""
+    time.sleep(seconds)
