@@ -1,6 +1,6 @@
 """Why a received CARP packet was refused: one member, one counter each.
 
-Room: model. The checks run in the order of the members (FreeBSD ip_carp.c, carp_input_c()).
+Room: model. The checks run in the order of the members (as FreeBSD does).
 """
 
 from enum import StrEnum

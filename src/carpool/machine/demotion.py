@@ -1,0 +1,62 @@
+"""Demotion as a set of named reasons: what holds now, never a sum that can drift.
+
+Room: machine. Every reason weighs 240 (FreeBSD's factors), so any of them puts a node behind every
+healthy one; `rank` orders nodes that are both demoted and goes into the packet's demote byte,
+which OpenBSD has and FreeBSD leaves 0.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from carpool.model.status import DemotionReason
+
+WEIGHT = 240
+ADVSKEW_CAP = 240  # CARP_MAXSKEW: the slowest that a demoted node advertises
+RANK_MAX = 255
+
+
+class Rank(IntEnum):
+    """How bad a reason is, relative to the others; ranks of several reasons add up."""
+
+    MAINTENANCE = 1
+    SWITCHOVER = 2
+    BULK_SYNC = 4
+    SEND_ERRORS = 16
+    INTERFACE_DOWN = 32
+
+
+class Demotion:
+    """The reasons that hold now."""
+
+    __slots__ = ("_reasons",)
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, Rank] = {}
+
+    def set(self, reason: str, rank: Rank, on: bool) -> bool:
+        """Add or remove a reason; true if that changed anything."""
+        if on == (reason in self._reasons):
+            return False
+        if on:
+            self._reasons[reason] = rank
+        else:
+            del self._reasons[reason]
+        return True
+
+    def __contains__(self, reason: str) -> bool:
+        return reason in self._reasons
+
+    def __bool__(self) -> bool:
+        return bool(self._reasons)
+
+    @property
+    def rank(self) -> int:
+        return min(RANK_MAX, sum(self._reasons.values()))
+
+    def advskew(self, base: int) -> int:
+        """The advskew on the wire: min(240, base + demotion)."""
+        return min(ADVSKEW_CAP, base + WEIGHT * len(self._reasons))
+
+    def reasons(self) -> tuple[DemotionReason, ...]:
+        return tuple(DemotionReason(name, WEIGHT) for name in self._reasons)

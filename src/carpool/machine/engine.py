@@ -1,0 +1,418 @@
+"""The failover engine: all virtual hosts of a node, moving as one.
+
+Room: machine. `handle(input, now_s)` returns effects to be performed in order, `deadline_s` says
+when a `Tick` is due next. No sockets, no clock, no chance: same inputs, same effects.
+
+Rule 1: an authentic advert decides nothing about a VHID that is not ours; a packet that is refused
+        moves a counter and nothing else.
+Rule 2: demotion is the node's: whatever happens on one interface is advertised on all, at once.
+Rule 3: who takes one VHID over from a master that is alive (slower, demoted, leaving) takes all: a
+        group that is split between two nodes forwards nothing.
+Rule 4: leaving is make-before-break: we own the addresses until a successor is heard, but at most
+        for LEAVE_WAIT_S; a switchover that nobody answers is taken back.
+Rule 5: when in doubt between two masters and none, one working gateway wins, and we say so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from carpool.machine import effects as fx
+from carpool.machine.demotion import Demotion, Rank
+from carpool.machine.effects import Effect, State
+from carpool.machine.mismatch import MismatchFinder
+from carpool.machine.replay import CounterClock
+from carpool.machine.report import status_of
+from carpool.machine.vhost import Vhost
+from carpool.model.config import Address, Config, Transport, VhostKey, family_of
+from carpool.model.reject import Reject
+from carpool.model.status import FailoverStatus
+from carpool.proto import carp
+
+LEAVE_WAIT_S = 0.3  # a successor answers within milliseconds or not at all
+SWITCHOVER_WAIT_S = 1.0
+BULK_WAIT_S = 60.0  # hold preemption for the table at most so long
+SEND_ERRORS_MAX = 3  # consecutive; as many successes clear them
+PROBE_EVERY_S = 1.0
+TELL_AGAIN_S = 60.0  # a persisting fault is told once a minute
+
+BULK_SYNC, MAINTENANCE, SWITCHOVER = "bulk sync", "maintenance", "switchover"
+
+
+@dataclass(slots=True)
+class _Departure:
+    """We are on our way out: of the process, of CARP, or of the mastership."""
+
+    kind: Literal["stop", "disable", "switchover"]
+    started_s: float
+    until_s: float
+
+
+@dataclass(slots=True)
+class Port:
+    """A logical interface as the engine knows it."""
+
+    ready: bool = False
+    reason: str = "not seen yet"
+    own: tuple[Address, ...] = ()
+    failures: int = 0  # consecutive send errors, or successes once demoted for them
+    probe_at_s: float | None = None
+
+
+class Engine:
+    """See the module. `await_bulk`: hold preemption until the states process has the table."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        now_s: float,
+        counter_start_us: int,
+        maintenance: bool = False,
+        await_bulk: bool = False,
+    ) -> None:
+        self.config = config
+        self.demotion = Demotion()
+        self.counters: Counter[str] = Counter()
+        self.enabled = True
+        self.maintenance = maintenance
+        clock = CounterClock(counter_start_us, now_s, config.node.name)
+        self.vhosts: dict[VhostKey, Vhost] = {
+            vip.key: Vhost(
+                vip,
+                advskew=config.node.advskew,
+                preempt=config.group.preempt,
+                demotion=self.demotion,
+                clock=clock,
+            )
+            for vip in config.group.vips
+        }
+        self.ports = {interface: Port() for interface in config.vip_interfaces()}
+        self.peers: dict[tuple[str, Address], str] = {
+            (interface, address): peer.name
+            for peer in config.node.peers
+            for interface, addresses in peer.addresses.items()
+            for address in addresses
+        }
+        self._mismatches = MismatchFinder()
+        self._departure: _Departure | None = None
+        self._bulk_until_s = now_s + BULK_WAIT_S if await_bulk else None
+        self._told_s: dict[tuple[object, ...], float] = {}
+        for interface in self.ports:
+            self.demotion.set(_down(interface), Rank.INTERFACE_DOWN, True)
+        self.demotion.set(MAINTENANCE, Rank.MAINTENANCE, maintenance)
+        self.demotion.set(BULK_SYNC, Rank.BULK_SYNC, await_bulk)
+
+    # ------------------------------------------------------------------------------ surface
+
+    def handle(self, event: fx.Input, now_s: float) -> list[Effect]:
+        """Everything that follows from `event` at `now_s` (monotonic, never going back)."""
+        done = [e for vhost in self.vhosts.values() for e in vhost.check_stall(now_s)]
+        match event:
+            case fx.PacketReceived():
+                done += self._on_packet(event, now_s)
+            case fx.InterfaceChanged():
+                done += self._on_interface(event, now_s)
+            case fx.SendResult():
+                done += self._on_send_result(event, now_s)
+            case fx.SetMaintenance(on):
+                self.maintenance = on
+                done += self._demote(MAINTENANCE, Rank.MAINTENANCE, on, now_s)
+            case fx.SetDisabled(on):
+                done += self._on_disabled(on, now_s)
+            case fx.SetBulkSync():
+                done += self._on_bulk(event, now_s)
+            case fx.Switchover():
+                done += self._on_switchover(now_s)
+            case fx.Stop():
+                done += self._depart("stop", LEAVE_WAIT_S, now_s)
+            case fx.Tick():
+                done += self._on_tick(now_s)
+        done += self._after_moves(done, now_s)
+        return done + self._finish_departure(now_s)
+
+    @property
+    def deadline_s(self) -> float | None:
+        """When the next Tick is due; None: only an input can change anything."""
+        due = [vhost.deadline_s for vhost in self.vhosts.values()]
+        due += [port.probe_at_s for port in self.ports.values()]
+        due.append(self._bulk_until_s)
+        due.append(self._departure.until_s if self._departure else None)
+        return min((at_s for at_s in due if at_s is not None), default=None)
+
+    @property
+    def is_master(self) -> bool:
+        """Whether this node is MASTER of any VHID."""
+        return any(vhost.state is State.MASTER for vhost in self.vhosts.values())
+
+    def status(self, now_s: float) -> FailoverStatus:
+        """Everything that there is to tell."""
+        return status_of(self, now_s)
+
+    def name_of(self, interface: str, address: Address) -> str:
+        """`fw2 (10.10.1.3)` for a configured peer, else the address."""
+        name = self.peers.get((interface, address))
+        return f"{name} ({address})" if name else str(address)
+
+    # ------------------------------------------------------------------------------ packets
+
+    def _on_packet(self, packet: fx.PacketReceived, now_s: float) -> list[Effect]:
+        self.counters[f"received_{family_of(packet.source)}"] += 1
+        advert = carp.parse(packet.payload, packet.hop_limit)
+        if isinstance(advert, Reject):
+            return self._refuse(advert, packet, now_s)
+        vhost = self.vhosts.get(VhostKey(packet.interface, advert.vhid))
+        if vhost is None:
+            known = packet.interface in self.ports
+            return self._refuse(Reject.VHID if known else Reject.INTERFACE, packet, now_s)
+        reject = self._check_sender(vhost, packet, advert)
+        if reject is not None:
+            return self._refuse(reject, packet, now_s)
+        told: list[Effect] = []
+        if not vhost.signer.verify(advert):
+            authentic, told = self._explain_digest(vhost, packet, advert, now_s)
+            if not authentic:
+                return [*told, *self._refuse(Reject.AUTH, packet, now_s, tell=not told)]
+        if not vhost.memory.accept(packet.source, advert.counter, now_s, vhost.down_after_s):
+            return told + self._refuse(Reject.REPLAY, packet, now_s)
+        self.counters["accepted"] += 1
+        before = vhost.state
+        done = told + vhost.on_advert(advert, packet.source, now_s)
+        if before is State.BACKUP and vhost.state is State.MASTER:
+            self.counters["preemptions"] += 1
+            done += self._take_the_rest(vhost, now_s)
+        return done
+
+    def _check_sender(
+        self, vhost: Vhost, packet: fx.PacketReceived, advert: carp.Advert
+    ) -> Reject | None:
+        unicast = vhost.vip.transport is Transport.UNICAST
+        if unicast and (packet.interface, packet.source) not in self.peers:
+            return Reject.PEER
+        if packet.source in self.ports[packet.interface].own:
+            return Reject.LOOP
+        if advert.counter == vhost.counter and vhost.signer.verify(advert):
+            return Reject.LOOP
+        return None
+
+    def _explain_digest(
+        self, vhost: Vhost, packet: fx.PacketReceived, advert: carp.Advert, now_s: float
+    ) -> tuple[bool, list[Effect]]:
+        """A wrong digest of a known peer is a configuration mismatch, and told as that.
+
+        Where our own password over another set of addresses explains it, the sender is a member
+        of the group: heeding it avoids the second master that two address sets lead to.
+        """
+        peer = self.peers.get((packet.interface, packet.source))
+        if peer is None:
+            return False, []
+        found = self._mismatches.explain(vhost.vip, advert, now_s)
+        text = f"{self.name_of(packet.interface, packet.source)} {found.text}"
+        self.counters["mismatch"] += 1
+        told = self._tell(("mismatch", vhost.key, packet.source), "mismatch", text, now_s, vhost)
+        return found.authentic, told
+
+    def _refuse(
+        self, reject: Reject, packet: fx.PacketReceived, now_s: float, *, tell: bool = True
+    ) -> list[Effect]:
+        self.counters[reject] += 1
+        if not tell or reject in (Reject.VHID, Reject.LOOP):
+            return []  # another group on the wire is normal
+        text = (
+            f"refused a packet of {self.name_of(packet.interface, packet.source)} "
+            f"on {packet.interface}: {reject} ({self.counters[reject]} so far)"
+        )
+        return self._tell(("reject", reject, packet.interface), "reject", text, now_s)
+
+    # --------------------------------------------------------------------------- interfaces
+
+    def _on_interface(self, event: fx.InterfaceChanged, now_s: float) -> list[Effect]:
+        port = self.ports.get(event.interface)
+        if port is None:
+            return []
+        port.ready, port.reason, port.own = event.ready, event.reason, event.own_addresses
+        done: list[Effect] = []
+        for vhost in self._on(event.interface):
+            self._give_sources(vhost, port)
+            if self.enabled:
+                done += self._settle(vhost, now_s)
+        down = not any(vhost.own for vhost in self._on(event.interface))
+        if not port.ready or down:
+            port.probe_at_s = None
+        return done + self._demote(_down(event.interface), Rank.INTERFACE_DOWN, down, now_s)
+
+    def _give_sources(self, vhost: Vhost, port: Port) -> None:
+        """IPv6 adverts come from the link-local address (as FreeBSD's), IPv4 from the first."""
+        vhost.own = {}
+        for address in port.own if port.ready else ():
+            family = family_of(address)
+            if address.version == 6 and not address.is_link_local:
+                continue
+            if family in vhost.vip.families:
+                vhost.own.setdefault(family, address)
+
+    def _settle(self, vhost: Vhost, now_s: float) -> list[Effect]:
+        port = self.ports[vhost.key.interface]
+        if vhost.own:
+            return vhost.on_usable(now_s, f"{vhost.key.interface}: {port.reason}")
+        wanted = " or ".join(vhost.vip.families)
+        reason = port.reason if not port.ready else f"no own {wanted} address"
+        return vhost.on_unusable(now_s, f"{vhost.key.interface}: {reason}")
+
+    def _on_send_result(self, event: fx.SendResult, now_s: float) -> list[Effect]:
+        port = self.ports.get(event.interface)
+        if port is None:
+            return []
+        self.counters["sent" if event.error is None else "send_errors"] += 1
+        reason = f"send errors {event.interface}"
+        demoted = reason in self.demotion
+        if (event.error is None) != demoted:
+            port.failures = 0  # counts failures while well, successes while demoted
+            return []
+        port.failures += 1
+        if port.failures < SEND_ERRORS_MAX:
+            return []
+        port.failures = 0
+        port.probe_at_s = None if demoted else now_s + PROBE_EVERY_S
+        done = self._demote(reason, Rank.SEND_ERRORS, not demoted, now_s)
+        text = "sending works again" if demoted else f"sending failed: {event.error}"
+        return [*done, fx.Note("send", f"{event.interface}: {text}")]
+
+    # ----------------------------------------------------------------------------- commands
+
+    def _on_disabled(self, on: bool, now_s: float) -> list[Effect]:
+        if on:
+            return self._depart("disable", LEAVE_WAIT_S, now_s) if self.enabled else []
+        self.enabled = True
+        if self._departure and self._departure.kind == "disable":
+            self._departure = None
+            return [e for vhost in self.vhosts.values() for e in vhost.stay(now_s)]
+        return [e for vhost in self.vhosts.values() for e in self._settle(vhost, now_s)]
+
+    def _on_bulk(self, event: fx.SetBulkSync, now_s: float) -> list[Effect]:
+        if event.on and self.is_master:
+            return []  # whoever is master has the living table
+        self._bulk_until_s = now_s + BULK_WAIT_S if event.on else None
+        if event.on == (BULK_SYNC in self.demotion):
+            return []
+        done = self._demote(BULK_SYNC, Rank.BULK_SYNC, event.on, now_s)
+        return [*done, fx.Note("bulk", event.reason or ("running" if event.on else "complete"))]
+
+    def _on_switchover(self, now_s: float) -> list[Effect]:
+        if self._departure is not None:
+            text = f"refused: this node is busy with a {self._departure.kind}; try again"
+            return [fx.SwitchoverDone(False, 0.0, text)]
+        if not self.is_master:
+            return [fx.SwitchoverDone(True, 0.0, "this node is not master: nothing to give away")]
+        self.demotion.set(SWITCHOVER, Rank.SWITCHOVER, True)
+        return self._depart("switchover", SWITCHOVER_WAIT_S, now_s)
+
+    # ------------------------------------------------------------------------- time, moves
+
+    def _on_tick(self, now_s: float) -> list[Effect]:
+        done: list[Effect] = []
+        if self._bulk_until_s is not None and now_s >= self._bulk_until_s:
+            text = f"not complete after {BULK_WAIT_S:g} s: this node takes part without the table"
+            done += self._on_bulk(fx.SetBulkSync(on=False, reason=text), now_s)
+        for vhost in self.vhosts.values():
+            done += vhost.on_tick(now_s)
+        for interface, port in self.ports.items():
+            if port.probe_at_s is not None and now_s >= port.probe_at_s:
+                port.probe_at_s = now_s + PROBE_EVERY_S
+                done.append(fx.SendProbe(interface))
+        return done
+
+    def _take_the_rest(self, first: Vhost, now_s: float) -> list[Effect]:
+        """Rule 3."""
+        return [
+            effect
+            for vhost in self.vhosts.values()
+            if vhost.state is State.BACKUP
+            for effect in vhost.take_over(f"moving with {first.key}: {first.reason}", now_s)
+        ]
+
+    def _after_moves(self, done: list[Effect], now_s: float) -> list[Effect]:
+        """A mastership that came (back) to us ends the reasons for having kept away from it."""
+        if not any(isinstance(e, fx.Transition) and e.new is State.MASTER for e in done):
+            return []
+        more = self._demote(SWITCHOVER, Rank.SWITCHOVER, False, now_s)
+        usable = [v for v in self.vhosts.values() if v.state in (State.BACKUP, State.MASTER)]
+        if all(vhost.state is State.MASTER for vhost in usable) and BULK_SYNC in self.demotion:
+            text = "this node is the only master: there is nobody to take the table from"
+            more += self._on_bulk(fx.SetBulkSync(on=False, reason=text), now_s)
+        return more
+
+    def _demote(self, reason: str, rank: Rank, on: bool, now_s: float) -> list[Effect]:
+        """Rule 2."""
+        if not self.demotion.set(reason, rank, on):
+            return []
+        verb = "demoted" if on else "no longer demoted"
+        done: list[Effect] = [fx.Note("demotion", f"{verb}: {reason}")]
+        for vhost in self.vhosts.values():
+            if vhost.state is State.MASTER:
+                done += vhost.advertise(now_s)
+        return done
+
+    def _depart(
+        self, kind: Literal["stop", "disable", "switchover"], wait_s: float, now_s: float
+    ) -> list[Effect]:
+        if self._departure is not None and self._departure.kind == kind:
+            return []
+        if kind == "disable":
+            self.enabled = False
+        self._departure = _Departure(kind, now_s, now_s + wait_s)
+        return [e for vhost in self.vhosts.values() for e in vhost.leave(now_s)]
+
+    def _finish_departure(self, now_s: float) -> list[Effect]:
+        departure = self._departure
+        if departure is None or (self.is_master and now_s < departure.until_s):
+            return []
+        self._departure = None
+        took_s = now_s - departure.started_s
+        if departure.kind == "switchover":
+            return self._end_switchover(took_s, now_s)
+        state = State.DISABLED if departure.kind == "disable" else State.INIT
+        reason = "disabled by an operator" if departure.kind == "disable" else "stopping"
+        done = [e for v in self.vhosts.values() for e in v.on_unusable(now_s, reason, state)]
+        return [*done, fx.Stopped()] if departure.kind == "stop" else done
+
+    def _end_switchover(self, took_s: float, now_s: float) -> list[Effect]:
+        if not self.is_master:
+            successors = {
+                self.name_of(v.key.interface, v.master) for v in self.vhosts.values() if v.master
+            }
+            text = f"{' and '.join(sorted(successors)) or 'the peer'} took over"
+            return [fx.SwitchoverDone(True, took_s, text), fx.Note("switchover", text)]
+        done = [e for vhost in self.vhosts.values() for e in vhost.stay(now_s)]
+        done += self._demote(SWITCHOVER, Rank.SWITCHOVER, False, now_s)
+        text = f"nobody took over within {took_s:.1f} s; this node stays master: is a peer running?"
+        return [*done, fx.SwitchoverDone(False, took_s, text), fx.Note("switchover", text)]
+
+    # -------------------------------------------------------------------------------- small
+
+    def _on(self, interface: str) -> list[Vhost]:
+        return [vhost for key, vhost in self.vhosts.items() if key.interface == interface]
+
+    def _tell(
+        self,
+        topic: tuple[object, ...],
+        kind: str,
+        text: str,
+        now_s: float,
+        vhost: Vhost | None = None,
+    ) -> list[Effect]:
+        """A Note, at most once in TELL_AGAIN_S a topic. Topics are bounded by the configuration
+        but for senders' addresses: when there are too many, all are forgotten."""
+        told_s = self._told_s.get(topic)
+        if told_s is not None and now_s - told_s < TELL_AGAIN_S:
+            return []
+        if len(self._told_s) >= 1000:
+            self._told_s.clear()
+        self._told_s[topic] = now_s
+        return [fx.Note(kind, text, vhost.key if vhost else None)]
+
+
+def _down(interface: str) -> str:
+    return f"interface {interface} down"

@@ -1,0 +1,82 @@
+"""The engine's state as a FailoverStatus: what status, page and metrics show.
+
+Room: machine. Reads the engine, changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carpool.machine.effects import State
+from carpool.model.status import FailoverStatus, InterfaceStatus, VhostStatus
+
+if TYPE_CHECKING:
+    from carpool.machine.engine import Engine
+    from carpool.machine.vhost import Vhost
+
+
+def status_of(engine: Engine, now_s: float) -> FailoverStatus:
+    """Everything that the engine knows, at `now_s`."""
+    config = engine.config
+    return FailoverStatus(
+        node=config.node.name,
+        group=config.group.name,
+        role=_role(engine),
+        summary=_summary(engine),
+        preempt=config.group.preempt,
+        enabled=engine.enabled,
+        maintenance=engine.maintenance,
+        advskew=config.node.advskew,
+        effective_advskew=engine.demotion.advskew(config.node.advskew),
+        demotion=engine.demotion.reasons(),
+        interfaces=tuple(
+            InterfaceStatus(name, config.device(name), port.ready, port.reason)
+            for name, port in engine.ports.items()
+        ),
+        vhosts=tuple(_vhost(engine, vhost, now_s) for vhost in engine.vhosts.values()),
+        counters=dict(sorted(engine.counters.items())),
+    )
+
+
+def _vhost(engine: Engine, vhost: Vhost, now_s: float) -> VhostStatus:
+    return VhostStatus(
+        interface=vhost.key.interface,
+        vhid=vhost.key.vhid,
+        state=vhost.state,
+        since_s=round(now_s - vhost.since_s, 3),
+        reason=vhost.reason,
+        addresses=tuple(str(address) for address in vhost.vip.addresses),
+        advbase_s=vhost.vip.advbase_s,
+        advskew=vhost.effective_advskew,
+        mac=vhost.vip.mac,
+        transport=vhost.vip.transport,
+        master=engine.name_of(vhost.key.interface, vhost.master) if vhost.master else None,
+    )
+
+
+def _role(engine: Engine) -> str:
+    states = {vhost.state for vhost in engine.vhosts.values()}
+    taking_part = states - {State.INIT, State.DISABLED}
+    if len(taking_part) == 1:
+        return taking_part.pop()
+    if taking_part:
+        return "SPLIT"
+    return State.DISABLED if State.DISABLED in states else State.INIT
+
+
+def _summary(engine: Engine) -> str:
+    """One sentence for a person who was just woken."""
+    vhosts = list(engine.vhosts.values())
+    masters = [vhost for vhost in vhosts if vhost.state is State.MASTER]
+    reasons = ", ".join(r.reason for r in engine.demotion.reasons())
+    why = f"; demoted: {reasons}" if reasons else ""
+    if not engine.enabled:
+        return "CARP is disabled on this node: it will not take over (carpool enable)"
+    if masters and len(masters) == len(vhosts):
+        return f"master of all {len(vhosts)} VHIDs{why}"
+    if masters:
+        return f"master of {', '.join(str(v.key) for v in masters)} only{why}"
+    heard = sorted({engine.name_of(v.key.interface, v.master) for v in vhosts if v.master})
+    if any(vhost.state is State.BACKUP for vhost in vhosts):
+        return f"backup, hearing {' and '.join(heard) or 'nobody yet'}{why}"
+    return f"not taking part{why}"

@@ -1,0 +1,275 @@
+"""One CARP virtual host: a VHID on an interface, as a state machine.
+
+Room: machine. Told of authenticated adverts and of time, answers with effects; knows nothing of
+packets' authenticity (engine.py), of other virtual hosts, of sockets or of the clock.
+
+    INIT --usable--> BACKUP --nobody heard / slower master / master leaves--> MASTER
+    MASTER --faster master--> BACKUP      any --unusable--> INIT      any --disabled--> DISABLED
+
+Rule 1: an interval is advbase + advskew/256 s; lower wins, then the lower demote byte, and between
+        masters of the same rank the lower source address (as UCarp does).
+Rule 2: there is one master-down timer: an advert in either family proves that the master lives.
+Rule 3: deadlines are derived from what was heard and from the present demotion, never stored, so a
+        demotion that ends or begins moves them at once.
+Rule 4: a master that has not extended its addresses' lifetime in time no longer owns them: it
+        becomes BACKUP before it does anything else.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from carpool.machine.demotion import ADVSKEW_CAP, Demotion
+from carpool.machine.effects import (
+    Announce,
+    Effect,
+    HoldAddresses,
+    Note,
+    ReleaseAddresses,
+    SendAdvert,
+    State,
+    TakeAddresses,
+    Transition,
+)
+from carpool.machine.replay import CounterClock, CounterMemory
+from carpool.model.config import Address, Family, Vip, family_of
+from carpool.proto import carp
+
+ADDRESS_LIFETIME_S = 3.0  # the kernel removes an address that nobody held for so long
+HOLD_EVERY_S = 1.0
+ANNOUNCE_AGAIN_S = (0.2, 1.1, 2.3, 5.0)  # Linux neighbours ignore a change within 1 s (locktime)
+LEAVE_EVERY_S = 0.05  # repeat the goodbye: one lost packet must not cost three seconds
+ASSERT_EVERY_S = 0.1  # answer an inferior master at most so often
+LEAVING_ADVBASE_S = 255  # slower than 3 * advbase: peers without preemption take over, too
+
+
+class Standing(NamedTuple):
+    """How good a master somebody is: the lower, the better."""
+
+    interval: int  # advbase + advskew, in 1/256 s
+    demote: int
+
+
+LEAVING = Standing(LEAVING_ADVBASE_S * 256 + carp.LEAVING_ADVSKEW, 255)
+
+
+def standing_of(advert: carp.Advert) -> Standing:
+    return Standing(advert.advbase_s * 256 + advert.advskew, advert.demote)
+
+
+class Vhost:
+    """See the module. `demotion` and `clock` are shared by all virtual hosts of the node."""
+
+    def __init__(
+        self, vip: Vip, *, advskew: int, preempt: bool, demotion: Demotion, clock: CounterClock
+    ) -> None:
+        self.vip = vip
+        self.key = vip.key
+        self.advskew = advskew
+        self.preempt = preempt
+        self.demotion = demotion
+        self.clock = clock
+        self.signer = carp.Signer(vip.vhid, vip.password, (a.ip for a in vip.addresses))
+        self.memory = CounterMemory()
+        self.state = State.INIT
+        self.reason = "starting"
+        self.since_s = 0.0
+        self.own: dict[Family, Address] = {}  # our source address by family
+        self.master: Address | None = None  # whose adverts we follow as BACKUP
+        self.counter = 0  # the last that we sent
+        self.leaving = False
+        self._heard_s = 0.0
+        self._sent_s = 0.0
+        self._held_s = 0.0
+        self._announce_at_s: list[float] = []
+
+    # ------------------------------------------------------------------------------- asking
+
+    @property
+    def effective_advskew(self) -> int:
+        return self.demotion.advskew(self.advskew)
+
+    @property
+    def standing(self) -> Standing:
+        """What we advertise."""
+        if self.leaving:
+            return LEAVING
+        return Standing(self.vip.advbase_s * 256 + self.effective_advskew, self.demotion.rank)
+
+    @property
+    def down_after_s(self) -> float:
+        """The master-down interval: silence of this length makes a BACKUP take over."""
+        return 3 * self.vip.advbase_s + self.effective_advskew / 256
+
+    @property
+    def deadline_s(self) -> float | None:
+        """When `on_tick` is due; None while nothing but an input can change anything."""
+        if self.state is State.BACKUP:
+            return self._heard_s + self.down_after_s
+        if self.state is State.MASTER:
+            return min(self._advert_at_s, self._held_s + HOLD_EVERY_S, *self._announce_at_s[:1])
+        return None
+
+    @property
+    def _advert_at_s(self) -> float:
+        if self.leaving:
+            return self._sent_s + LEAVE_EVERY_S
+        return self._sent_s + self.standing.interval / 256
+
+    # ------------------------------------------------------------------------------- inputs
+
+    def on_usable(self, now_s: float, reason: str) -> list[Effect]:
+        """The interface is up and has an own address."""
+        if self.state not in (State.INIT, State.DISABLED):
+            return []
+        self._heard_s = now_s
+        return self._become(State.BACKUP, reason, now_s)
+
+    def on_unusable(self, now_s: float, reason: str, state: State = State.INIT) -> list[Effect]:
+        """The interface is gone (INIT) or an operator disabled CARP (DISABLED)."""
+        if self.state is state:
+            self.reason = reason
+            return []
+        release: list[Effect] = [ReleaseAddresses(self.key)]
+        return release + self._become(state, reason, now_s)
+
+    def on_advert(self, advert: carp.Advert, source: Address, now_s: float) -> list[Effect]:
+        """An authenticated advertisement of somebody else."""
+        if self.state is State.MASTER:
+            return self._as_master(advert, source, now_s)
+        if self.state is State.BACKUP:
+            return self._as_backup(advert, source, now_s)
+        return []
+
+    def on_tick(self, now_s: float) -> list[Effect]:
+        """Do what is due at `now_s`."""
+        if self.state is State.BACKUP and now_s >= self._heard_s + self.down_after_s:
+            silence = f"no advertisement for {now_s - self._heard_s:.2f} s"
+            return self.take_over(silence, now_s)
+        if self.state is not State.MASTER:
+            return []
+        effects: list[Effect] = []
+        if now_s >= self._held_s + HOLD_EVERY_S:
+            self._held_s = now_s
+            effects.append(HoldAddresses(self.key))
+        if self._announce_at_s and now_s >= self._announce_at_s[0]:
+            self._announce_at_s = [at_s for at_s in self._announce_at_s if at_s > now_s]
+            effects.append(Announce(self.key))
+        if now_s >= self._advert_at_s:
+            effects += self.advertise(now_s)
+        return effects
+
+    def check_stall(self, now_s: float) -> list[Effect]:
+        """Rule 4. To be asked before anything else happens."""
+        slept_s = now_s - self._held_s
+        if self.state is not State.MASTER or slept_s < ADDRESS_LIFETIME_S:
+            return []
+        text = f"stalled for {slept_s:.1f} s, longer than the addresses live without us"
+        return [Note("stall", text, self.key), *self._step_down(text, None, now_s)]
+
+    # ------------------------------------------------------------------------------ actions
+
+    def take_over(self, reason: str, now_s: float) -> list[Effect]:
+        """Become MASTER: own, announce, and only then tell the old master by an advert."""
+        self._held_s = now_s
+        self._announce_at_s = [now_s + after_s for after_s in ANNOUNCE_AGAIN_S]
+        self.leaving = False
+        self.master = None
+        transition = self._become(State.MASTER, reason, now_s)
+        own: list[Effect] = [TakeAddresses(self.key), Announce(self.key)]
+        return own + self.advertise(now_s) + transition
+
+    def advertise(self, now_s: float) -> list[Effect]:
+        """Send what we are now, in every family in which we have a source address."""
+        self._sent_s = now_s
+        interval, demote = self.standing
+        advbase_s = LEAVING_ADVBASE_S if self.leaving else self.vip.advbase_s
+        adverts: list[Effect] = []
+        for family in self.vip.families:
+            if family not in self.own:
+                continue
+            self.counter = self.clock.next(now_s)
+            payload = carp.build(
+                self.signer,
+                vhid=self.key.vhid,
+                advbase_s=advbase_s,
+                advskew=interval - advbase_s * 256,
+                demote=demote,
+                counter=self.counter,
+            )
+            adverts.append(SendAdvert(self.key, family, payload))
+        return adverts
+
+    def leave(self, now_s: float) -> list[Effect]:
+        """Say goodbye, but own the addresses until a successor is heard or `release`."""
+        if self.state is not State.MASTER or self.leaving:
+            return []
+        self.leaving = True
+        return self.advertise(now_s)
+
+    def stay(self, now_s: float) -> list[Effect]:
+        """Take the goodbye back: nobody came."""
+        if not self.leaving:
+            return []
+        self.leaving = False
+        return self.advertise(now_s)
+
+    # ---------------------------------------------------------------------------- internals
+
+    def _as_backup(self, advert: carp.Advert, source: Address, now_s: float) -> list[Effect]:
+        theirs, ours = standing_of(advert), self.standing
+        if advert.leaving:
+            return self.take_over(f"{source} is leaving", now_s)
+        if self.preempt and ours < theirs:
+            return self.take_over(f"preempting {source}, which is slower", now_s)
+        if advert.advskew >= ADVSKEW_CAP and ours < theirs:
+            # Without preemption, too: a node that lost an interface must not keep half a group.
+            return self.take_over(f"{source} is demoted", now_s)
+        if theirs.interval > 3 * self.vip.advbase_s * 256 + self.effective_advskew:
+            return self.take_over(f"{source} advertises too slowly to be waited for", now_s)
+        self._heard_s = now_s
+        self.master = source
+        return []
+
+    def _as_master(self, advert: carp.Advert, source: Address, now_s: float) -> list[Effect]:
+        if advert.leaving:
+            return []
+        theirs, ours = standing_of(advert), self.standing
+        if self.leaving:
+            return self._step_down(f"handed over to {source}", source, now_s)
+        if theirs < ours:
+            return self._step_down(f"{source} is a faster master", source, now_s)
+        if theirs == ours and self._yields_tie_to(source):
+            return self._step_down(f"{source} is as fast and has the lower address", source, now_s)
+        return self._assert_against(source, now_s)
+
+    def _yields_tie_to(self, source: Address) -> bool:
+        """Both sides compare the same pair of addresses, so exactly one of them yields."""
+        ours = self.own.get(family_of(source))
+        first = next((family for family in self.vip.families if family in self.own), None)
+        return ours is not None and family_of(source) is first and source.packed < ours.packed
+
+    def _assert_against(self, source: Address, now_s: float) -> list[Effect]:
+        """We are the better master: tell the other at once, and take the switches' and
+        neighbours' tables back, which it may have turned to itself."""
+        if now_s - self._sent_s < ASSERT_EVERY_S:
+            return []
+        self._announce_at_s = [now_s + after_s for after_s in ANNOUNCE_AGAIN_S]
+        text = f"another master was heard: {source}, slower than we are"
+        return [*self.advertise(now_s), Announce(self.key), Note("conflict", text, self.key)]
+
+    def _step_down(self, reason: str, to: Address | None, now_s: float) -> list[Effect]:
+        self._heard_s = now_s
+        self.master = to
+        release: list[Effect] = [ReleaseAddresses(self.key)]
+        return release + self._become(State.BACKUP, reason, now_s)
+
+    def _become(self, state: State, reason: str, now_s: float) -> list[Effect]:
+        old, self.state = self.state, state
+        self.reason, self.since_s = reason, now_s
+        if state is not State.MASTER:
+            self.leaving = False
+            self._announce_at_s = []
+        if state in (State.INIT, State.DISABLED):
+            self.master = None
+        return [Transition(self.key, old, state, reason)]
