@@ -1,1 +1,1 @@
-"""A real network on one machine: namespaces, traffic, drills."""
+"""A real network on one machine: firewalls that run carpool, live traffic, drills that break it."""
