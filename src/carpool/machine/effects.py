@@ -54,6 +54,14 @@ class SendResult:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressResult:
+    """The kernel did (error is None) or did not do a TakeAddresses or HoldAddresses."""
+
+    key: VhostKey
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SetMaintenance:
     """`carpool maintenance on|off`; the service keeps the flag over a restart."""
 
@@ -95,6 +103,7 @@ Input = (
     PacketReceived
     | InterfaceChanged
     | SendResult
+    | AddressResult
     | SetMaintenance
     | SetDisabled
     | SetBulkSync

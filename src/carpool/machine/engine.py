@@ -36,6 +36,7 @@ SWITCHOVER_WAIT_S = 1.0
 BULK_WAIT_S = 60.0  # hold preemption for the table at most so long
 SEND_ERRORS_MAX = 3  # consecutive; as many successes clear them
 PROBE_EVERY_S = 1.0
+RETRY_AFTER_S = 30.0  # a node that could not own addresses may compete again after this
 TELL_AGAIN_S = 60.0  # a persisting fault is told once a minute
 
 BULK_SYNC, MAINTENANCE, SWITCHOVER = "bulk sync", "maintenance", "switchover"
@@ -100,6 +101,7 @@ class Engine:
         self._departure: _Departure | None = None
         self._bulk_until_s = now_s + BULK_WAIT_S if await_bulk else None
         self._told_s: dict[tuple[object, ...], float] = {}
+        self._retry_s: dict[str, float] = {}  # address failures: when each reason is forgotten
         for interface in self.ports:
             self.demotion.set(_down(interface), Rank.INTERFACE_DOWN, True)
         self.demotion.set(MAINTENANCE, Rank.MAINTENANCE, maintenance)
@@ -117,6 +119,8 @@ class Engine:
                 done += self._on_interface(event, now_s)
             case fx.SendResult():
                 done += self._on_send_result(event, now_s)
+            case fx.AddressResult():
+                done += self._on_address_result(event, now_s)
             case fx.SetMaintenance(on):
                 self.maintenance = on
                 done += self._demote(MAINTENANCE, Rank.MAINTENANCE, on, now_s)
@@ -139,6 +143,7 @@ class Engine:
         due = [vhost.deadline_s for vhost in self.vhosts.values()]
         due += [port.probe_at_s for port in self.ports.values()]
         due.append(self._bulk_until_s)
+        due += self._retry_s.values()
         due.append(self._departure.until_s if self._departure else None)
         return min((at_s for at_s in due if at_s is not None), default=None)
 
@@ -280,6 +285,16 @@ class Engine:
         text = "sending works again" if demoted else f"sending failed: {event.error}"
         return [*done, fx.Note("send", f"{event.interface}: {text}")]
 
+    def _on_address_result(self, event: fx.AddressResult, now_s: float) -> list[Effect]:
+        """A master that cannot have its addresses is none: let another try, and try again later."""
+        reason = f"addresses {event.key}"
+        if event.error is None:
+            self._retry_s.pop(reason, None)
+            return self._demote(reason, Rank.SEND_ERRORS, False, now_s)
+        self.counters["address_errors"] += 1
+        self._retry_s[reason] = now_s + RETRY_AFTER_S
+        return self._demote(reason, Rank.SEND_ERRORS, True, now_s)
+
     # ----------------------------------------------------------------------------- commands
 
     def _on_disabled(self, on: bool, now_s: float) -> list[Effect]:
@@ -316,6 +331,9 @@ class Engine:
         if self._bulk_until_s is not None and now_s >= self._bulk_until_s:
             text = f"not complete after {BULK_WAIT_S:g} s: this node takes part without the table"
             done += self._on_bulk(fx.SetBulkSync(on=False, reason=text), now_s)
+        for reason in [r for r, until_s in self._retry_s.items() if now_s >= until_s]:
+            del self._retry_s[reason]
+            done += self._demote(reason, Rank.SEND_ERRORS, False, now_s)
         for vhost in self.vhosts.values():
             done += vhost.on_tick(now_s)
         for interface, port in self.ports.items():

@@ -1,0 +1,78 @@
+"""What happened: kept in memory, in a bounded file of the run directory, and told on stderr.
+
+Room: kernel. The file is on tmpfs (/run) and stderr is written without ever waiting for its reader:
+a stuck log must not stop failover. Refuses to know what an event means.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+
+KEPT_EVENTS = 1000
+FILE_MAX_BYTES = 1024 * 1024  # then it becomes FILE.1, and the one before that is gone
+
+Event = Mapping[str, object]
+
+
+class Journal:
+    """The events of one process, newest last. Survives a restart of the process, not a reboot."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kept: deque[Event] = deque(_load(path), maxlen=KEPT_EVENTS)
+        self._broken = False  # say once that the file cannot be written
+
+    def add(self, event: Event) -> None:
+        """Keep, store and tell an event. Never raises for a file that cannot be written."""
+        self._kept.append(event)
+        try:
+            if self._path.exists() and self._path.stat().st_size >= FILE_MAX_BYTES:
+                self._path.replace(self._path.with_name(self._path.name + ".1"))
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(event, separators=(",", ":")) + "\n")
+            self._broken = False
+        except OSError as error:
+            if not self._broken:
+                say(f"events are not stored: {self._path}: {error.strerror}")
+            self._broken = True
+
+    def last(self, limit: int) -> list[Event]:
+        """The newest `limit` events, oldest of them first."""
+        return list(self._kept)[-limit:] if limit > 0 else []
+
+
+def _load(path: Path) -> list[Event]:
+    """What an earlier process of this boot left; a half-written last line is passed over."""
+    events: list[Event] = []
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return events
+    for line in lines[-KEPT_EVENTS:]:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            events.append(event)
+    return events
+
+
+def never_wait_for_stderr() -> None:
+    """From now on a full pipe on stderr loses lines instead of stopping the process. A terminal
+    or a file is left alone: its flags belong to others, too."""
+    if not (sys.stderr.isatty() or os.path.isfile("/dev/fd/2")):
+        os.set_blocking(2, False)
+
+
+def say(text: str) -> None:
+    """One line on stderr, where systemd's journal or a person reads it; lost if nobody reads."""
+    try:
+        os.write(2, f"carpool: {text}\n".encode())
+    except OSError:
+        pass

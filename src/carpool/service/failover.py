@@ -1,0 +1,299 @@
+"""The failover process: joins the engine to packets, links, addresses and commands.
+
+Room: service. One loop: an input goes to the engine, its effects are performed in order, the
+deadline is armed. Decides nothing; reads no clock but the one it was given.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from carpool.errors import KernelError
+from carpool.kernel.addresses import AddressHolder
+from carpool.kernel.adverts import AdvertSocket
+from carpool.kernel.flagfile import FlagFile
+from carpool.kernel.journal import Journal
+from carpool.kernel.links import LinkMonitor, LinkState
+from carpool.kernel.poller import Poller
+from carpool.kernel.unixserver import Client
+from carpool.machine import effects as fx
+from carpool.machine.engine import Engine
+from carpool.model.config import Address, Config, Family, MacMode, Transport, VhostKey, family_of
+
+PACKETS_MAX = 64  # handled a round, so that a flood cannot keep the deadline waiting
+WATCHERS_MAX = 8
+
+
+class FailoverService:
+    """Everything of one node's failover; `run` returns when the engine has stopped."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        poller: Poller,
+        links: LinkMonitor,
+        holder: AddressHolder,
+        journal: Journal,
+        flag: FlagFile,
+        now_s: Callable[[], float],
+        wall_iso: Callable[[], str],
+    ) -> None:
+        self.engine = engine
+        self.config: Config = engine.config
+        self.poller = poller
+        self.links = links
+        self.holder = holder
+        self.journal = journal
+        self.flag = flag
+        self.now_s = now_s
+        self.wall_iso = wall_iso
+        self.sockets: dict[str, AdvertSocket] = {}
+        self.stopped = False
+        self._inputs: deque[fx.Input] = deque()
+        self._performing = False
+        self._switchover_client: Client | None = None
+        self._watchers: list[Client] = []
+        self._was_master: bool | None = None
+        poller.add(links, self._on_links)
+
+    # --------------------------------------------------------------------------------- loop
+
+    def run(self) -> None:
+        """Until a Stop is through. What is readable is handled before the deadline: a process
+        that was paused hears its peers before it concludes that they are dead."""
+        for state in self.links.current():
+            self._on_link(state)
+        while not self.stopped:
+            self.poller.run_once(self.engine.deadline_s)
+            deadline_s = self.engine.deadline_s
+            if deadline_s is not None and self.now_s() >= deadline_s:
+                self.put(fx.Tick())
+
+    def put(self, event: fx.Input) -> None:
+        """Hand an input to the engine and perform what follows; inputs that arise meanwhile
+        (a send that fails) wait for their turn."""
+        self._inputs.append(event)
+        if self._performing:
+            return
+        self._performing = True
+        try:
+            while self._inputs:
+                for effect in self.engine.handle(self._inputs.popleft(), self.now_s()):
+                    self._perform(effect)
+        finally:
+            self._performing = False
+        self._tell_watchers()
+
+    def _perform(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.SendAdvert():
+                self._send(effect)
+            case fx.SendProbe(interface):
+                socket = self.sockets.get(interface)
+                error = socket.probe() if socket else "the device is gone"
+                self.put(fx.SendResult(interface, error))
+            case fx.TakeAddresses(key):
+                self._hold(self.holder.take, key)
+            case fx.HoldAddresses(key):
+                self._hold(self.holder.hold, key)
+            case fx.ReleaseAddresses(key):
+                self._try(lambda: self.holder.release(key), f"giving up {key}")
+            case fx.Announce(key):
+                self._announce(key)
+            case fx.Transition():
+                self._record("transition", effect.key, effect.reason, effect.old, effect.new)
+            case fx.Note():
+                self._record(effect.kind, effect.key, effect.text)
+            case fx.SwitchoverDone():
+                self._answer_switchover(effect)
+            case fx.Stopped():
+                self.stopped = True
+
+    # ------------------------------------------------------------------------------ effects
+
+    def _send(self, effect: fx.SendAdvert) -> None:
+        interface = effect.key.interface
+        vhost = self.engine.vhosts[effect.key]
+        socket, source = self.sockets.get(interface), vhost.own.get(effect.family)
+        if socket is None or source is None:
+            self.put(fx.SendResult(interface, "the device is gone"))
+            return
+        error = socket.send(
+            effect.family,
+            effect.payload,
+            source=source,
+            destinations=self._destinations(effect.key, effect.family),
+            vhid=effect.key.vhid if vhost.vip.mac is MacMode.VIRTUAL else None,
+        )
+        self.put(fx.SendResult(interface, error))
+
+    def _destinations(self, key: VhostKey, family: Family) -> Sequence[Address] | None:
+        """Unicast peers; None: the multicast group."""
+        if self.engine.vhosts[key].vip.transport is Transport.MULTICAST:
+            return None
+        return [
+            address
+            for (interface, address) in self.engine.peers
+            if interface == key.interface and family_of(address) is family
+        ]
+
+    def _announce(self, key: VhostKey) -> None:
+        socket = self.sockets.get(key.interface)
+        if socket is not None:
+            error = socket.announce(self.engine.vhosts[key].vip)
+            if error:
+                self._record("kernel", key, f"announcing failed: {error}")
+
+    def _hold(self, action: Callable[[VhostKey], None], key: VhostKey) -> None:
+        error = self._try(lambda: action(key), f"owning the addresses of {key}")
+        self.put(fx.AddressResult(key, error))
+
+    def _try(self, action: Callable[[], None], what: str) -> str | None:
+        try:
+            action()
+        except KernelError as error:
+            self._record("kernel", None, f"{what}: {error}")
+            return error.message
+        return None
+
+    # -------------------------------------------------------------------- packets and links
+
+    def _on_packets(self, interface: str) -> None:
+        socket = self.sockets.get(interface)
+        for packet in socket.receive(PACKETS_MAX) if socket else ():
+            self.put(packet)
+
+    def _on_links(self) -> None:
+        for state in self.links.read():
+            self._on_link(state)
+
+    def _on_link(self, state: LinkState) -> None:
+        """Follow a device: open it when it appears (again), close it when it goes."""
+        if state.interface not in self.engine.ports:
+            return
+        socket = self.sockets.get(state.interface)
+        if socket is not None and socket.index != state.index:
+            self.poller.remove(socket)
+            socket.close()
+            del self.sockets[state.interface]
+        if state.present and state.interface not in self.sockets:
+            error = self._try(lambda: self._open(state), f"opening {state.device}")
+            if error:
+                self.put(fx.InterfaceChanged(state.interface, False, error))
+                return
+        ready, reason = _readiness(state)
+        self.put(fx.InterfaceChanged(state.interface, ready, reason, state.own_addresses))
+
+    def _open(self, state: LinkState) -> None:
+        for vip in self.config.group.vips:
+            if vip.interface == state.interface:
+                self.holder.prepare(vip, state)
+        socket = AdvertSocket(state)
+        self.sockets[state.interface] = socket
+        self.poller.add(socket, lambda: self._on_packets(state.interface))
+
+    # ----------------------------------------------------------------------------- commands
+
+    def on_request(self, client: Client, request: dict[str, object]) -> None:
+        """A command of the control socket; the protocol is in ARCHITECTURE.md."""
+        match request:
+            case {"command": "status"}:
+                client.answer(asdict(self.engine.status(self.now_s())))
+            case {"command": "events", **rest}:
+                limit = rest.get("limit", 100)
+                kept = self.journal.last(limit if isinstance(limit, int) else 100)
+                client.answer({"events": kept})
+            case {"command": "maintenance", "on": bool(on)}:
+                self._set_maintenance(client, on)
+            case {"command": "disable" | "enable" as verb}:
+                on = verb == "disable"
+                changed = self.engine.enabled == on
+                self.put(fx.SetDisabled(on))
+                client.answer({"changed": changed})
+            case {"command": "switchover"}:
+                self._switchover(client)
+            case {"command": "bulk", "on": bool(on), **rest}:
+                self.put(fx.SetBulkSync(on, str(rest.get("reason", ""))[:200]))
+                client.answer()
+            case {"command": "watch"}:
+                self._watch(client)
+            case _:
+                client.refuse(
+                    f"unknown command {str(request.get('command'))[:40]!r}, or its arguments are off",
+                    "see the table of commands in ARCHITECTURE.md",
+                )
+
+    def _set_maintenance(self, client: Client, on: bool) -> None:
+        changed = self.engine.maintenance != on
+
+        def stored(error: str | None) -> None:
+            if error is None:
+                client.answer({"changed": changed})
+            else:
+                client.refuse(
+                    f"maintenance is {'on' if on else 'off'} now, but will not survive a restart: "
+                    f"{error}",
+                    "make the state directory writable and say it again",
+                )
+
+        self.put(fx.SetMaintenance(on))
+        self.flag.set(on, stored)
+
+    def _switchover(self, client: Client) -> None:
+        if self._switchover_client is not None:
+            client.refuse("a switchover is under way", "wait for its answer")
+            return
+        self._switchover_client = client
+        self.put(fx.Switchover())
+
+    def _answer_switchover(self, done: fx.SwitchoverDone) -> None:
+        client, self._switchover_client = self._switchover_client, None
+        if client is None:
+            return
+        if done.ok:
+            client.answer({"took_s": round(done.took_s, 6), "text": done.text})
+        else:
+            client.refuse(done.text, "look at `carpool status` on the peer")
+
+    def _watch(self, client: Client) -> None:
+        if len(self._watchers) >= WATCHERS_MAX:
+            client.refuse(f"{WATCHERS_MAX} programs watch already", "close one of them")
+            return
+        self._watchers.append(client)
+        client.on_gone = lambda: self._watchers.remove(client)
+        client.send({"master": self.engine.is_master})
+
+    def _tell_watchers(self) -> None:
+        if self.engine.is_master == self._was_master:
+            return
+        self._was_master = self.engine.is_master
+        for client in list(self._watchers):
+            client.send({"master": self._was_master})
+
+    def _record(
+        self, kind: str, key: VhostKey | None, text: str, old: str | None = None, new: str | None = None
+    ) -> None:
+        self.journal.add(
+            {
+                "time": self.wall_iso(),
+                "monotonic_s": round(self.now_s(), 6),
+                "kind": kind,
+                "vhost": str(key) if key else None,
+                "old": old,
+                "new": new,
+                "text": text,
+            }
+        )
+
+
+def _readiness(state: LinkState) -> tuple[bool, str]:
+    if not state.present:
+        return False, f"device {state.device} is gone"
+    if not state.up:
+        return False, f"device {state.device} is set down"
+    if not state.carrier:
+        return False, f"device {state.device} has no carrier"
+    return True, "up"
