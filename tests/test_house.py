@@ -228,7 +228,8 @@ print(*sorted(roots - sys.stdlib_module_names | roots & heavy))
 
 
 def test_failover_and_states_load_the_standard_library_only() -> None:
-    loaded = subprocess.run(
-        [sys.executable, "-c", LOAD_ALL], check=True, capture_output=True, text=True, timeout=30
-    ).stdout.split()
-    fail_on(loaded, "These processes must start on a machine at its worst; carry less.")
+    run = subprocess.run(
+        [sys.executable, "-c", LOAD_ALL], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    fail_on(run.stdout.split(), "These processes must start on a machine at its worst; carry less.")

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
-from tests.netns.lab import wait_until
 
 from carpool.errors import KernelError
 from carpool.lab import shell
@@ -19,6 +18,7 @@ from carpool.lab.topology import (
     VIP_SEGMENTS,
     Network,
 )
+from tests.netns.lab import wait_until
 
 
 @pytest.fixture
