@@ -22,6 +22,7 @@ class Rank(IntEnum):
     MAINTENANCE = 1
     SWITCHOVER = 2
     BULK_SYNC = 4
+    CRASH = 8
     SEND_ERRORS = 16
     INTERFACE_DOWN = 32
 

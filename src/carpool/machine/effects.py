@@ -90,6 +90,14 @@ class Switchover:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """At start: an earlier process of this node died owning the addresses of these VHIDs, and the
+    kernel still has them. Hand them to a peer, or keep them when nobody takes them."""
+
+    keys: frozenset[VhostKey]
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Leave gracefully. Answered by Stopped, within LEAVE_WAIT_S."""
 
@@ -108,6 +116,7 @@ Input = (
     | SetDisabled
     | SetBulkSync
     | Switchover
+    | Adopt
     | Stop
     | Tick
 )

@@ -40,6 +40,7 @@ RETRY_AFTER_S = 30.0  # a node that could not own addresses may compete again af
 TELL_AGAIN_S = 60.0  # a persisting fault is told once a minute
 
 BULK_SYNC, MAINTENANCE, SWITCHOVER = "bulk sync", "maintenance", "switchover"
+CRASH = "recent crash"
 
 
 @dataclass(slots=True)
@@ -101,7 +102,7 @@ class Engine:
         self._departure: _Departure | None = None
         self._bulk_until_s = now_s + BULK_WAIT_S if await_bulk else None
         self._told_s: dict[tuple[object, ...], float] = {}
-        self._retry_s: dict[str, float] = {}  # address failures: when each reason is forgotten
+        self._retry_s: dict[str, float] = {}  # when each reason that ends by itself is forgotten
         for interface in self.ports:
             self.demotion.set(_down(interface), Rank.INTERFACE_DOWN, True)
         self.demotion.set(MAINTENANCE, Rank.MAINTENANCE, maintenance)
@@ -130,6 +131,8 @@ class Engine:
                 done += self._on_bulk(event, now_s)
             case fx.Switchover():
                 done += self._on_switchover(now_s)
+            case fx.Adopt(keys):
+                done += self._on_adopt(keys, now_s)
             case fx.Stop():
                 done += self._depart("stop", LEAVE_WAIT_S, now_s)
             case fx.Tick():
@@ -289,8 +292,7 @@ class Engine:
         """A master that cannot have its addresses is none: let another try, and try again later."""
         reason = f"addresses {event.key}"
         if event.error is None:
-            self._retry_s.pop(reason, None)
-            return self._demote(reason, Rank.SEND_ERRORS, False, now_s)
+            return self._forget(reason, now_s)
         self.counters["address_errors"] += 1
         self._retry_s[reason] = now_s + RETRY_AFTER_S
         return self._demote(reason, Rank.SEND_ERRORS, True, now_s)
@@ -324,6 +326,16 @@ class Engine:
         self.demotion.set(SWITCHOVER, Rank.SWITCHOVER, True)
         return self._depart("switchover", SWITCHOVER_WAIT_S, now_s)
 
+    def _on_adopt(self, keys: frozenset[VhostKey], now_s: float) -> list[Effect]:
+        """Hand over what a dead process held. The reason keeps us from taking it back at once."""
+        adopted = [v for v in self.vhosts.values() if v.key in keys and v.state is State.BACKUP]
+        if not adopted:
+            return []
+        self.demotion.set(CRASH, Rank.CRASH, True)
+        self._retry_s[CRASH] = now_s + RETRY_AFTER_S
+        self._departure = _Departure("switchover", now_s, now_s + SWITCHOVER_WAIT_S)
+        return [effect for vhost in adopted for effect in vhost.adopt(now_s)]
+
     # ------------------------------------------------------------------------- time, moves
 
     def _on_tick(self, now_s: float) -> list[Effect]:
@@ -332,8 +344,7 @@ class Engine:
             text = f"not complete after {BULK_WAIT_S:g} s: this node takes part without the table"
             done += self._on_bulk(fx.SetBulkSync(on=False, reason=text), now_s)
         for reason in [r for r, until_s in self._retry_s.items() if now_s >= until_s]:
-            del self._retry_s[reason]
-            done += self._demote(reason, Rank.SEND_ERRORS, False, now_s)
+            done += self._forget(reason, now_s)
         for vhost in self.vhosts.values():
             done += vhost.on_tick(now_s)
         for interface, port in self.ports.items():
@@ -405,8 +416,14 @@ class Engine:
             return [fx.SwitchoverDone(True, took_s, text), fx.Note("switchover", text)]
         done = [e for vhost in self.vhosts.values() for e in vhost.stay(now_s)]
         done += self._demote(SWITCHOVER, Rank.SWITCHOVER, False, now_s)
+        done += self._forget(CRASH, now_s)
         text = f"nobody took over within {took_s:.1f} s; this node stays master: is a peer running?"
         return [*done, fx.SwitchoverDone(False, took_s, text), fx.Note("switchover", text)]
+
+    def _forget(self, reason: str, now_s: float) -> list[Effect]:
+        """End a reason that `_retry_s` limits in time; nothing if it does not hold."""
+        self._retry_s.pop(reason, None)
+        return self._demote(reason, Rank.SEND_ERRORS, False, now_s)
 
     # -------------------------------------------------------------------------------- small
 

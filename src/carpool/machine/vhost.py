@@ -179,6 +179,14 @@ class Vhost:
         own: list[Effect] = [TakeAddresses(self.key), Announce(self.key)]
         return own + self.advertise(now_s) + transition
 
+    def adopt(self, now_s: float) -> list[Effect]:
+        """Go on owning what a dead process of this node owned, but as one who is leaving: a peer
+        that has not noticed anything takes over now, one that is master already stays it."""
+        self._held_s = now_s
+        self.leaving = True
+        transition = self._become(State.MASTER, "taken on from a process that died", now_s)
+        return [TakeAddresses(self.key), *self.advertise(now_s), *transition]
+
     def advertise(self, now_s: float) -> list[Effect]:
         """Send what we are now, in every family in which we have a source address."""
         self._sent_s = now_s
@@ -233,7 +241,9 @@ class Vhost:
 
     def _as_master(self, advert: carp.Advert, source: Address, now_s: float) -> list[Effect]:
         if advert.leaving:
-            return []
+            # It keeps its addresses until it hears a successor: let it hear us.
+            heard_us = self.leaving or now_s - self._sent_s < ASSERT_EVERY_S
+            return [] if heard_us else self.advertise(now_s)
         theirs, ours = standing_of(advert), self.standing
         if self.leaving:
             return self._step_down(f"handed over to {source}", source, now_s)

@@ -64,8 +64,11 @@ class FailoverService:
     def run(self) -> None:
         """Until a Stop is through. What is readable is handled before the deadline: a process
         that was paused hears its peers before it concludes that they are dead."""
+        held = self.holder.held()  # before anything is prepared: what a dead process left
         for state in self.links.current():
             self._on_link(state)
+        if held:
+            self.put(fx.Adopt(held))
         while not self.stopped:
             self.poller.run_once(self.engine.deadline_s)
             deadline_s = self.engine.deadline_s

@@ -1,0 +1,81 @@
+"""Composition root: builds hands, machine and service of a process, and runs them.
+
+The only place where the rooms meet; imported by `carpool run` alone. Holds no logic of its own.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+
+from carpool import __version__
+from carpool.kernel import clock
+from carpool.kernel.addresses import AddressHolder
+from carpool.kernel.flagfile import FlagFile
+from carpool.kernel.journal import Journal, never_wait_for_stderr, say
+from carpool.kernel.links import LinkMonitor
+from carpool.kernel.poller import Poller
+from carpool.kernel.realtime import be_realtime
+from carpool.kernel.unixserver import Client, UnixServer
+from carpool.machine import effects as fx
+from carpool.machine.engine import Engine
+from carpool.model.config import Config
+from carpool.service.failover import FailoverService
+from carpool.service.guard import guard
+
+
+def run_failover(config: Config, run_dir: Path, state_dir: Path) -> int:
+    """`carpool run failover`: the guard, and the worker as its child. Returns the exit code."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    gc.freeze()  # what is loaded by now is shared by guard and worker; keep the pages so
+    return guard(
+        lambda parent_fd: _failover(config, run_dir, state_dir, parent_fd), clock.monotonic_s
+    )
+
+
+def run_states(config: Config, run_dir: Path) -> int:
+    """`carpool run states`. Returns the exit code."""
+    from carpool.service import states  # what failover does not need, it does not load
+
+    return states.run(config, run_dir)
+
+
+def _failover(config: Config, run_dir: Path, state_dir: Path, parent_fd: int) -> int:
+    never_wait_for_stderr()
+    for refused in be_realtime():
+        say(f"failover: {refused}")
+    poller = Poller()
+    flag = FlagFile(state_dir / "maintenance", poller)
+    links = LinkMonitor({name: config.device(name) for name in config.vip_interfaces()})
+    holder = AddressHolder(config, run_dir)
+    started_s = clock.monotonic_s()
+    engine = Engine(
+        config,
+        now_s=started_s,
+        counter_start_us=clock.wall_us(),
+        maintenance=flag.is_set(),
+        await_bulk=config.group.states is not None,
+    )
+    service = FailoverService(
+        engine,
+        poller=poller,
+        links=links,
+        holder=holder,
+        journal=Journal(run_dir / "failover.events"),
+        flag=flag,
+        now_s=clock.monotonic_s,
+        wall_iso=clock.wall_iso,
+    )
+
+    def on_request(client: Client, request: dict[str, object]) -> None:
+        service.on_request(client, request)
+
+    poller.add(parent_fd, lambda: service.put(fx.Stop()))
+    poller.on_signals(lambda _number: service.put(fx.Stop()))
+    server = UnixServer(run_dir / "failover.sock", poller, on_request)
+    say(f"failover {__version__} of node {config.node.name} runs, pid {os.getpid()}")
+    service.run()  # a bug ends the process here, and the next one takes over what it held
+    server.close()
+    holder.cleanup()
+    return 0
