@@ -7,7 +7,7 @@ Rule 1: our counter is derived from the time, so that it grows over restarts, an
 Rule 2: a peer whose counter was seen to grow in small steps may not go back while it lives.
 Rule 3: a peer lives until nothing of it was accepted for `lifetime_s` (the master-down interval):
         after that a lower counter is a restart. Remembering longer would turn a peer that came back
-        with a corrected clock into a second master (docs/decisions/0003).
+        with a corrected clock into a second master (docs/decisions/0010).
 Rule 4: a peer with other habits (UCarp draws a random counter for each packet, BSD starts at a
         random one) never becomes proven, or is judged anew after its jump.
 """
