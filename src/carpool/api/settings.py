@@ -1,0 +1,277 @@
+"""node.toml and group.toml as a `Config`, or the list of everything that is wrong with them.
+
+Room: api. Knows the keys of the files and how each value is written; refuses to know what values
+mean together (`model/validate.py`), the kernel, and the way to a line number (`api/locate.py`,
+imported only when there is a problem). Every process loads through here: standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_interface
+from pathlib import Path
+
+from carpool.api.tomlfile import Table, TomlFile, cut, shown
+from carpool.model.config import (
+    STATES_PORT,
+    Address,
+    AddressWithMask,
+    Config,
+    Group,
+    MacMode,
+    Node,
+    Peer,
+    Problem,
+    Scope,
+    States,
+    Transport,
+    Vip,
+)
+from carpool.model.finding import GROUP_FILE, NODE_FILE
+from carpool.model.keypath import KeyPath, parse, quoted, render
+from carpool.model.validate import check_config
+
+PROBLEMS_MAX = 100  # told at once: nobody mends more in one go
+
+NODE_KEYS = ("name", "advskew", "interface", "address", "peer")
+PEER_KEYS = ("address",)
+GROUP_KEYS = ("name", "preempt", "vip", "states")
+VIP_KEYS = ("interface", "vhid", "password", "addresses", "advbase", "mac", "transport")
+STATES_KEYS = ("interface", "port", "scope")
+HOMES = {  # where keys belong that were put elsewhere
+    "advskew": f"the top of {NODE_FILE}: it differs between nodes",
+    "peer": NODE_FILE,
+    "address": f"[address] or [peer.NAME.address] of {NODE_FILE}; a VIP has `addresses`",
+    "preempt": f"the top of {GROUP_FILE}, above every [table]",
+    "states": GROUP_FILE,
+    "vip": GROUP_FILE,
+    **{key: f"a [[vip]] of {GROUP_FILE}" for key in VIP_KEYS[1:]},
+    **{key: f"[states] of {GROUP_FILE}" for key in STATES_KEYS[1:]},
+}
+
+# These stand in for what could not be read: check_config() keeps quiet about places that are lost.
+_NO_ADDRESS = IPv4Address(0)
+_NO_ADDRESS_WITH_MASK = IPv4Interface(0)
+_NO_VIP = Vip("", 0, b"", ())
+
+_WITH_PREFIX = re.compile(r".*/[0-9]{1,3}", re.ASCII)
+
+
+def load(config_dir: Path) -> tuple[Config | None, list[Problem]]:
+    """Read both files: no Config when a problem is fatal; problems in the order of the files.
+
+    Never raises for what the files hold, nor for one that is missing or cannot be read.
+    """
+    node_file = TomlFile.read(config_dir, NODE_FILE, HOMES)
+    group_file = TomlFile.read(config_dir, GROUP_FILE, HOMES)
+    config = Config(_node(node_file), _group(group_file))
+    problems = [
+        *node_file.problems,
+        *group_file.problems,
+        *check_config(config, {*node_file.lost, *group_file.lost}),
+    ]
+    fatal = any(problem.fatal for problem in problems)
+    return None if fatal else config, _placed(problems, (node_file, group_file))
+
+
+def with_lines(config_dir: Path, problems: Sequence[Problem]) -> list[Problem]:
+    """Problems found after `load` (by `check_system`), with lines and in the order of the files."""
+    return _placed(problems, [TomlFile.read(config_dir, name) for name in (NODE_FILE, GROUP_FILE)])
+
+
+def _placed(problems: Sequence[Problem], files: Sequence[TomlFile]) -> list[Problem]:
+    if not problems:
+        return []
+    placed = []
+    for file in files:
+        here = [problem for problem in problems if problem.file == file.name]
+        spelled = [_as_written(problem, file) for problem in here]
+        placed += sorted(_with_lines(spelled, file), key=lambda problem: problem.line or 0)
+    if len(placed) <= PROBLEMS_MAX:
+        return placed
+    rest = f"{len(placed) - PROBLEMS_MAX} more problems"
+    last = placed[PROBLEMS_MAX]
+    more = replace(last, key="file", found=rest, expected="none", hint="mend those above first")
+    return [*placed[:PROBLEMS_MAX], more]
+
+
+def _as_written(problem: Problem, file: TomlFile) -> Problem:
+    """`address.lan[0]` is `address.lan` for who wrote a single string."""
+    path = parse(problem.key)
+    if not path or not isinstance(path[-1], int):
+        return problem
+    value: object = file.content
+    for part in path[:-1]:
+        if isinstance(value, dict) and isinstance(part, str):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+    return problem if isinstance(value, list) else replace(problem, key=render(path[:-1]))
+
+
+def _with_lines(problems: list[Problem], file: TomlFile) -> list[Problem]:
+    if file.broken or not problems:
+        return problems  # a broken file has its line already, if there is one
+    try:
+        from carpool.api.locate import Locator
+    except ImportError:  # the processes run without tree-sitter; the key says where, too
+        return problems
+    locator = Locator(file.source)
+    return [replace(problem, line=locator.line(parse(problem.key))) for problem in problems]
+
+
+# -------------------------------------------------------------------------------- node.toml
+
+
+def _node(file: TomlFile) -> Node:
+    root = file.root(NODE_KEYS)
+    return Node(
+        name=root.text("name", 'the name of this node: "fw1"'),
+        interfaces=_interfaces(root),
+        advskew=root.number("advskew", 0),
+        addresses=_own_addresses(root),
+        peers=_peers(root),
+    )
+
+
+def _interfaces(root: Table) -> Mapping[str, str]:
+    devices = {}
+    expected = 'a table [interface] of logical names and devices: lan = "enp1s0"'
+    for name, device in root.names("interface", expected, required=True).items():
+        devices[name] = device if isinstance(device, str) else ""
+        if not isinstance(device, str):
+            root.file.wrong(("interface", name), shown(device), 'a device: "enp1s0"')
+    return devices
+
+
+def _own_addresses(table: Table) -> Mapping[str, tuple[Address, ...]]:
+    """An `address` table: logical name -> address, or list of addresses."""
+    found = {}
+    expected = 'a table of logical names and addresses: lan = "10.10.1.2"'
+    for interface, value in table.names("address", expected).items():
+        path = (*table.path, "address", interface)
+        if isinstance(value, list):
+            found[interface] = tuple(
+                _address(table.file, (*path, index), text) for index, text in enumerate(value)
+            )
+        else:
+            found[interface] = (_address(table.file, path, value),)
+    return found
+
+
+def _address(file: TomlFile, path: KeyPath, value: object) -> Address:
+    expected = 'an address without a mask, in quotes: "10.10.1.3"'
+    if not isinstance(value, str):
+        file.wrong(path, shown(value), expected)
+        return _NO_ADDRESS
+    hint = ""
+    if "/" in value:
+        hint = "the mask is the device's own business: leave it out"
+    elif "%" in value:
+        hint = "leave out the zone: the logical interface says it"
+    else:
+        try:
+            return ip_address(value)
+        except ValueError:
+            hint = "host names are not looked up: write the address" if _is_name(value) else ""
+    file.wrong(path, quoted(cut(value)), expected, hint)
+    return _NO_ADDRESS
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9.-]*[G-Zg-z][A-Za-z0-9.-]*", text) is not None
+
+
+def _peers(root: Table) -> tuple[Peer, ...]:
+    peers = []
+    expected = "a table for each other node, by its name: [peer.fw2.address]"
+    for name, value in root.names("peer", expected).items():
+        path = ("peer", name)
+        if not isinstance(value, dict):
+            root.file.wrong(path, shown(value), expected)
+        table = Table(root.file, path, value if isinstance(value, dict) else {}, PEER_KEYS)
+        peers.append(Peer(name, _own_addresses(table)))
+    return tuple(peers)
+
+
+# ------------------------------------------------------------------------------- group.toml
+
+
+def _group(file: TomlFile) -> Group:
+    root = file.root(GROUP_KEYS)
+    return Group(
+        name=root.text("name", 'a name for the group: "edge"'),
+        vips=_vips(root),
+        preempt=root.truth("preempt", True),
+        states=_states(root),
+    )
+
+
+def _vips(root: Table) -> tuple[Vip, ...]:
+    expected = "a [[vip]] for every virtual host"
+    hint = "write [[vip]] with two brackets: there may be several"
+    return tuple(
+        _vip(root.file, ("vip", index), value)
+        for index, value in enumerate(root.entries("vip", expected, hint))
+    )
+
+
+def _vip(file: TomlFile, path: KeyPath, value: object) -> Vip:
+    if not isinstance(value, dict):
+        file.wrong(path, shown(value), "a table with the keys of a VIP")
+        return _NO_VIP
+    table = Table(file, path, value, VIP_KEYS)
+    return Vip(
+        interface=table.text("interface", 'a logical interface: "lan"'),
+        vhid=table.number("vhid"),
+        password=table.text("password", "a string of 1 to 20 bytes", secret=True).encode(),
+        addresses=_vip_addresses(table),
+        advbase_s=table.number("advbase", 1),
+        mac=table.choice("mac", MacMode.VIRTUAL),
+        transport=table.choice("transport", Transport.MULTICAST),
+    )
+
+
+def _vip_addresses(table: Table) -> tuple[AddressWithMask, ...]:
+    expected = 'a list of addresses with their masks: ["10.10.1.1/24"]'
+    return tuple(
+        _address_with_mask(table.file, (*table.path, "addresses", index), value)
+        for index, value in enumerate(table.entries("addresses", expected, "put it in [ ]"))
+    )
+
+
+def _address_with_mask(file: TomlFile, path: KeyPath, value: object) -> AddressWithMask:
+    expected = 'an address with the mask of its network, in quotes: "10.10.1.1/24"'
+    if not isinstance(value, str):
+        file.wrong(path, shown(value), expected)
+        return _NO_ADDRESS_WITH_MASK
+    hint = ""
+    if "%" in value:
+        hint = "leave out the zone: `interface` says it"
+    elif _WITH_PREFIX.fullmatch(value):
+        try:
+            return ip_interface(value)
+        except ValueError:
+            pass
+    elif "/" not in value:
+        hint = "add the mask of the interface's network, /24 for instance"
+    else:
+        hint = "write the mask as a number of bits, /24 for instance"
+    file.wrong(path, quoted(cut(value)), expected, hint)
+    return _NO_ADDRESS_WITH_MASK
+
+
+def _states(root: Table) -> States | None:
+    if "states" not in root:
+        return None
+    expected = "a table [states]"
+    table = Table(root.file, ("states",), root.names("states", expected), STATES_KEYS)
+    if (root.file.name, ("states",)) in root.file.lost:
+        return None
+    return States(
+        interface=table.text("interface", 'a logical interface: "sync"'),
+        port=table.number("port", STATES_PORT),
+        scope=table.choice("scope", Scope.ASSURED),
+    )

@@ -1,0 +1,299 @@
+"""Every mistake in node.toml and group.toml: where it is said to be, and what is said about it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_interface
+from pathlib import Path
+
+import pytest
+
+from carpool.api.settings import PROBLEMS_MAX, load, with_lines
+from carpool.api.tomlfile import FILE_MAX_BYTES
+from carpool.model.config import (
+    Config,
+    Group,
+    MacMode,
+    Node,
+    Peer,
+    Problem,
+    Scope,
+    States,
+    Transport,
+    Vip,
+)
+from tests.unit.api.files import GROUP, NODE, Edit, load_texts, write
+
+MISTAKES = Path(__file__).with_name("mistakes.txt")
+EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
+
+
+def test_good_files_are_a_config(tmp_path: Path) -> None:
+    config, problems = load_texts(tmp_path)
+    assert problems == []
+    peer = {
+        "lan": (ip_address("10.10.1.3"),),
+        "wan": (ip_address("10.10.2.3"), ip_address("fe80::3")),
+        "sync": (ip_address("10.10.3.2"),),
+    }
+    assert config == Config(
+        Node(
+            name="fw1",
+            interfaces={"lan": "lan0", "wan": "wan0", "sync": "sync0"},
+            advskew=0,
+            addresses={"sync": (ip_address("10.10.3.1"),)},
+            peers=(Peer("fw2", peer),),
+        ),
+        Group(
+            name="edge",
+            vips=(
+                Vip(
+                    interface="lan",
+                    vhid=51,
+                    password=b"secret",
+                    addresses=(ip_interface("10.10.1.1/24"), ip_interface("fd00:10::1/64")),
+                ),
+                Vip(
+                    interface="wan",
+                    vhid=52,
+                    password=b"secret",
+                    addresses=(ip_interface("10.10.2.1/24"), ip_interface("10.10.2.11/24")),
+                    advbase_s=1,
+                    mac=MacMode.VIRTUAL,
+                    transport=Transport.MULTICAST,
+                ),
+            ),
+            preempt=True,
+            states=States("sync", 3782, Scope.ASSURED),
+        ),
+    )
+
+
+def test_what_is_optional_may_be_left_out(tmp_path: Path) -> None:
+    node = 'name = "fw1"\ninterface.lan = "lan0"\n[peer.fw2]\n'
+    group = """
+        name = "edge"
+        [[vip]]
+        interface = "lan"
+        vhid = 255
+        password = "12345678901234567890"
+        addresses = ["fe80::1/64"]
+    """
+    config, problems = load_texts(tmp_path, node, group)
+    assert problems == []
+    assert config is not None
+    assert (config.node.advskew, config.node.addresses, config.group.states) == (0, {}, None)
+    assert config.node.peers == (Peer("fw2", {}),)
+    assert config.group.preempt
+    assert config.group.vips[0].transport is Transport.MULTICAST
+
+
+def test_the_examples_of_the_documentation_are_good() -> None:
+    config, problems = load(EXAMPLES)
+    assert problems == []
+    assert config is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """An entry of mistakes.txt: an edit of a good file, and all that is said about it."""
+
+    title: str
+    file: str
+    edit: Edit
+    told: list[str]
+
+    def problems(self, directory: Path) -> tuple[Config | None, list[Problem]]:
+        if self.file == "node.toml":
+            return load_texts(directory, node=self.edit.of(NODE))
+        return load_texts(directory, group=self.edit.of(GROUP))
+
+
+def mistakes() -> list[Mistake]:
+    found = []
+    for entry in MISTAKES.read_text().split("\n== ")[1:]:
+        title, before, after, *told = entry.strip("\n").split("\n")
+        file, old = before.removeprefix("- ").split(": ", 1)
+        edit = Edit(old.replace("\\n", "\n"), after[2:].replace("\\n", "\n"))
+        found.append(Mistake(title, file, edit, told))
+    return found
+
+
+@pytest.mark.parametrize("mistake", mistakes(), ids=lambda mistake: mistake.title)
+def test_a_mistake_is_told_with_its_place(mistake: Mistake, tmp_path: Path) -> None:
+    config, problems = mistake.problems(tmp_path)
+    told = [f"{'error' if problem.fatal else 'warning'} {problem}" for problem in problems]
+    assert told == mistake.told
+    assert (config is None) is any(problem.fatal for problem in problems)
+
+
+# ------------------------------------------------------------------------- whole files
+
+
+def test_all_mistakes_of_both_files_are_told_in_one_go(tmp_path: Path) -> None:
+    node = NODE.replace("advskew = 0", 'advskew = "0"').replace('"10.10.1.3"', '"nobody"')
+    group = GROUP.replace("51", "0").replace('mac = "virtual"', 'mac = "v"').replace("3782", "0")
+    config, problems = load_texts(tmp_path, node, group.replace("10.10.2.11/24", "10.10.2.255/24"))
+    assert config is None
+    assert [(p.file, p.line, p.key) for p in problems] == [
+        ("node.toml", 2, "advskew"),
+        ("node.toml", 13, "peer.fw2.address.lan"),
+        ("group.toml", 6, "vip[0].vhid"),
+        ("group.toml", 16, "vip[1].addresses[1]"),
+        ("group.toml", 19, "vip[1].mac"),
+        ("group.toml", 24, "states.port"),
+    ]
+
+
+def test_a_broken_file_does_not_hide_the_other_nor_accuse_it(tmp_path: Path) -> None:
+    _, problems = load_texts(tmp_path, "name =", GROUP.replace("51", "0"))
+    assert [(p.file, p.line, p.key) for p in problems] == [
+        ("node.toml", 1, "syntax"),
+        ("group.toml", 6, "vip[0].vhid"),
+    ]
+    _, problems = load_texts(tmp_path, NODE.replace("= 0", "= 255"), "[[vip]")
+    assert [(p.file, p.line, p.key) for p in problems] == [
+        ("node.toml", 2, "advskew"),
+        ("group.toml", 1, "syntax"),
+    ]
+
+
+def test_empty_files_miss_what_is_required(tmp_path: Path) -> None:
+    _, problems = load_texts(tmp_path, "", "")
+    assert [(p.file, p.line, p.key, p.fatal) for p in problems] == [
+        ("node.toml", None, "name", True),
+        ("node.toml", None, "interface", True),
+        ("node.toml", None, "peer", False),
+        ("group.toml", None, "name", True),
+        ("group.toml", None, "vip", True),
+    ]
+
+
+def test_missing_files(tmp_path: Path) -> None:
+    config, problems = load(tmp_path / "nowhere")
+    assert config is None
+    assert [(p.file, p.line, p.key, p.found) for p in problems] == [
+        ("node.toml", None, "file", "no file"),
+        ("group.toml", None, "file", "no file"),
+    ]
+    assert problems[0].expected == str(tmp_path / "nowhere" / "node.toml")
+
+
+def test_something_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "node.toml").unlink()
+    (tmp_path / "group.toml").unlink()
+    os.mkfifo(tmp_path / "node.toml")
+    (tmp_path / "group.toml").mkdir()
+    _, problems = load(tmp_path)
+    assert [(p.file, p.key) for p in problems] == [("node.toml", "file"), ("group.toml", "file")]
+    assert problems[0].found == f"{tmp_path}/node.toml, which is no file"
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "node.toml").unlink()
+    (tmp_path / "node.toml").symlink_to("node.toml")
+    _, problems = load(tmp_path)
+    (problem,) = problems
+    assert (problem.file, problem.key) == ("node.toml", "file")
+    assert "cannot be read: Too many levels of symbolic links" in problem.found
+
+
+def test_a_file_that_is_no_utf8(tmp_path: Path) -> None:
+    _, problems = load_texts(tmp_path, NODE.replace("fw2", "f\xfc").encode("latin-1"))
+    (problem,) = problems
+    assert (problem.file, problem.line, problem.key) == ("node.toml", 12, "file")
+    assert problem.found == "byte 0xfc, which is no UTF-8"
+
+
+def test_a_byte_order_mark_and_dos_lines_do_no_harm(tmp_path: Path) -> None:
+    config, problems = load_texts(tmp_path, b"\xef\xbb\xbf" + NODE.replace("\n", "\r\n").encode())
+    assert config is not None
+    assert problems == []
+    _, problems = load_texts(tmp_path, "\ufeff" + NODE.replace("= 0", "= 255"))
+    assert [(p.line, p.key) for p in problems] == [(2, "advskew")]
+
+
+def test_a_file_that_is_too_long(tmp_path: Path) -> None:
+    _, problems = load_texts(tmp_path, group=GROUP + "#" * FILE_MAX_BYTES)
+    (problem,) = problems
+    assert (problem.file, problem.key, problem.line) == ("group.toml", "file", None)
+    assert problem.found == f"more than {FILE_MAX_BYTES} bytes"
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [("[" * 5000, "values nested too deeply"), ("9" * 5000, "a number of thousands of digits")],
+    ids=["nested", "digits"],
+)
+def test_values_that_break_parsers(value: str, found: str, tmp_path: Path) -> None:
+    _, problems = load_texts(tmp_path, NODE.replace("advskew = 0", f"advskew = {value}"))
+    assert [(p.file, p.key, p.found) for p in problems] == [("node.toml", "syntax", found)]
+
+
+def test_the_number_of_problems_is_bounded(tmp_path: Path) -> None:
+    many = "".join(f"key{number} = 1\n" for number in range(PROBLEMS_MAX + 20))
+    _, problems = load_texts(tmp_path, many + NODE)
+    assert len(problems) == PROBLEMS_MAX + 1
+    assert [p.line for p in problems[:-1]] == list(range(1, PROBLEMS_MAX + 1))
+    assert problems[-1].found == "20 more problems"
+    assert problems[-1].fatal
+
+
+def test_a_long_value_is_cut(tmp_path: Path) -> None:
+    _, problems = load_texts(tmp_path, NODE.replace("10.10.1.3", "9" * 1000))
+    assert [p.found for p in problems] == ['"' + "9" * 57 + '..."']
+
+
+def test_a_warning_leaves_a_config(tmp_path: Path) -> None:
+    config, problems = load_texts(tmp_path, NODE[: NODE.index("[peer")])
+    assert config is not None
+    assert config.node.peers == ()
+    assert [(p.key, p.fatal) for p in problems] == [("peer", False)]
+
+
+# ------------------------------------------------------------------------------- lines
+
+
+def test_problems_found_later_get_lines_too(tmp_path: Path) -> None:
+    write(tmp_path)
+    later = [
+        Problem("group.toml", "vip[1].addresses[1]", "x", "y"),
+        Problem("node.toml", "peer.fw2.address.lan[0]", "x", "y", fatal=False),
+        Problem("node.toml", "interface.wan", "x", "y"),
+    ]
+    assert [(p.file, p.line, p.key, p.fatal) for p in with_lines(tmp_path, later)] == [
+        ("node.toml", 6, "interface.wan", True),
+        ("node.toml", 13, "peer.fw2.address.lan", False),
+        ("group.toml", 16, "vip[1].addresses[1]", True),
+    ]
+
+
+def run_python(code: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_without_tree_sitter_the_key_has_to_do(tmp_path: Path) -> None:
+    write(tmp_path, NODE.replace("= 0", "= 255"))
+    code = (
+        "import sys; from pathlib import Path; sys.modules['tree_sitter'] = None\n"
+        "from carpool.api.settings import load; print(*load(Path(sys.argv[1]))[1])"
+    )
+    assert run_python(code, str(tmp_path)).startswith("node.toml: advskew: found 255, expected")
+
+
+def test_good_files_are_loaded_by_the_standard_library_alone(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from carpool.api.settings import load\n"
+        "assert load(Path(sys.argv[1]))[0]; print(*sorted(sys.modules))"
+    )
+    loaded = {name.split(".")[0] for name in run_python(code, str(write(tmp_path))).split()}
+    assert "carpool" in loaded
+    assert not loaded & {"tree_sitter", "tree_sitter_toml", "rich", "difflib", "socket", "asyncio"}
