@@ -70,10 +70,12 @@ def u8(type_: int, value: int) -> bytes:
 
 
 def u32(type_: int, value: int) -> bytes:
+    """An unsigned number in host order, as rtnetlink has them."""
     return attr(type_, struct.pack("=I", value))
 
 
 def be16(type_: int, value: int) -> bytes:
+    """An unsigned number in network order, as netfilter has them."""
     return attr(type_, struct.pack(">H", value))
 
 
@@ -86,6 +88,7 @@ def be64(type_: int, value: int) -> bytes:
 
 
 def string(type_: int, value: str) -> bytes:
+    """A string with its terminating zero."""
     return attr(type_, value.encode() + b"\0")
 
 
@@ -95,6 +98,12 @@ def message(type_: int, flags: int, sequence: int, body: bytes, port: int = 0) -
     return HEADER.pack(length, type_, flags, sequence, port) + body + bytes(align(length) - length)
 
 
+def stamped(message_: bytes, flags: int, sequence: int) -> bytes:
+    """A message with these flags added to its own, and this sequence number instead of its own."""
+    length, type_, had, _sequence, port = HEADER.unpack_from(message_)
+    return HEADER.pack(length, type_, had | flags, sequence, port) + message_[HEADER_LEN:]
+
+
 def messages(data: bytes | memoryview) -> Iterator[Message]:
     """The messages of one datagram. A length that runs past the end ends the walk."""
     offset = 0
@@ -102,7 +111,8 @@ def messages(data: bytes | memoryview) -> Iterator[Message]:
         length, type_, flags, sequence, port = HEADER.unpack_from(data, offset)
         if length < HEADER_LEN or offset + length > len(data):
             return
-        yield Message(type_, flags, sequence, port, bytes(data[offset + HEADER_LEN : offset + length]))
+        body = bytes(data[offset + HEADER_LEN : offset + length])
+        yield Message(type_, flags, sequence, port, body)
         offset += align(length)
 
 
@@ -119,7 +129,10 @@ def attributes(data: bytes | memoryview, offset: int = 0) -> dict[int, bytes]:
 
 
 def answer(error: Message) -> Answer:
-    """Read an NLMSG_ERROR: nlmsgerr is a negative errno and the header (or all) of the request."""
+    """Read an NLMSG_ERROR: nlmsgerr is a negative errno and the header (or all) of the request.
+
+    Only for what a kernel sent: a body too short for a nlmsgerr is a struct.error.
+    """
     (code,) = struct.unpack_from("=i", error.body, 0)
     length, request_type, _flags, sequence, _port = HEADER.unpack_from(error.body, 4)
     text = ""
