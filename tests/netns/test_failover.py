@@ -1,0 +1,256 @@
+"""The failover process whole: two nodes and a neighbour on one switch."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.netns.lab import Namespace, Network, holds_for, wait_until
+from tests.netns.node import CarpNode, running, vip
+
+VIP4, VIP6 = "10.10.1.1", "fd00:10:1::1"
+PEERS = {"fw1": {"lan": "10.10.1.2"}, "fw2": {"lan": "10.10.1.3"}}
+
+
+@dataclass
+class Pair:
+    fw1: CarpNode
+    fw2: CarpNode
+    client: Namespace
+    switch: Namespace
+
+    def configure(self, *vips: str, preempt: bool = True) -> None:
+        self.fw1.configure(*vips, peers={"fw2": PEERS["fw2"]}, preempt=preempt)
+        self.fw2.configure(*vips, peers={"fw1": PEERS["fw1"]}, preempt=preempt)
+
+    def owners(self, address: str = VIP4) -> list[str]:
+        return [node.name for node in (self.fw1, self.fw2) if node.owns(address)]
+
+
+@pytest.fixture
+def pair(network: Network, tmp_path: Path) -> Pair:
+    one, two = network.host("fw1", forwarding=True), network.host("fw2", forwarding=True)
+    client = network.host("client")
+    ends = (
+        (one, "lan0", ("10.10.1.2/24", "fd00:10:1::2/64")),
+        (two, "lan0", ("10.10.1.3/24", "fd00:10:1::3/64")),
+        (client, "eth0", ("10.10.1.10/24", "fd00:10:1::10/64")),
+    )
+    switch = network.bridge("switch", ends)
+    pair = Pair(
+        CarpNode(one, tmp_path, "fw1", 0), CarpNode(two, tmp_path, "fw2", 100), client, switch
+    )
+    pair.configure(vip(addresses=(f"{VIP4}/24", f"{VIP6}/64")))
+    return pair
+
+
+def test_better_node_is_master_and_answers_in_both_families(pair: Pair) -> None:
+    with running(pair.fw1, pair.fw2):
+        pair.fw1.becomes("MASTER")
+        pair.fw2.becomes("BACKUP")
+        assert pair.owners() == ["fw1"]
+        wait_until(lambda: pair.client.pings(VIP4))
+        wait_until(lambda: pair.client.pings(VIP6))
+        assert pair.client.neighbour_mac(VIP4) == "00:00:5e:00:01:33"
+        assert pair.client.neighbour_mac(VIP6) == "00:00:5e:00:01:33"
+        assert "fw1 (10.10.1.2)" in pair.fw2.status()["summary"]
+
+
+def test_stop_hands_over_at_once_and_leaves_nothing_behind(pair: Pair) -> None:
+    before = pair.fw1.namespace.run("sysctl", "-a").stdout
+    with running(pair.fw1, pair.fw2):
+        pair.fw1.becomes("MASTER")
+        pair.fw2.becomes("BACKUP")
+        assert pair.fw1.stop() == 0
+        assert pair.fw2.role == "MASTER"  # no waiting: it took over before the first let go
+        assert pair.owners() == ["fw2"]
+        links = pair.fw1.namespace.run("ip", "-br", "link").stdout
+        assert "carp" not in links
+        assert "carpool" not in pair.fw1.namespace.run("nft", "list", "ruleset").stdout
+        after = pair.fw1.namespace.run("sysctl", "-a").stdout
+        assert _settings(after) == _settings(before)
+
+
+def _settings(shown: str) -> dict[str, str]:
+    """The sysctls that a process could have set: those of lan0 and of all devices."""
+    pairs = (line.split(" = ", 1) for line in shown.splitlines() if " = " in line)
+    kept = (".lan0.", ".all.", ".default.")
+    return {key: value for key, value in pairs if any(part in key for part in kept)}
+
+
+def test_crash_of_both_processes_leaves_no_address_and_the_peer_takes_over(pair: Pair) -> None:
+    with running(pair.fw1, pair.fw2):
+        pair.fw1.becomes("MASTER")
+        pair.fw2.becomes("BACKUP")
+        pair.fw1.crash()
+        wait_until(lambda: not pair.fw1.owns(VIP4), 5, "the kernel removes the dead node's VIP")
+        pair.fw2.becomes("MASTER")
+        assert pair.owners() == ["fw2"]
+
+
+def test_killed_worker_hands_over_within_milliseconds_and_comes_back(pair: Pair) -> None:
+    with running(pair.fw1, pair.fw2):
+        pair.fw1.becomes("MASTER")
+        pair.fw2.becomes("BACKUP")
+        killed = pair.fw1.worker_pid()
+        os.kill(killed, signal.SIGKILL)
+        # Two seconds are far below the three of the CARP timer, which alone would need them.
+        pair.fw2.becomes("MASTER", 2.0)
+        pair.fw1.becomes("BACKUP", 2.0)
+        assert pair.fw1.worker_pid() != killed
+        assert pair.owners() == ["fw2"]
+        reasons = [r["reason"] for r in pair.fw1.status()["demotion"]]
+        assert reasons == ["recent crash"]
+
+
+def test_killed_worker_without_a_peer_stays_master(pair: Pair) -> None:
+    with running(pair.fw1):
+        pair.fw1.becomes("MASTER")
+        os.kill(pair.fw1.worker_pid(), signal.SIGKILL)
+        holds_for(lambda: pair.fw1.owns(VIP4), 2.0, "the only node keeps the VIP")
+        pair.fw1.becomes("MASTER")
+        assert pair.fw1.status()["demotion"] == []
+
+
+def test_killed_guard_makes_the_worker_leave(pair: Pair) -> None:
+    with running(pair.fw1, pair.fw2):
+        pair.fw1.becomes("MASTER")
+        pair.fw2.becomes("BACKUP")
+        assert pair.fw1.process is not None
+        os.kill(pair.fw1.process.pid, signal.SIGKILL)
+        pair.fw2.becomes("MASTER", 2.0)
+        wait_until(lambda: pair.fw1.role == "down", 2.0, "the worker ends, too")
+        assert pair.owners() == ["fw2"]
+        pair.fw1.process.communicate(timeout=10)
+
+
+def test_paused_master_is_replaced_and_steps_down_when_it_wakes(pair: Pair) -> None:
+    with running(pair.fw1, pair.fw2):
+        pair.fw1.becomes("MASTER")
+        pair.fw2.becomes("BACKUP")
+        worker = pair.fw1.worker_pid()
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            pair.fw2.becomes("MASTER")
+            wait_until(lambda: pair.owners() == ["fw2"], 3, "the kernel took the VIP from fw1")
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        pair.fw1.becomes("MASTER")  # the better node preempts, in good order
+        kinds = [event["kind"] for event in pair.fw1.ask("events")["events"]]
+        assert "stall" in kinds
+
+
+def test_carrier_lost_and_device_deleted_and_back(pair: Pair) -> None:
+    with running(pair.fw1, pair.fw2):
+        pair.fw1.becomes("MASTER")
+        pair.fw2.becomes("BACKUP")
+        pair.switch.run("ip", "link", "set", "p0", "down")
+        pair.fw1.becomes("INIT", 1.0)
+        pair.fw2.becomes("MASTER")
+        pair.switch.run("ip", "link", "set", "p0", "up")
+        pair.fw1.becomes("MASTER")
+        pair.fw1.namespace.run("ip", "link", "del", "lan0")
+        pair.fw1.becomes("INIT", 1.0)
+        pair.fw2.becomes("MASTER")
+        pair.switch.run(
+            *("ip", "link", "add", "p0", "type", "veth"),
+            *("peer", "name", "lan0", "netns", pair.fw1.namespace.name),
+        )
+        pair.switch.run("ip", "link", "set", "p0", "master", "br0", "up")
+        pair.fw1.namespace.run("ip", "address", "add", "10.10.1.2/24", "dev", "lan0")
+        pair.fw1.namespace.run("ip", "link", "set", "lan0", "up")
+        pair.fw1.becomes("MASTER")
+        wait_until(lambda: pair.owners() == ["fw1"])
+        wait_until(lambda: pair.client.pings(VIP4))
+
+
+def test_operators_verbs_are_idempotent_and_say_so(pair: Pair) -> None:
+    with running(pair.fw1, pair.fw2):
+        pair.fw1.becomes("MASTER")
+        pair.fw2.becomes("BACKUP")
+        moved = pair.fw1.carpool("switchover")
+        assert moved.returncode == 0 and "ms" in moved.stdout
+        pair.fw2.becomes("MASTER", 0.5)
+        again = pair.fw1.carpool("switchover")
+        assert again.returncode == 0 and "nothing to give away" in again.stdout
+        assert pair.fw2.carpool("switchover").returncode == 0
+        pair.fw1.becomes("MASTER", 0.5)
+
+        assert pair.fw1.carpool("maintenance", "on").returncode == 0
+        pair.fw2.becomes("MASTER", 0.5)
+        assert "already" in pair.fw1.carpool("maintenance", "on").stdout
+        pair.fw1.stop()
+        pair.fw1.start()
+        pair.fw1.becomes("BACKUP")
+        assert pair.fw1.status()["maintenance"] is True
+        holds_for(lambda: pair.fw1.role == "BACKUP", 1.6, "maintenance persists over a restart")
+        assert pair.fw1.carpool("maintenance", "off").returncode == 0
+        pair.fw1.becomes("MASTER", 3.0)
+
+        assert pair.fw1.carpool("disable").returncode == 0
+        pair.fw1.becomes("DISABLED", 0.5)
+        pair.fw2.becomes("MASTER", 0.5)
+        assert "already" in pair.fw1.carpool("disable").stdout
+        assert pair.fw1.carpool("enable").returncode == 0
+        pair.fw1.becomes("MASTER", 3.0)
+
+
+def test_switchover_that_nobody_answers_is_taken_back(pair: Pair) -> None:
+    with running(pair.fw1):
+        pair.fw1.becomes("MASTER")
+        refused = pair.fw1.carpool("switchover")
+        assert refused.returncode != 0
+        assert "nobody took over" in refused.stderr
+        assert pair.fw1.role == "MASTER"
+        assert pair.owners() == ["fw1"]
+
+
+def test_users_rules_cannot_stop_carp_and_nothing_tracks_it(pair: Pair) -> None:
+    for node in (pair.fw1, pair.fw2):
+        node.namespace.nft(
+            """
+            table inet user {
+              chain input { type filter hook input priority filter; policy drop;
+                ct state established,related accept; icmp type echo-request accept }
+              chain output { type filter hook output priority filter; policy drop;
+                ct state established,related accept; icmp type echo-reply accept }
+            }"""
+        )
+    with running(pair.fw1, pair.fw2):
+        pair.fw1.becomes("MASTER")
+        pair.fw2.becomes("BACKUP")
+        holds_for(lambda: pair.fw2.role == "BACKUP", 4.0, "adverts get through")
+        tracked = pair.fw2.namespace.run("conntrack", "-L").stdout
+        assert "unknown  112" not in tracked and " 112 " not in tracked
+
+
+@pytest.mark.parametrize("mac", ["virtual", "interface"])
+@pytest.mark.parametrize("transport", ["multicast", "unicast"])
+def test_all_modes_elect_and_hand_over(pair: Pair, mac: str, transport: str) -> None:
+    pair.configure(vip(addresses=(f"{VIP4}/24",), mac=mac, transport=transport))
+    with running(pair.fw1, pair.fw2):
+        pair.fw1.becomes("MASTER")
+        pair.fw2.becomes("BACKUP")
+        wait_until(lambda: pair.client.pings(VIP4))
+        pair.fw1.stop()
+        pair.fw2.becomes("MASTER", 0.5)
+        wait_until(lambda: pair.client.pings(VIP4), 3)
+        assert pair.owners() == ["fw2"]
+
+
+def test_alias_added_on_one_node_is_told_as_exactly_that_and_splits_nothing(pair: Pair) -> None:
+    pair.fw2.configure(
+        vip(addresses=(f"{VIP4}/24", f"{VIP6}/64", "10.10.1.9/24")),
+        peers={"fw1": PEERS["fw1"]},
+    )
+    with running(pair.fw1, pair.fw2):
+        pair.fw1.becomes("MASTER")
+        pair.fw2.becomes("BACKUP")
+        holds_for(lambda: pair.fw2.role == "BACKUP", 4.0, "one master in spite of the mismatch")
+        notes = [e["text"] for e in pair.fw2.ask("events")["events"] if e["kind"] == "mismatch"]
+        assert len(notes) == 1
+        assert "fw1 (10.10.1.2)" in notes[0] and "lacks 10.10.1.9/24" in notes[0]
