@@ -1,0 +1,215 @@
+"""`carpool lab`: build the lab, look at it, run drills and the demo in it.
+
+Room: cli. Arguments, signals and exit codes; the work is in `carpool.lab`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
+
+if TYPE_CHECKING:
+    from carpool.lab.lab import Lab
+
+SCENARIO_NAMES = ("crash", "stop", "poweroff", "switchover", "link", "kill", "return")
+NODE_NAMES = ("client", "switch", "fw1", "fw2", "server")
+EXIT_INTERRUPTED = 130  # 128 and SIGINT, as shells say it
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `lab` and its verbs to the command line."""
+    lab = subparsers.add_parser(
+        "lab",
+        help="a real network on this machine, to see failover work",
+        description="A real network of namespaces on this machine: client, two firewalls that run "
+        "carpool, server. Needs root; touches nothing outside its own namespaces.",
+    )
+    verbs = lab.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb, about in (
+        ("up", "build it and start carpool on both firewalls"),
+        ("down", "remove it, whatever state it is in"),
+        ("status", "both firewalls side by side"),
+        ("drill", "break the master under live traffic, and measure"),
+        ("demo", "watch a failover happen"),
+        ("exec", "run a command on a node"),
+        ("shell", "a shell on a node"),
+    ):
+        parser = verbs.add_parser(verb, help=about, description=about)
+        parser.add_argument("--name", default="carpool", help="which lab (default: carpool)")
+        if verb in _ADD_ARGUMENTS:
+            _ADD_ARGUMENTS[verb](parser)
+
+
+def _drill_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "scenario", choices=SCENARIO_NAMES, metavar="SCENARIO", help=", ".join(SCENARIO_NAMES)
+    )
+    parser.add_argument(
+        "--connections", type=int, default=200, metavar="N", help="TCP connections kept open (200)"
+    )
+    parser.add_argument("--runs", type=int, default=1, metavar="N", help="how often (1)")
+    parser.add_argument("--json", action="store_true", help="the report as JSON on stdout")
+    parser.add_argument(
+        "--without-states",
+        action="store_true",
+        help="the control: no replication, so that connections die",
+    )
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--once", action="store_true", help="one crash and one return, then end")
+    parser.add_argument(
+        "--json", action="store_true", help="with --once: the report as JSON on stdout"
+    )
+
+
+def _node_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("node", choices=NODE_NAMES, metavar="NODE", help=", ".join(NODE_NAMES))
+
+
+def _exec_arguments(parser: argparse.ArgumentParser) -> None:
+    _node_argument(parser)
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
+
+
+_ADD_ARGUMENTS = {
+    "drill": _drill_arguments,
+    "demo": _demo_arguments,
+    "exec": _exec_arguments,
+    "shell": _node_argument,
+}
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it and give the exit code; CarpoolError for what a person has to mend."""
+    from carpool.lab import shell
+    from carpool.lab.lab import Lab
+
+    if os.geteuid() != 0:
+        raise CarpoolError("the lab needs root, to make network namespaces", hint="use sudo")
+    shell.require_tools()
+    _interrupt_on(signal.SIGTERM, signal.SIGHUP)
+    lab = Lab(args.name, _say)
+    try:
+        return _VERBS[args.verb](lab, args)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return EXIT_INTERRUPTED
+
+
+def _up(lab: Lab, args: argparse.Namespace) -> int:
+    with lab.held():
+        lab.up()
+    _say(f"`carpool lab status --name {lab.name}` shows it, `carpool lab drill crash` breaks it")
+    return EXIT_OK
+
+
+def _down(lab: Lab, args: argparse.Namespace) -> int:
+    with lab.held():
+        if not lab.down():
+            _say(f"there is no lab {lab.name!r}")
+    return EXIT_OK
+
+
+def _status(lab: Lab, args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from carpool.lab import report
+
+    if not lab.is_up:
+        raise CarpoolError(f"the lab {lab.name!r} is not up", hint="`carpool lab up` builds it")
+    console = Console()
+    console.print(report.pair_table(lab.answers()))
+    for trouble in lab.troubles():
+        console.print(f"not healthy: {trouble}", style="yellow", highlight=False)
+    console.print(
+        f"enter a node: carpool lab shell NODE --name {lab.name}   ({', '.join(NODE_NAMES)})",
+        highlight=False,
+    )
+    return EXIT_OK
+
+
+def _drill(lab: Lab, args: argparse.Namespace) -> int:
+    from carpool.lab import drill
+    from carpool.lab.faults import SCENARIOS
+
+    drill.check_size(args.connections, args.runs)
+    with lab.held():
+        built = not lab.is_up
+        try:
+            if built:
+                lab.up()
+            report = drill.run_drill(
+                lab, SCENARIOS[args.scenario], args.connections, args.runs, not args.without_states
+            )
+        finally:
+            if built:
+                lab.down()
+    if args.json:
+        print(json.dumps(report, indent=1))
+    else:
+        _print_drills([report])
+    return EXIT_OK if all(drill.passed(result) for result in report["runs"]) else EXIT_FAILED
+
+
+def _demo(lab: Lab, args: argparse.Namespace) -> int:
+    from carpool.lab import demo
+
+    return demo.run(lab, once=args.once, as_json=args.json)
+
+
+def _exec(lab: Lab, args: argparse.Namespace) -> int:
+    from carpool.lab import shell
+
+    command = args.command or [os.environ.get("SHELL", "/bin/sh")]
+    namespace = lab.network.namespace(args.node)
+    if not shell.namespace_exists(namespace):
+        raise CarpoolError(f"there is no namespace {namespace}", hint="`carpool lab up` builds it")
+    argv = shell.inside(namespace, command)
+    os.execvp(argv[0], argv)  # noqa: S606 (what the operator asked for)
+
+
+def _shell(lab: Lab, args: argparse.Namespace) -> int:
+    args.command = []
+    return _exec(lab, args)
+
+
+_VERBS = {
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "drill": _drill,
+    "demo": _demo,
+    "exec": _exec,
+    "shell": _shell,
+}
+
+
+def _print_drills(reports: list[dict[str, object]]) -> None:
+    from rich.console import Console
+
+    from carpool.lab import report
+
+    Console().print(report.drills_table(reports))
+
+
+def _say(text: str) -> None:
+    """Progress: on stderr, so that stdout is the result alone."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _interrupt_on(*numbers: signal.Signals) -> None:
+    """Let these signals clean up as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, interrupt)

@@ -1,0 +1,131 @@
+"""A drill: a healthy lab, live traffic, one fault, and what became of every probe and connection.
+
+Room: lab. Measures; what breaks is in `faults.py`, who survives is judged in `probe.py` and
+`streams.py`, how it is shown in `report.py`.
+"""
+
+from __future__ import annotations
+
+from carpool.errors import CarpoolError
+from carpool.kernel.clock import monotonic_s, sleep_s
+from carpool.lab.channel import Report
+from carpool.lab.faults import VICTIM, Cutter, Pause, Scenario, Takeover, take_over
+from carpool.lab.firewall import ROLES
+from carpool.lab.lab import Lab
+from carpool.lab.load import Load
+
+YOUNG_S = 1.15  # young connections are opened this long before the fault
+AFTER_S = 1.0  # traffic is watched this long after it flows again
+SURVIVE_WAIT_S = (
+    15.0  # TCP doubles its wait: after 3.5 s of silence it tries again at 6.3, then 12.7 s
+)
+POLL_S = 0.02
+CONNECTIONS_MAX = 2000
+RUNS_MAX = 1000
+
+
+def run_drill(
+    lab: Lab, scenario: Scenario, connections: int, runs: int, with_states: bool = True
+) -> Report:
+    """`runs` times the same; leaves the lab healthy. One entry a run.
+
+    Without states it is the control: connections that nobody replicates have to die.
+
+    CarpoolError when the lab cannot be brought into the state that the scenario begins with.
+    """
+    results: list[Report] = []
+    if not with_states:
+        lab.run_only("failover")
+    try:
+        for number in range(1, runs + 1):
+            lab.repair()
+            lab.wait_healthy()
+            lab.say(f"{scenario.name} {number}/{runs}: {scenario.about}")
+            result = run_once(lab, scenario, connections)
+            lab.say(f"{scenario.name} {number}/{runs}: {sentence(result)}")
+            results.append(result)
+    finally:
+        lab.run_only(*ROLES)
+        lab.repair()
+    lab.wait_healthy()
+    return {"scenario": scenario.name, "runs": results}
+
+
+def run_once(lab: Lab, scenario: Scenario, connections: int) -> Report:
+    """Traffic and one fault, in a healthy lab."""
+    scenario.prepare(lab)
+    with Load(lab.network, connections) as load:
+        return measure(lab, scenario, load)
+
+
+def measure(lab: Lab, scenario: Scenario, load: Load, pause: Pause = sleep_s) -> Report:
+    """One fault under a load that goes on afterwards; everything is as `prepare` leaves it.
+
+    `pause` is called between two looks at anything, with the seconds to spend.
+    """
+    load.wait_flowing(pause)
+    since_s = monotonic_s()
+    load.open_young()
+    _spend(since_s + YOUNG_S, pause)
+    cutter = Cutter(lab, scenario.cuts)
+    try:
+        fault_s = scenario.strike(lab, cutter)
+    finally:
+        cutter.close()
+    if not scenario.late:
+        load.fault(fault_s)
+    moved = take_over(lab, scenario.successor, fault_s, scenario.wait_s, pause)
+    moved_s = moved.first_s if moved is not None and scenario.late else fault_s
+    if scenario.late:
+        load.fault(moved_s)
+    if scenario.comes_back and moved is not None:
+        take_over(lab, VICTIM, moved.last_s, scenario.wait_s, pause)
+    _watch(load, moved_s + SURVIVE_WAIT_S, pause)
+    measured = load.measure(since_s, fault_s, monotonic_s() + SURVIVE_WAIT_S, pause)
+    return {**measured, "took_over_ms": _took_over_ms(moved, fault_s)}
+
+
+def _watch(load: Load, deadline_s: float, pause: Pause) -> None:
+    """Until traffic flows again or has had its time, and AFTER_S more."""
+    load.refresh()
+    while not load.probes_flow and monotonic_s() < deadline_s:
+        pause(POLL_S)
+        load.refresh()
+    _spend(monotonic_s() + AFTER_S, pause)
+
+
+def _spend(until_s: float, pause: Pause) -> None:
+    while monotonic_s() < until_s:
+        pause(POLL_S)
+
+
+def _took_over_ms(moved: Takeover | None, fault_s: float) -> float | None:
+    return None if moved is None else round((moved.last_s - fault_s) * 1000, 1)
+
+
+def passed(result: Report) -> bool:
+    """Whether somebody took over and every connection that counts lived."""
+    return result["took_over_ms"] is not None and all(
+        result[kind]["survived"] == result[kind]["opened"] > 0 for kind in ("connections", "young")
+    )
+
+
+def sentence(result: Report) -> str:
+    """One run in one line."""
+    steady, young = result["connections"], result["young"]
+    took = result["took_over_ms"]
+    over = "NOBODY took over" if took is None else f"taken over after {took:.0f} ms"
+    return (
+        f"{over}; gap {result['gap_ms']:.1f} ms, {result['probes_lost']} probes lost; alive "
+        f"{steady['survived']}/{steady['opened']}, young {young['survived']}/{young['opened']}"
+    )
+
+
+def check_size(connections: int, runs: int) -> None:
+    """CarpoolError for sizes that the lab does not do."""
+    for found, most, what in (
+        (connections, CONNECTIONS_MAX, "--connections"),
+        (runs, RUNS_MAX, "--runs"),
+    ):
+        if not 1 <= found <= most:
+            raise CarpoolError(f"found {what} {found}, expected 1 to {most}")

@@ -1,0 +1,170 @@
+"""One firewall of the lab: its files, its two carpool processes, and what they answer.
+
+Room: lab. Drives carpool as an operator does: configuration files, `carpool run`, control sockets.
+Refuses to know drills.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from carpool.errors import CarpoolError, UnreachableError
+from carpool.lab import processes
+from carpool.lab.processes import Tracked
+from carpool.lab.topology import SEGMENTS, SYNC, VIP_SEGMENTS, Network, other
+
+ROLES = ("failover", "states")
+ADVSKEW = {"fw1": 0, "fw2": 100}
+PASSWORD = "lab only, not secret"  # noqa: S105 (20 bytes, the most that CARP keeps)
+ANSWER_WAIT_S = 3.0
+ANSWER_MAX_BYTES = 4 * 1024 * 1024
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Firewall:
+    """fw1 or fw2 of a lab; its files are below `root`."""
+
+    name: str
+    network: Network
+    root: Path
+
+    @property
+    def config_dir(self) -> Path:
+        return self.root / "etc"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def state_dir(self) -> Path:
+        return self.root / "state"
+
+    @property
+    def namespace(self) -> str:
+        return self.network.namespace(self.name)
+
+    def log(self, role: str) -> Path:
+        return self.root / f"{role}.log"
+
+    def prepare(self) -> None:
+        """Make the directories and write both configuration files."""
+        for directory in (self.config_dir, self.run_dir, self.state_dir):
+            directory.mkdir(parents=True, exist_ok=True)
+        (self.config_dir / "node.toml").write_text(node_toml(self.name), encoding="utf-8")
+        group = self.config_dir / "group.toml"
+        group.write_text(group_toml(self.network.name), encoding="utf-8")
+        group.chmod(0o600)  # it holds passwords
+
+    def forget_boot(self) -> None:
+        """What a reboot takes away: /run is empty then, configuration and state directory stay."""
+        shutil.rmtree(self.run_dir, ignore_errors=True)
+        self.run_dir.mkdir()
+
+    def carpool(self, *arguments: str) -> list[str]:
+        """The command line of `carpool` for this node."""
+        places = ("--config-dir", self.config_dir, "--run-dir", self.run_dir)
+        options = [str(word) for word in (*places, "--state-dir", self.state_dir)]
+        return [sys.executable, "-m", "carpool", *options, *arguments]
+
+    def start(self, role: str) -> Tracked:
+        argv = self.carpool("run", role)
+        return processes.start(self.namespace, self.name, role, argv, self.log(role))
+
+    def ask(self, role: str, command: str, **arguments: object) -> Answer:
+        """One question to a process of this node.
+
+        UnreachableError when it does not answer within ANSWER_WAIT_S; CarpoolError when it refuses.
+        """
+        with self.connection(role) as stream:
+            stream.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
+            line = bytearray()
+            while not line.endswith(b"\n"):
+                data = self._receive(stream, role)
+                line += data
+                if len(line) > ANSWER_MAX_BYTES:
+                    raise CarpoolError(f"{role} on {self.name} answers without end")
+        answer: Answer = json.loads(line)
+        if not answer.get("ok"):
+            raise CarpoolError(
+                f"{self.name}: {answer.get('error')}", hint=str(answer.get("hint", ""))
+            )
+        return answer
+
+    @contextmanager
+    def connection(self, role: str) -> Iterator[socket.socket]:
+        """A connection to a control socket; UnreachableError when nobody listens."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+            stream.settimeout(ANSWER_WAIT_S)
+            try:
+                stream.connect(str(self.run_dir / f"{role}.sock"))
+            except OSError as error:
+                raise self._unreachable(role, error.strerror or str(error)) from error
+            yield stream
+
+    def _receive(self, stream: socket.socket, role: str) -> bytes:
+        try:
+            data = stream.recv(65536)
+        except OSError as error:
+            raise self._unreachable(role, error.strerror or str(error)) from error
+        if not data:
+            raise self._unreachable(role, "it hung up")
+        return data
+
+    def _unreachable(self, role: str, why: str) -> UnreachableError:
+        hint = f"its log is {self.log(role)}"
+        return UnreachableError(f"{role} on {self.name} does not answer: {why}", hint=hint)
+
+
+def node_toml(name: str) -> str:
+    """node.toml of a firewall, as its operator would write it."""
+    interfaces = "\n".join(f'{segment.name} = "{segment.device}"' for segment in SEGMENTS)
+    return f"""\
+name = "{name}"
+advskew = {ADVSKEW[name]}
+
+[interface]
+{interfaces}
+
+[address]
+{_own_addresses(name)}
+
+[peer.{other(name)}.address]
+{_own_addresses(other(name))}
+"""
+
+
+def group_toml(name: str) -> str:
+    """group.toml: the same on both."""
+    vips = "".join(
+        f"""
+[[vip]]
+interface = "{segment.name}"
+vhid = {segment.vhid}
+password = "{PASSWORD}"
+addresses = {_list(segment.vip())}
+"""
+        for segment in VIP_SEGMENTS
+    )
+    return f'name = "{name}"\npreempt = true\n{vips}\n[states]\ninterface = "{SYNC.name}"\n'
+
+
+def _own_addresses(name: str) -> str:
+    return "\n".join(
+        f"{segment.name} = {_list(own.ip for own in segment.own(name))}" for segment in SEGMENTS
+    )
+
+
+def _list(values: Iterable[object]) -> str:
+    """A TOML list of strings that need no escaping."""
+    return "[" + ", ".join(f'"{value}"' for value in values) + "]"

@@ -1,0 +1,102 @@
+"""How drills and the state of a lab are shown to a person.
+
+Room: lab. Values in, rich tables out; refuses to ask anybody anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+from rich.table import Table
+
+from carpool.lab.channel import Report
+from carpool.lab.drill import passed
+from carpool.lab.firewall import Answer
+
+GOOD, BAD, DIM = "green", "bold red", "dim"
+
+
+def drills_table(reports: Iterable[Report]) -> Table:
+    """One line a scenario: median, least and most of all its runs."""
+    table = Table(title="failover drills", title_justify="left", caption_justify="left")
+    table.caption = (
+        "ms as median (min to max); connections as survived of opened, all runs together"
+    )
+    table.add_column("scenario")
+    for heading in ("runs", "gap ms", "probes lost", "taken over ms", "connections", "young"):
+        table.add_column(heading, justify="right")
+    for report in reports:
+        runs = report["runs"]
+        table.add_row(
+            report["scenario"],
+            _runs(runs),
+            spread([run["gap_ms"] for run in runs]),
+            spread([run["probes_lost"] for run in runs]),
+            spread([run["took_over_ms"] for run in runs if run["took_over_ms"] is not None]),
+            _alive(runs, "connections"),
+            _alive(runs, "young"),
+        )
+    return table
+
+
+def spread(values: Sequence[float]) -> str:
+    """`12.3 (11.0 to 14.9)`; a dash for nothing."""
+    if not values:
+        return "-"
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    return f"{median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def _runs(runs: Sequence[Report]) -> str:
+    good = sum(passed(run) for run in runs)
+    style = GOOD if good == len(runs) else BAD
+    return f"[{style}]{good}/{len(runs)} good[/]"
+
+
+def _alive(runs: Sequence[Report], kind: str) -> str:
+    survived = sum(run[kind]["survived"] for run in runs)
+    opened = sum(run[kind]["opened"] for run in runs)
+    style = GOOD if survived == opened else BAD
+    return f"[{style}]{survived}/{opened}[/]"
+
+
+def pair_table(answers: dict[str, dict[str, Answer | str]]) -> Table:
+    """Both firewalls side by side: `answers[node][role]` is a status, or why there is none."""
+    table = Table(show_header=True, title_justify="left")
+    table.add_column("")
+    for node in answers:
+        table.add_column(node)
+    rows: dict[str, dict[str, str]] = {}
+    for node, by_role in answers.items():
+        for role, answer in by_role.items():
+            facts = (
+                {role: f"[{BAD}]{answer}[/]"} if isinstance(answer, str) else _facts(role, answer)
+            )
+            for label, text in facts.items():
+                rows.setdefault(label, {})[node] = text
+    for label, texts in rows.items():
+        table.add_row(label, *(texts.get(node, "") for node in answers))
+    return table
+
+
+def _facts(role: str, status: Answer) -> dict[str, str]:
+    if role != "failover":
+        return {role: f"pid {status['pid']}"}
+    facts = {
+        "role": role_text(status["role"]),
+        "failover": f"pid {status['pid']}, up {status['uptime_s']:.0f} s",
+        "advskew": f"{status['advskew']}, effective {status['effective_advskew']}",
+        "demotion": ", ".join(entry["reason"] for entry in status["demotion"]) or "none",
+    }
+    for vhost in status["vhosts"]:
+        label = f"{vhost['vhid']}@{vhost['interface']}"
+        facts[label] = f"{role_text(vhost['state'])} {vhost['since_s']:.0f} s"
+    return facts
+
+
+def role_text(role: str) -> str:
+    """A CARP state in its colour."""
+    style = {"MASTER": "bold green", "BACKUP": "cyan", "INIT": "yellow"}.get(role, BAD)
+    return f"[{style}]{role}[/]"
