@@ -1,0 +1,190 @@
+"""`script/bench`: what carpool promises, measured in a lab; exits non-zero when it is not kept.
+
+Room: lab. `failover`: the drills, and what the failover process costs while nothing happens.
+Knows the promises; how they are measured is in `drill.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
+from carpool.kernel.clock import monotonic_s, sleep_s
+from carpool.lab import drill, report
+from carpool.lab.channel import Report
+from carpool.lab.faults import SCENARIOS
+from carpool.lab.lab import Lab
+from carpool.lab.topology import FIREWALLS
+
+CONNECTIONS = 200
+IDLE_S = 30.0
+DRILLS = ("crash", "stop", "poweroff", "switchover", "link", "kill", "return")
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """One figure with its limit; the worst of all runs is held against it."""
+
+    what: str
+    limit: float
+    unit: str
+    found: float | None  # None: it never happened
+
+    @property
+    def kept(self) -> bool:
+        return self.found is not None and self.found <= self.limit
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="script/bench", description=__doc__)
+    benches = parser.add_subparsers(dest="bench", required=True)
+    failover = benches.add_parser("failover", help="gaps, survivors, and what idling costs")
+    failover.add_argument("--runs", type=int, default=10, metavar="N", help="of each drill (10)")
+    failover.add_argument("--drill", action="append", choices=DRILLS, help="only these drills")
+    failover.add_argument("--name", default="carpool-bench", help="of the lab")
+    failover.add_argument("--json", action="store_true", help="JSON on stdout, progress on stderr")
+    arguments = parser.parse_args(argv)
+    try:
+        return _failover(arguments)
+    except CarpoolError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _failover(arguments: argparse.Namespace) -> int:
+    drill.check_size(CONNECTIONS, arguments.runs)
+    lab = Lab(arguments.name, lambda text: print(text, file=sys.stderr, flush=True))
+    with lab.held():
+        lab.down()
+        try:
+            lab.up()
+            idle = {name: idle_cost(lab, name) for name in FIREWALLS}
+            names = arguments.drill or DRILLS
+            reports = [
+                drill.run_drill(lab, SCENARIOS[name], CONNECTIONS, arguments.runs) for name in names
+            ]
+        finally:
+            lab.down()
+    promises = judge(reports, idle)
+    if arguments.json:
+        kept = [{**asdict(promise), "kept": promise.kept} for promise in promises]
+        found = {"machine": machine(), "idle": idle, "scenarios": reports, "promises": kept}
+        print(json.dumps(found, indent=1))
+    else:
+        console = Console()
+        console.print(report.drills_table(reports))
+        console.print(promises_table(promises))
+    return EXIT_OK if all(promise.kept for promise in promises) else EXIT_FAILED
+
+
+# -------------------------------------------------------------------------------- judgement
+
+
+def judge(reports: Sequence[Report], idle: dict[str, Report]) -> list[Promise]:
+    """Every promise about what was measured, with the worst of what was found."""
+    runs = {entry["scenario"]: entry["runs"] for entry in reports}
+    found: list[Promise] = []
+    for name, limit in (("crash", 3500.0), ("switchover", 20.0), ("stop", 20.0)):
+        if name in runs:
+            gaps = [run["gap_ms"] for run in runs[name]]
+            found.append(Promise(f"{name}: gap", limit, "ms", max(gaps)))
+    if "kill" in runs:
+        found.append(Promise("kill: taken over", 300.0, "ms", _worst_take_over(runs["kill"])))
+    for name, results in runs.items():
+        lost = sum(
+            run[kind]["opened"] - run[kind]["survived"]
+            for run in results
+            for kind in ("connections", "young")
+        )
+        found.append(Promise(f"{name}: connections lost", 0, "", lost))
+    for name, cost in idle.items():
+        found.append(Promise(f"{name} idle: failover CPU", 1.0, "% of a core", cost["cpu_percent"]))
+        found.append(Promise(f"{name} idle: failover memory", 40.0, "MB", cost["pss_mb"]))
+    return found
+
+
+def _worst_take_over(runs: Sequence[Report]) -> float | None:
+    times = [run["took_over_ms"] for run in runs]
+    return None if None in times else max(times)
+
+
+def promises_table(promises: Sequence[Promise]) -> Table:
+    table = Table(title="what carpool promises", title_justify="left")
+    table.add_column("promise")
+    table.add_column("at most", justify="right")
+    table.add_column("worst found", justify="right")
+    table.add_column("")
+    for promise in promises:
+        worst = "never" if promise.found is None else f"{promise.found:.2f} {promise.unit}"
+        verdict = f"[{report.GOOD}]kept[/]" if promise.kept else f"[{report.BAD}]BROKEN[/]"
+        table.add_row(promise.what, f"{promise.limit:g} {promise.unit}", worst, verdict)
+    return table
+
+
+# --------------------------------------------------------------------------------- idle cost
+
+
+def idle_cost(lab: Lab, name: str, seconds: float = IDLE_S) -> Report:
+    """CPU share over `seconds`, and memory, of a node's failover process: guard and worker."""
+    guard = lab.tracked(name, "failover")
+    if guard is None:
+        raise CarpoolError(f"failover on {name} does not run")
+    pids = family(guard.pid)
+    lab.say(f"{name}: what {len(pids)} idle failover processes cost, for {seconds:.0f} s")
+    begun_s, before_s = monotonic_s(), sum(cpu_s(pid) for pid in pids)
+    until_s = begun_s + seconds
+    while monotonic_s() < until_s:
+        sleep_s(min(0.5, max(0.0, until_s - monotonic_s())))
+    spent_s, passed_s = sum(cpu_s(pid) for pid in pids) - before_s, monotonic_s() - begun_s
+    return {
+        "processes": len(pids),
+        "cpu_percent": round(100 * spent_s / passed_s, 3),
+        "pss_mb": round(sum(memory_kb(pid, "Pss") for pid in pids) / 1000, 2),
+        "rss_mb": round(max(memory_kb(pid, "Rss") for pid in pids) / 1000, 2),
+    }
+
+
+def family(pid: int) -> list[int]:
+    """A process and its children (proc_pid_task_children of proc(5))."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [pid, *(int(child) for child in children)]
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds on a CPU so far, to the nanosecond (/proc/PID/schedstat, sched-stats.rst)."""
+    nanoseconds = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        nanoseconds += int((task / "schedstat").read_text(encoding="ascii").split()[0])
+    return nanoseconds / 1e9
+
+
+def memory_kb(pid: int, field: str) -> int:
+    """`Pss` shares a page among those who map it, `Rss` does not (proc_pid_smaps(5))."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1])
+    raise CarpoolError(f"/proc/{pid}/smaps_rollup has no {field}")
+
+
+def machine() -> Report:
+    return {
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
