@@ -6,26 +6,23 @@ Refuses to know drills.
 
 from __future__ import annotations
 
-import json
 import shutil
-import socket
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from carpool.api import control
 from carpool.errors import CarpoolError, UnreachableError
 from carpool.lab import processes
 from carpool.lab.processes import Tracked
 from carpool.lab.topology import SEGMENTS, SYNC, VIP_SEGMENTS, Network, other
 
-ROLES = ("failover", "states")
+ROLES = (control.FAILOVER, control.STATES)
 ADVSKEW = {"fw1": 0, "fw2": 100}
 PASSWORD = "lab only, not secret"  # noqa: S105 (20 bytes, the most that CARP keeps)
 ANSWER_WAIT_S = 3.0
-ANSWER_MAX_BYTES = 4 * 1024 * 1024
 
 Answer = dict[str, Any]
 
@@ -86,44 +83,14 @@ class Firewall:
 
         UnreachableError when it does not answer within ANSWER_WAIT_S; CarpoolError when it refuses.
         """
-        with self.connection(role) as stream:
-            stream.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
-            line = bytearray()
-            while not line.endswith(b"\n"):
-                data = self._receive(stream, role)
-                line += data
-                if len(line) > ANSWER_MAX_BYTES:
-                    raise CarpoolError(f"{role} on {self.name} answers without end")
-        answer: Answer = json.loads(line)
-        if not answer.get("ok"):
-            raise CarpoolError(
-                f"{self.name}: {answer.get('error')}", hint=str(answer.get("hint", ""))
-            )
-        return answer
-
-    @contextmanager
-    def connection(self, role: str) -> Iterator[socket.socket]:
-        """A connection to a control socket; UnreachableError when nobody listens."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
-            stream.settimeout(ANSWER_WAIT_S)
-            try:
-                stream.connect(str(self.run_dir / f"{role}.sock"))
-            except OSError as error:
-                raise self._unreachable(role, error.strerror or str(error)) from error
-            yield stream
-
-    def _receive(self, stream: socket.socket, role: str) -> bytes:
+        path = control.socket_of(self.run_dir, role)
         try:
-            data = stream.recv(65536)
-        except OSError as error:
-            raise self._unreachable(role, error.strerror or str(error)) from error
-        if not data:
-            raise self._unreachable(role, "it hung up")
-        return data
-
-    def _unreachable(self, role: str, why: str) -> UnreachableError:
-        hint = f"its log is {self.log(role)}"
-        return UnreachableError(f"{role} on {self.name} does not answer: {why}", hint=hint)
+            return control.request(path, {"command": command, **arguments}, ANSWER_WAIT_S)
+        except UnreachableError as error:
+            hint = f"its log is {self.log(role)}"
+            raise UnreachableError(f"{self.name}: {error.message}", hint=hint) from error
+        except CarpoolError as error:
+            raise CarpoolError(f"{self.name}: {error.message}", hint=error.hint) from error
 
 
 def node_toml(name: str) -> str:

@@ -18,8 +18,8 @@ from carpool.lab.channel import Report
 from carpool.lab.meter import Figures
 from carpool.lab.report import role_text
 
-WIDTH = 78
-STRIP_CELLS = 64  # one for 100 ms of probes
+LABEL_WIDTH = 8
+STRIP_CELLS = 60  # one for 100 ms of probes
 STORY_LINES = 5
 
 
@@ -57,7 +57,7 @@ def draw(picture: Picture) -> RenderableType:
 
 def _node(name: str, figures: Figures, box: Box) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
-    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(style="dim", no_wrap=True, width=LABEL_WIDTH)
     grid.add_column(no_wrap=True, overflow="ellipsis")
     for label, value in _rows(figures):
         grid.add_row(label, Text.from_markup(value))
@@ -118,7 +118,7 @@ def _connections(picture: Picture) -> Text:
 
 def _strip(picture: Picture) -> Text:
     text = Text(" a probe each ms  ", style="dim")
-    for stats in picture.strip[-STRIP_CELLS + 5 :]:
+    for stats in picture.strip[-STRIP_CELLS:]:
         glyph, style = cell(stats.get("sent", 0), stats.get("answered", 0), fancy=picture.fancy)
         text.append(glyph, style=style)
     return text

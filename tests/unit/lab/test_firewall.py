@@ -33,7 +33,7 @@ def test_asking_a_node_that_does_not_run_names_its_log(tmp_path: Path) -> None:
     firewall = Firewall("fw1", Network("try"), tmp_path)
     with pytest.raises(UnreachableError) as caught:
         firewall.ask("failover", "status")
-    assert "failover on fw1" in str(caught.value)
+    assert "fw1: the failover process does not answer" in str(caught.value)
     assert str(tmp_path / "failover.log") in caught.value.hint
 
 

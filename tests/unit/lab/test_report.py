@@ -1,0 +1,58 @@
+"""The tables of drills: medians, survivors, and red where something died."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from carpool.lab.drill import passed, sentence
+from carpool.lab.report import drills_table, spread
+
+
+def run_of(survived: int = 200, took_over_ms: float | None = 3391.2) -> dict[str, Any]:
+    return {
+        "gap_ms": 3398.04,
+        "probes_lost": 3397,
+        "took_over_ms": took_over_ms,
+        "connections": {"opened": 200, "survived": survived},
+        "young": {"opened": 180, "survived": 180},
+    }
+
+
+def test_spread_shows_median_least_and_most() -> None:
+    assert spread([3.0, 1.0, 2.0]) == "2.0 (1.0 to 3.0)"
+    assert spread([3.0]) == "3.0"
+    assert spread([]) == "-"
+
+
+def test_a_run_passes_only_when_all_lived_and_somebody_took_over() -> None:
+    assert passed(run_of())
+    assert not passed(run_of(survived=199))
+    assert not passed(run_of(took_over_ms=None))
+    assert not passed({**run_of(), "young": {"opened": 0, "survived": 0}})  # measured nothing
+
+
+def test_a_run_in_a_sentence() -> None:
+    assert sentence(run_of()) == (
+        "taken over after 3391 ms; gap 3398.0 ms, 3397 probes lost; alive 200/200, young 180/180"
+    )
+    assert sentence(run_of(took_over_ms=None)).startswith("NOBODY took over")
+
+
+def test_the_table_counts_over_all_runs() -> None:
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    console.print(drills_table([{"scenario": "crash", "runs": [run_of(), run_of(survived=150)]}]))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "1/2 good" in text
+    assert "350/400" in text
+    assert "360/360" in text
+
+
+def test_nobody_took_over_shows_a_dash_and_no_crash() -> None:
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    console.print(drills_table([{"scenario": "crash", "runs": [run_of(took_over_ms=None)]}]))
+    assert isinstance(console.file, io.StringIO)
+    assert "0/1 good" in console.file.getvalue()
