@@ -1,0 +1,294 @@
+"""One simulated machine: the real engine, and models of its service, its kernel and its clocks.
+
+Room: tests. The service part does what service/failover.py does (inputs that arise while effects
+are performed wait for their turn; what is readable is handled before a deadline); the kernel part
+keeps the lifetime of addresses and queues packets for a process that stands still. Knows nothing of
+the network: world.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_interface
+from typing import TYPE_CHECKING
+
+from carpool.machine import effects as fx
+from carpool.machine.engine import Engine
+from carpool.machine.vhost import ADDRESS_LIFETIME_S
+from carpool.model.config import (
+    Address,
+    Config,
+    Group,
+    Node,
+    Peer,
+    Transport,
+    VhostKey,
+    Vip,
+)
+from tests.sim.plan import Plan, VipPlan
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+INBOX_PACKETS_MAX = 64  # what a socket keeps for a process that does not read
+TIMER_LATE_S = 0.002  # a timer fires at most so late
+BULK_TAKES_S = 2.0  # the states process says `bulk off` so long after boot
+WALL_CLOCK_US = 1_700_000_000_000_000
+
+
+class Box:
+    """See the module. `send` is how a packet reaches the world."""
+
+    def __init__(self, world: World, index: int) -> None:
+        self.world = world
+        self.plan = world.plan.nodes[index]
+        self.index = index
+        self.name = f"fw{index + 1}"
+        self.config = config_of(world.plan, index, world.hosts)
+        self.engine: Engine | None = None
+        self.maintenance = False  # the flag on disk
+        self.wall_step_s = 0.0
+        self.off = 0  # reasons for which the machine has no power
+        self.dead = 0  # reasons for which the process is not there
+        self.frozen = 0  # reasons for which the process stands still
+        self.stopped = False
+        self.links_down = dict.fromkeys(world.plan.interfaces, 0)
+        self.send_faults = dict.fromkeys(world.plan.interfaces, 0)
+        self.expires: dict[VhostKey, float] = {}  # local time
+        self.ticks: list[float] = []
+        self._inbox: deque[fx.Input] = deque()
+        self._inputs: deque[fx.Input] = deque()
+        self._performing = False
+        self._clock_s = 0.0
+        self._armed_s: float | None = None  # virtual time of the pending timer
+        self._boots = 0
+
+    # ------------------------------------------------------------------------------- clocks
+
+    def local_s(self, virtual_s: float) -> float:
+        return 1000.0 * (self.index + 1) + virtual_s * (1 + self.plan.drift_ppm * 1e-6)
+
+    def virtual_s(self, local_s: float) -> float:
+        return (local_s - 1000.0 * (self.index + 1)) / (1 + self.plan.drift_ppm * 1e-6)
+
+    def clock_s(self) -> float:
+        """Monotonic time of this machine: never goes back, whatever rounding does."""
+        self._clock_s = max(self._clock_s, self.local_s(self.world.now_s))
+        return self._clock_s
+
+    # ------------------------------------------------------------------------------ asking
+
+    @property
+    def running(self) -> bool:
+        return self.engine is not None and not self.frozen
+
+    def link_up(self, interface: str) -> bool:
+        return not self.off and not self.links_down[interface]
+
+    def owns(self, key: VhostKey) -> bool:
+        """Whether the kernel of this machine answers for the addresses."""
+        expires_s = self.expires.get(key)
+        return not self.off and expires_s is not None and expires_s > self.clock_s()
+
+    def ready(self, interface: str) -> bool:
+        """Whether the node is able to be master there, as far as an onlooker can see."""
+        engine = self.engine
+        return (
+            engine is not None
+            and not self.frozen
+            and engine.enabled
+            and not self.stopped
+            and self.link_up(interface)
+        )
+
+    # ------------------------------------------------------------------------------ process
+
+    def boot(self) -> None:
+        """Start the process, if nothing forbids it."""
+        if self.engine is not None or self.off or self.dead or self.stopped:
+            return
+        now_s = self.clock_s()
+        wall_us = WALL_CLOCK_US + int((now_s + self.wall_step_s) * 1_000_000)
+        self._boots += 1
+        self.engine = Engine(
+            self.config,
+            now_s=now_s,
+            counter_start_us=wall_us,
+            maintenance=self.maintenance,
+            await_bulk=self.world.plan.await_bulk,
+        )
+        held = frozenset(key for key in self.engine.vhosts if self.owns(key))
+        for interface in self.world.plan.interfaces:
+            self.give(self._link_event(interface))
+        if held:
+            self.give(fx.Adopt(held))
+        if self.world.plan.await_bulk:
+            self.world.at(self.world.now_s + BULK_TAKES_S, self._bulk_done(self._boots))
+
+    def _bulk_done(self, boot: int) -> Callable[[], None]:
+        return lambda: self.give(fx.SetBulkSync(False)) if boot == self._boots else None
+
+    def die(self) -> None:
+        """The process is gone from one instruction to the next."""
+        self.engine = None
+        self._inbox.clear()
+        self._inputs.clear()
+
+    def lose_power(self) -> None:
+        self.die()
+        self.expires.clear()
+
+    def thaw(self) -> None:
+        """What queued up is handled first, then what is due."""
+        while self._inbox and not self.frozen:
+            self.put(self._inbox.popleft())
+        self._fire()
+
+    # ------------------------------------------------------------------------------- inputs
+
+    def give(self, event: fx.Input) -> None:
+        """An input from outside: handled now, or when the process goes on."""
+        if self.engine is None:
+            return
+        if not self.frozen:
+            self.put(event)
+            return
+        packet = isinstance(event, fx.PacketReceived)
+        if not packet or sum(isinstance(e, fx.PacketReceived) for e in self._inbox) < (
+            INBOX_PACKETS_MAX
+        ):
+            self._inbox.append(event)
+
+    def link_changed(self, interface: str) -> None:
+        self.give(self._link_event(interface))
+
+    def _link_event(self, interface: str) -> fx.InterfaceChanged:
+        up = self.link_up(interface)
+        own = self.config.node.addresses[interface]
+        return fx.InterfaceChanged(interface, up, "up" if up else "no carrier", own)
+
+    def put(self, event: fx.Input) -> None:
+        """As service/failover.py: one input after the other, effects in order, then the timer."""
+        self._inputs.append(event)
+        if self._performing:
+            return
+        self._performing = True
+        while self._inputs and self.engine is not None:
+            following = self._inputs.popleft()
+            for effect in self.engine.handle(following, self.clock_s()):
+                self._perform(effect)
+            if isinstance(following, fx.Tick) and self.engine is not None:
+                self._check_progress(self.engine)
+        self._performing = False
+        self._arm()
+
+    def _check_progress(self, engine: Engine) -> None:
+        now_s, deadline_s = self.clock_s(), engine.deadline_s
+        self.ticks.append(self.world.now_s)
+        assert deadline_s is None or deadline_s > now_s, (
+            f"{self.name}: the deadline {deadline_s} did not move past {now_s} by a Tick: busy loop"
+        )
+
+    # -------------------------------------------------------------------------------- timer
+
+    def _arm(self) -> None:
+        if self.engine is None or self.engine.deadline_s is None:
+            return
+        due_s = max(self.world.now_s, self.virtual_s(self.engine.deadline_s))
+        if self._armed_s is not None and self._armed_s <= due_s + TIMER_LATE_S:
+            return  # when it fires it is armed again
+        self._armed_s = due_s + self.world.chance.uniform(0, TIMER_LATE_S)
+        armed_s = self._armed_s
+        self.world.at(armed_s, lambda: self._timer(armed_s))
+
+    def _timer(self, armed_s: float) -> None:
+        if self._armed_s == armed_s:
+            self._armed_s = None
+            self._fire()
+
+    def _fire(self) -> None:
+        engine = self.engine
+        if engine is None or self.frozen:
+            return
+        if engine.deadline_s is not None and self.clock_s() >= engine.deadline_s:
+            self.put(fx.Tick())
+        self._arm()
+
+    # ------------------------------------------------------------------------------ effects
+
+    def _perform(self, effect: fx.Effect) -> None:
+        world = self.world
+        match effect:
+            case fx.SendAdvert(key, family, payload):
+                failing = self.send_faults[key.interface] or not self.link_up(key.interface)
+                if not failing:
+                    world.transmit(self, key.interface, family, payload)
+                self.put(fx.SendResult(key.interface, "no buffer space" if failing else None))
+            case fx.SendProbe(interface):
+                failing = self.send_faults[interface] or not self.link_up(interface)
+                self.put(fx.SendResult(interface, "no buffer space" if failing else None))
+            case fx.TakeAddresses(key) | fx.HoldAddresses(key):
+                self.expires[key] = self.clock_s() + ADDRESS_LIFETIME_S
+                world.at(self.virtual_s(self.expires[key]) + 1e-6, world.changed)
+                world.changed()
+                self.put(fx.AddressResult(key, None))
+            case fx.ReleaseAddresses(key):
+                self.expires.pop(key, None)
+                world.changed()
+            case fx.Announce(key):
+                world.announced(self, key)
+            case fx.Transition(key, old, new, reason):
+                world.tell(f"{self.name} {key} {old} -> {new}: {reason}", transition=True)
+                world.changed()
+            case fx.Note(kind, text, key):
+                world.tell(f"{self.name} {key or ''} {kind}: {text}")
+            case fx.SwitchoverDone(ok, took_s, text):
+                world.tell(f"{self.name} switchover {ok} {took_s:.3f}: {text}")
+            case fx.Stopped():
+                self.stopped = True
+                self.die()
+                world.changed()
+
+
+# --------------------------------------------------------------------------- configurations
+
+
+def config_of(plan: Plan, index: int, hosts: dict[str, list[int]]) -> Config:
+    """The configuration of one node; `hosts` has each node's host number by interface."""
+    addresses = [
+        {i: own_addresses(plan, i, hosts[i][node]) for i in plan.interfaces}
+        for node in range(len(plan.nodes))
+    ]
+    node = Node(
+        name=f"fw{index + 1}",
+        interfaces={interface: f"{interface}0" for interface in plan.interfaces},
+        advskew=plan.nodes[index].advskew,
+        addresses=addresses[index],
+        peers=tuple(
+            Peer(f"fw{other + 1}", addresses[other])
+            for other in range(len(plan.nodes))
+            if other != index
+        ),
+    )
+    group = Group("sim", tuple(vip_of(plan, vip) for vip in plan.vips), preempt=plan.preempt)
+    return Config(node, group)
+
+
+def own_addresses(plan: Plan, interface: str, host: int) -> tuple[Address, ...]:
+    net = plan.interfaces.index(interface) + 1
+    return (IPv4Address(f"10.{net}.0.{host}"), IPv6Address(f"fe80::{net}:{host:x}"))
+
+
+def vip_of(plan: Plan, vip: VipPlan) -> Vip:
+    net = plan.interfaces.index(vip.interface) + 1
+    texts = [f"10.{net}.0.{200 + vip.vhid}/24"] if "4" in vip.families else []
+    texts += [f"2001:db8:{net}::{vip.vhid:x}/64"] if "6" in vip.families else []
+    return Vip(
+        interface=vip.interface,
+        vhid=vip.vhid,
+        password=b"simulated",
+        addresses=tuple(ip_interface(text) for text in texts),
+        advbase_s=vip.advbase_s,
+        transport=Transport.UNICAST if plan.unicast else Transport.MULTICAST,
+    )
