@@ -247,9 +247,12 @@ class Engine:
             if self.enabled:
                 done += self._settle(vhost, now_s)
         down = not any(vhost.own for vhost in self._on(event.interface))
-        if not port.ready or down:
-            port.probe_at_s = None
-        return done + self._demote(_down(event.interface), Rank.INTERFACE_DOWN, down, now_s)
+        done += self._demote(_down(event.interface), Rank.INTERFACE_DOWN, down, now_s)
+        if down:
+            # Nothing probes a link that is down: what holds now is that it is down.
+            port.failures, port.probe_at_s = 0, None
+            done += self._demote(_mute(event.interface), Rank.SEND_ERRORS, False, now_s)
+        return done
 
     def _give_sources(self, vhost: Vhost, port: Port) -> None:
         """IPv6 adverts come from the link-local address (as FreeBSD's), IPv4 from the first."""
@@ -274,7 +277,7 @@ class Engine:
         if port is None:
             return []
         self.counters["sent" if event.error is None else "send_errors"] += 1
-        reason = f"send errors {event.interface}"
+        reason = _mute(event.interface)
         demoted = reason in self.demotion
         if (event.error is None) != demoted:
             port.failures = 0  # counts failures while well, successes while demoted
@@ -451,3 +454,7 @@ class Engine:
 
 def _down(interface: str) -> str:
     return f"interface {interface} down"
+
+
+def _mute(interface: str) -> str:
+    return f"send errors {interface}"
