@@ -56,9 +56,9 @@ def draw(picture: Picture) -> RenderableType:
 
 
 def _node(name: str, figures: Figures, box: Box) -> RenderableType:
-    grid = Table.grid(padding=(0, 1))
+    grid = Table.grid(padding=(0, 1), expand=True)
     grid.add_column(style="dim", no_wrap=True, width=LABEL_WIDTH)
-    grid.add_column(no_wrap=True, overflow="ellipsis")
+    grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for label, value in _rows(figures):
         grid.add_row(label, Text.from_markup(value))
     master = figures.status is not None and figures.status["role"] == "MASTER"
