@@ -154,6 +154,7 @@ class Network:
     def __init__(self) -> None:
         self.prefix = f"cpt{secrets.token_hex(3)}"
         self.hosts: dict[str, Namespace] = {}
+        self._index = 100
 
     def __enter__(self) -> Self:
         return self
@@ -196,12 +197,16 @@ class Network:
         right_addresses: Sequence[str] = (),
     ) -> None:
         """A cable between two hosts: both ends up, with these addresses (`10.0.0.1/24`, no DAD)."""
+        # Different numbers: the kernel tells of a lost carrier at once when a device's number is
+        # not that of its other end, and otherwise up to 1 s after the link event before it.
+        self._index += 2
         left.run(
-            *("ip", "link", "add", left_device, "type", "veth"),
-            *("peer", "name", right_device, "netns", right.name),
+            *("ip", "link", "add", left_device, "index", str(self._index), "type", "veth"),
+            *("peer", "name", right_device, "index", str(self._index + 1), "netns", right.name),
         )
         configure(left, left_device, left_addresses)
         configure(right, right_device, right_addresses)
+        wait_until(lambda: is_up(left, left_device) and is_up(right, right_device))
 
     def bridge(self, name: str, ends: Sequence[tuple[Namespace, str, Sequence[str]]]) -> Namespace:
         """A switch in its own namespace; `p0`, `p1`... lead to (host, device, addresses)."""
@@ -220,6 +225,11 @@ def configure(host: Namespace, device: str, addresses: Sequence[str]) -> None:
     for address in addresses:
         host.run("ip", "address", "add", address, "dev", device)
     host.run("ip", "link", "set", device, "up")
+
+
+def is_up(host: Namespace, device: str) -> bool:
+    """Whether a device is up, has carrier, and its operational state has followed."""
+    return " state UP " in host.run("ip", "link", "show", "dev", device).stdout
 
 
 def kernel_has_link_type(kind: str) -> bool:

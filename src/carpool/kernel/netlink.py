@@ -21,6 +21,7 @@ from carpool.proto import netlink as nl
 NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024  # of the kernel, for events that we have not read yet
 DATAGRAMS_MAX = 64  # read by one `receive`, so that a flood of events cannot keep a loop
+_DISCARD_ROUNDS_MAX = 1000
 DUMP_TRIES_MAX = 5  # of a dump that changed while it was read
 
 # include/uapi/linux/netlink.h, include/uapi/asm-generic/socket.h
@@ -189,6 +190,13 @@ class NetlinkSocket:
             if port == 0:  # the kernel; anybody else is a process that pretends
                 found += nl.messages(data)
         return found
+
+    def discard(self) -> None:
+        """Throw away the events that are waiting: after an OVERRUN they are older than what was
+        lost, and would undo what is read next."""
+        for _round in range(_DISCARD_ROUNDS_MAX):
+            if self.receive() == []:
+                return
 
     # -------------------------------------------------------------------------------- private
 

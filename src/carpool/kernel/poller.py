@@ -70,7 +70,7 @@ class Poller:
         None waits for files alone. What is ready is served even when the deadline is long past.
         """
         for descriptor, entry in self._wait(deadline_s):
-            # An earlier callback of this round may have removed it, and another file taken its number.
+            # An earlier callback may have removed it, and another file taken its number.
             if self._entries.get(descriptor) is entry:
                 entry.callback()
 
