@@ -60,6 +60,7 @@ class Child:
             start_new_session=True,  # Ctrl-C in the terminal is the lab's to answer
         )
         assert self._process.stdout is not None
+        self.pid = self._process.pid
         self.descriptor = self._process.stdout.fileno()
         os.set_blocking(self.descriptor, False)
         self._rest = b""

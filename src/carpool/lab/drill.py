@@ -80,15 +80,15 @@ def measure(lab: Lab, scenario: Scenario, load: Load, pause: Pause = sleep_s) ->
         load.fault(moved_s)
     if scenario.comes_back and moved is not None:
         take_over(lab, VICTIM, moved.last_s, scenario.wait_s, pause)
-    _watch(load, moved_s + SURVIVE_WAIT_S, pause)
+    _watch(load, moved_s, pause)
     measured = load.measure(since_s, fault_s, monotonic_s() + SURVIVE_WAIT_S, pause)
     return {**measured, "took_over_ms": _took_over_ms(moved, fault_s)}
 
 
-def _watch(load: Load, deadline_s: float, pause: Pause) -> None:
+def _watch(load: Load, since_s: float, pause: Pause) -> None:
     """Until traffic flows again or has had its time, and AFTER_S more."""
     load.refresh()
-    while not load.probes_flow and monotonic_s() < deadline_s:
+    while not load.probes_flow(since_s) and monotonic_s() < since_s + SURVIVE_WAIT_S:
         pause(POLL_S)
         load.refresh()
     _spend(monotonic_s() + AFTER_S, pause)

@@ -12,9 +12,11 @@ from typing import Self
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab.channel import Child, Report, close_all
+from carpool.lab.probe import ON_THE_WAY_S, STATS_S
 from carpool.lab.topology import SERVER_IPV4, SERVER_IPV6, Network
 
 FLOW_WAIT_S = 15.0
+STATS_SPAN_S = STATS_S + ON_THE_WAY_S + 0.03  # how far back a report of the probe may reach
 RESULT_WAIT_S = 5.0  # beyond the moment at which the processes give their results by themselves
 POLL_S = 0.01
 
@@ -64,11 +66,12 @@ class Load:
         for child in self.children:
             child.read()
 
-    @property
-    def probes_flow(self) -> bool:
-        """Whether probes of both families come back."""
+    def probes_flow(self, since_s: float = 0.0) -> bool:
+        """Whether probes of both families come back, by figures that are from after `since_s`."""
         return all(
-            probe.latest.get("sent") and probe.latest["answered"] >= probe.latest["sent"] * 0.9
+            probe.latest.get("sent")
+            and probe.latest["answered"] >= probe.latest["sent"] * 0.9
+            and probe.latest["at_s"] > since_s + STATS_SPAN_S
             for probe in (self.probe, self.probe6)
         )
 
@@ -77,7 +80,7 @@ class Load:
         """Whether probes come back and every connection is alive."""
         streams = self.streams.latest
         open_ = streams.get("steady", 0) >= self.connections
-        return self.probes_flow and open_ and streams["alive"] == streams["open"]
+        return self.probes_flow() and open_ and streams["alive"] == streams["open"]
 
     def wait_flowing(self, pause: Callable[[float], None] = sleep_s) -> None:
         self._wait(lambda: self.flows, "traffic flows in both families", pause)
