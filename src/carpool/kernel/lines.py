@@ -9,27 +9,16 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Mapping
-from typing import Protocol
+
+from carpool.kernel.poller import Poller
 
 LINE_MAX_BYTES = 64 * 1024  # of what we read, newline included
 OUT_MAX_BYTES = 4 * 1024 * 1024  # unsent answers of one connection; beyond it the reader is lost
 _READ_BYTES = 64 * 1024
 
 
-class Poller(Protocol):
-    """What a connection asks of `kernel/poller.py`."""
-
-    def add(
-        self, fileobj: socket.socket, callback: Callable[..., None], write: bool = False
-    ) -> None: ...
-
-    def modify(self, fileobj: socket.socket, read: bool, write: bool) -> None: ...
-
-    def remove(self, fileobj: socket.socket) -> None: ...
-
-
 class Lines:
-    """A connected socket: calls `on_line(bytes)` for every line, `on_close(reason)` once at the end.
+    """A connected socket: `on_line(bytes)` is called per line, `on_close(reason)` once at the end.
 
     `on_line` gets the line without its newline. Whoever calls `close` is not called back.
     """
@@ -78,8 +67,8 @@ class Lines:
             self.close()
             self._on_close(reason)
 
-    def _ready(self, *_: object) -> None:
-        # Every step is harmless when it was not its turn, so it does not matter which event woke us.
+    def _ready(self) -> None:
+        # Every step is harmless out of turn, so it does not matter what woke us.
         if self._out:
             self._flush()
         if not self.closed and not self._draining:

@@ -6,11 +6,12 @@ Room: kernel. Never blocks; refuses to know what is asked. The owner calls `tick
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from carpool.kernel.lines import Lines, Poller, parse_object
+from carpool.kernel.lines import Lines, parse_object
+from carpool.kernel.poller import Poller
 
 RETRY_S = 1.0
 
@@ -20,14 +21,14 @@ class UnixClient:
 
     def __init__(
         self,
-        path: Path,
+        path: str | os.PathLike[str],
         poller: Poller,
         *,
         on_up: Callable[[], None],
         on_answer: Callable[[dict[str, object]], None],
         on_down: Callable[[str], None],
     ) -> None:
-        self._path = path
+        self._path = os.fspath(path)
         self._poller = poller
         self._on_up = on_up
         self._on_answer = on_answer
@@ -52,7 +53,7 @@ class UnixClient:
         self._retry_at_s = now_s + RETRY_S
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            sock.connect(str(self._path))
+            sock.connect(self._path)
         except OSError as error:
             sock.close()
             self.last_error = f"{self._path}: {error.strerror}"

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from carpool.errors import KernelError
-from carpool.kernel.lines import Lines, Poller, parse_object, refusal
+from carpool.kernel.lines import Lines, parse_object, refusal
+from carpool.kernel.poller import Poller
 
 CLIENTS_MAX = 16
 _PROBE_S = 0.2  # how long another process's full backlog may keep us waiting at start
@@ -66,13 +67,13 @@ class UnixServer:
     KernelError when another process answers on `path`, or when the path cannot be bound.
     """
 
-    def __init__(self, path: Path, poller: Poller, handler: Handler) -> None:
-        self._path = path
+    def __init__(self, path: str | os.PathLike[str], poller: Poller, handler: Handler) -> None:
+        self._path = Path(path)
         self._poller = poller
         self._handler = handler
         self._clients: dict[Client, Lines] = {}
-        self._socket = _listen(path)
-        self._inode = path.stat().st_ino
+        self._socket = _listen(self._path)
+        self._inode = self._path.stat().st_ino
         poller.add(self._socket, self._accept)
 
     @property
@@ -92,7 +93,7 @@ class UnixServer:
         except FileNotFoundError:
             pass
 
-    def _accept(self, *_: object) -> None:
+    def _accept(self) -> None:
         try:
             sock, _address = self._socket.accept()
         except OSError:  # gone again, or out of descriptors: nothing to tell it
