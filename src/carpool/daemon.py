@@ -66,6 +66,12 @@ def _failover(config: Config, run_dir: Path, state_dir: Path, parent_fd: int) ->
         flag=flag,
         now_s=clock.monotonic_s,
         wall_iso=clock.wall_iso,
+        identity={
+            "process": "failover",
+            "version": __version__,
+            "pid": os.getpid(),
+            "guard_pid": os.getppid(),
+        },
     )
 
     def on_request(client: Client, request: dict[str, object]) -> None:

@@ -7,7 +7,7 @@ deadline is armed. Decides nothing; reads no clock but the one it was given.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from carpool.errors import KernelError
@@ -40,6 +40,7 @@ class FailoverService:
         flag: FlagFile,
         now_s: Callable[[], float],
         wall_iso: Callable[[], str],
+        identity: Mapping[str, object],
     ) -> None:
         self.engine = engine
         self.config: Config = engine.config
@@ -50,6 +51,8 @@ class FailoverService:
         self.flag = flag
         self.now_s = now_s
         self.wall_iso = wall_iso
+        self.identity = identity  # of this process, for `status`: pid, version...
+        self.started_s = now_s()
         self.sockets: dict[str, AdvertSocket] = {}
         self.stopped = False
         self._inputs: deque[fx.Input] = deque()
@@ -166,8 +169,8 @@ class FailoverService:
 
     def _on_packets(self, interface: str) -> None:
         socket = self.sockets.get(interface)
-        for packet in socket.receive(PACKETS_MAX) if socket else ():
-            self.put(packet)
+        for got in socket.receive(PACKETS_MAX) if socket else ():
+            self.put(fx.PacketReceived(got.interface, got.source, got.hop_limit, got.payload))
 
     def _on_links(self) -> None:
         for state in self.links.read():
@@ -187,6 +190,8 @@ class FailoverService:
             if error:
                 self.put(fx.InterfaceChanged(state.interface, False, error))
                 return
+        elif socket is not None and state.present:
+            socket.update(state)
         ready, reason = _readiness(state)
         self.put(fx.InterfaceChanged(state.interface, ready, reason, state.own_addresses))
 
@@ -204,7 +209,9 @@ class FailoverService:
         """A command of the control socket; the protocol is in ARCHITECTURE.md."""
         match request:
             case {"command": "status"}:
-                client.answer(asdict(self.engine.status(self.now_s())))
+                now_s = self.now_s()
+                uptime = {"uptime_s": round(now_s - self.started_s, 3)}
+                client.answer({**self.identity, **uptime, **asdict(self.engine.status(now_s))})
             case {"command": "events", **rest}:
                 limit = rest.get("limit", 100)
                 kept = self.journal.last(limit if isinstance(limit, int) else 100)
