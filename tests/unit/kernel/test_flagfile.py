@@ -1,0 +1,35 @@
+"""The flag file: written in the background, answered in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from carpool.kernel.clock import monotonic_s
+from carpool.kernel.flagfile import FlagFile
+from carpool.kernel.poller import Poller
+
+
+def run_until(poller: Poller, answers: list[str | None], count: int) -> None:
+    deadline_s = monotonic_s() + 10
+    while len(answers) < count and monotonic_s() < deadline_s:
+        poller.run_once(deadline_s)
+
+
+def test_set_and_cleared_in_order_and_idempotent(tmp_path: Path) -> None:
+    poller, answers = Poller(), list[str | None]()
+    flag = FlagFile(tmp_path / "state" / "maintenance", poller)
+    assert not flag.is_set()
+    for on in (True, True, False, False, True):
+        flag.set(on, answers.append)
+    run_until(poller, answers, 5)
+    assert answers == [None] * 5
+    assert flag.is_set()
+    assert FlagFile(tmp_path / "state" / "maintenance", Poller()).is_set()
+
+
+def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where a directory should be")
+    poller, answers = Poller(), list[str | None]()
+    FlagFile(tmp_path / "state" / "maintenance", poller).set(True, answers.append)
+    run_until(poller, answers, 1)
+    assert answers[0] is not None and "maintenance: " in answers[0]
