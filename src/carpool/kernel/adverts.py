@@ -71,12 +71,13 @@ class AdvertSocket:
         try:
             self._socket = _packet_socket(state.index)
         except OSError as error:
+            self._neighbours.close()
             raise KernelError(
                 f"open a packet socket on {state.device}: {_why(error)}",
                 hint="this needs root, or CAP_NET_RAW" if error.errno == errno.EPERM else "",
             ) from error
         for family in Family:
-            self._join(family)
+            self._open(family)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -154,8 +155,9 @@ class AdvertSocket:
     def send_raw(self, frame: bytes) -> str | None:
         """Send a whole Ethernet frame.
 
-        The queue of the device (a traffic shaper) or an egress rule may refuse it; then it goes
-        once more, around them. Around them from the start it would be invisible to tcpdump.
+        The queue of the device (a traffic shaper) may refuse it; then it goes once more, around the
+        queue. Around it from the start it would be invisible to tcpdump. What a netdev egress rule
+        drops is dropped on either way, and an error.
         """
         try:
             self._socket.send(frame)
@@ -195,35 +197,22 @@ class AdvertSocket:
         """Let the kernel resolve the neighbour and queue the packet: for the first ones only, since
         rules and connection tracking see them, and they come from the device's own MAC."""
         self.counters["routed"] += 1
+        if family not in self._routed:
+            return os.strerror(errno.EAFNOSUPPORT)
+        scope = (0, 0, self.index) if family is Family.IPV6 else (0,)
         try:
-            if family not in self._routed:
-                self._routed[family] = _raw_socket(family, self.index)
-            scope = (0, 0, self.index) if family is Family.IPV6 else (0,)
             self._routed[family].sendto(packet, (str(destination), *scope))
         except OSError as error:
             return _why(error)
         return None
 
-    def _join(self, family: Family) -> None:
-        """Be a member of the group for switches that snoop on IGMP and MLD. The socket is not bound
-        to a port: nothing is delivered to it."""
-        group = ip.group_of(family).packed
-        kind = socket.AF_INET if family is Family.IPV4 else socket.AF_INET6
-        member = None
+    def _open(self, family: Family) -> None:
+        """What else a family needs; a device on which it is switched off has no addresses of it."""
         try:
-            member = socket.socket(kind, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-            if family is Family.IPV4:
-                where = struct.pack("=4s4si", group, bytes(4), self.index)
-                member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, where)
-            else:
-                where = struct.pack("=16si", group, self.index)
-                member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, where)
-        except OSError:  # the family is switched off on the device: then it has no addresses either
-            self.counters[f"no_{family}_group"] += 1
-            if member is not None:
-                member.close()
-            return
-        self._members.append(member)
+            self._routed[family] = _raw_socket(family, self.index)
+            self._members.append(_member(family, self.index))
+        except OSError:
+            self.counters[f"no_{family}"] += 1
 
 
 def _packet_socket(index: int) -> socket.socket:
@@ -266,6 +255,25 @@ def _raw_socket(family: Family, index: int) -> socket.socket:
     try:
         made.setblocking(False)
         made.setsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX, index)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _member(family: Family, index: int) -> socket.socket:
+    """Membership of the group, for switches that snoop on IGMP and MLD. The socket is not bound to
+    a port: nothing is delivered to it."""
+    group = ip.group_of(family).packed
+    kind = socket.AF_INET if family is Family.IPV4 else socket.AF_INET6
+    made = socket.socket(kind, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        if family is Family.IPV4:
+            where = struct.pack("=4s4si", group, bytes(4), index)
+            made.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, where)
+        else:
+            where = struct.pack("=16si", group, index)
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, where)
     except OSError:
         made.close()
         raise

@@ -35,7 +35,7 @@ class Neighbours:
         self._index = index
         self._known: dict[Address, _Known] = {}  # as many as node.toml has peers
         self._background = Background(f"neighbours of {index}")
-        self._socket: NetlinkSocket | None = None  # of the background thread
+        self._socket = NetlinkSocket(NETLINK_ROUTE)  # the background thread's
 
     def mac(self, address: Address) -> bytes | None:
         """Where frames for `address` go, or None while the kernel does not know."""
@@ -48,14 +48,11 @@ class Neighbours:
 
     def close(self) -> None:
         self._background.close()
-        if self._socket is not None:
-            self._socket.close()
+        self._socket.close()
 
     def _ask(self, address: Address, known: _Known) -> None:
         where = f"neighbour {address} on device {self._index}"
         try:
-            if self._socket is None:
-                self._socket = NetlinkSocket(NETLINK_ROUTE)
             question = Request(f"look up {where}", rt.get_neighbour(self._index, address), _ABSENT)
             found = [rt.parse_neighbour(message) for message in self._socket.ask(question)]
             known.mac = next((entry.mac for entry in found if entry and entry.mac), None)
