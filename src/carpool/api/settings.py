@@ -8,6 +8,7 @@ imported only when there is a problem). Every process loads through here: standa
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_interface
@@ -79,6 +80,18 @@ def load(config_dir: Path) -> tuple[Config | None, list[Problem]]:
 def with_lines(config_dir: Path, problems: Sequence[Problem]) -> list[Problem]:
     """Problems found after `load` (by `check_system`), with lines and in the order of the files."""
     return _placed(problems, [TomlFile.read(config_dir, name) for name in (NODE_FILE, GROUP_FILE)])
+
+
+def secrecy(config_dir: Path) -> list[Problem]:
+    """A warning when anybody on this machine may read the passwords of group.toml."""
+    try:
+        mode = stat.S_IMODE((config_dir / GROUP_FILE).stat().st_mode)
+    except OSError:
+        return []  # `load` says it better
+    if not mode & (stat.S_IRGRP | stat.S_IROTH):
+        return []
+    found, hint = f"mode {mode:04o}", f"it holds passwords: chmod 600 {config_dir / GROUP_FILE}"
+    return [Problem(GROUP_FILE, "file", found, "mode 0600", hint, fatal=False)]
 
 
 def _placed(problems: Sequence[Problem], files: Sequence[TomlFile]) -> list[Problem]:

@@ -1,0 +1,290 @@
+"""What the processes tell about themselves, as a person reads it: status and events, 80 columns.
+
+Room: api. Answers of the control sockets in, rich renderables out; refuses to ask anybody anything.
+It believes no answer: a process of another version may leave a key out or add one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from carpool.errors import CarpoolError, UnreachableError
+from carpool.model.config import Config
+
+Fields = Mapping[str, object]
+
+GOOD, CALM, WARN, BAD, DIM = "bold green", "cyan", "bold yellow", "bold red", "dim"
+STATE_STYLE = {"MASTER": GOOD, "BACKUP": CALM, "INIT": WARN, "DISABLED": WARN, "DOWN": BAD}
+NAMED_MAX = 3  # VHIDs that share a reason are counted, not listed, beyond this many
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Both processes as they answered, and what the files say in case that they did not."""
+
+    failover: Fields | CarpoolError
+    states: Fields | CarpoolError | None  # None: [states] is not configured, and nobody answers
+    config: Config | None  # None: the files cannot be used
+
+
+def status(report: Report) -> RenderableType:
+    """The whole of `carpool status`."""
+    if isinstance(report.failover, CarpoolError):
+        blocks = list(_failover_down(report.failover, report.config))
+    else:
+        blocks = list(_failover(report.failover))
+    blocks.append(_states(report.states))
+    spaced = [part for block in blocks for part in (block, Text())]
+    return Group(*spaced[:-1])
+
+
+# --------------------------------------------------------------------------------- failover
+
+
+def _failover(answer: Fields) -> Iterator[RenderableType]:
+    role = _text(answer, "role")
+    style = STATE_STYLE.get(role, WARN)
+    yield Text.assemble((_text(answer, "node"), "bold"), ": ", (_text(answer, "summary"), style))
+    yield Group(Text("   ".join(_headline(answer))), *_switched_off(answer))
+    rows = _entries(answer, "vhosts")
+    devices = {_text(i, "interface"): _text(i, "device") for i in _entries(answer, "interfaces")}
+    table = _table("STATE", "VHID", "DEVICE", "FOR", "HEARS", "ADDRESSES")
+    for row in rows:
+        state, interface = _text(row, "state"), _text(row, "interface")
+        table.add_row(
+            Text(state, STATE_STYLE.get(state, WARN)),
+            f"{_text(row, 'vhid')}@{interface}",
+            devices.get(interface, ""),
+            duration(_number(row, "since_s")),
+            _text(row, "master").partition(" (")[0] or "-",  # the name alone, where there is one
+            "\n".join(_words(row, "addresses")),
+        )
+    yield table
+    yield from _named("Why", _reasons(rows))
+    yield from _named("Demoted", _demotion(answer), WARN)
+    yield from _named("Interfaces", _interfaces(answer))
+
+
+def _headline(answer: Fields) -> Iterator[str]:
+    yield f"group {_text(answer, 'group')}"
+    base, effective = _text(answer, "advskew"), _text(answer, "effective_advskew")
+    yield f"advskew {base}" if base == effective else f"advskew {base}, now {effective}"
+    yield f"preempt {'on' if answer.get('preempt') else 'off'}"
+    if "uptime_s" in answer:
+        yield f"up {duration(_number(answer, 'uptime_s'))}"
+    if "version" in answer:
+        yield f"carpool {_text(answer, 'version')}"
+
+
+def _switched_off(answer: Fields) -> Iterator[Text]:
+    """What an operator did on purpose, and how to undo it."""
+    if answer.get("maintenance"):
+        yield Text("Maintenance mode is on: `carpool maintenance off` ends it", WARN)
+    if answer.get("enabled") is False:
+        yield Text("CARP is disabled until a restart: `carpool enable` ends it", WARN)
+
+
+def _reasons(rows: Sequence[Fields]) -> Iterator[Text]:
+    """Why each VHID is in its state, those with the same reason together."""
+    vhids: dict[str, list[str]] = {}
+    for row in rows:
+        vhid = f"{_text(row, 'vhid')}@{_text(row, 'interface')}"
+        vhids.setdefault(_text(row, "reason"), []).append(vhid)
+    for reason, names in vhids.items():
+        yield Text.assemble(", ".join(_counted(names)), ": ", reason)
+
+
+def _counted(names: list[str]) -> list[str]:
+    if len(names) <= NAMED_MAX:
+        return names
+    return [*names[:NAMED_MAX], f"{len(names) - NAMED_MAX} more"]
+
+
+def _demotion(answer: Fields) -> Iterator[Text]:
+    for row in _entries(answer, "demotion"):
+        yield Text(f"by {_text(row, 'weight')}: {_text(row, 'reason')}", WARN)
+
+
+def _interfaces(answer: Fields) -> Iterator[Text]:
+    rows = _entries(answer, "interfaces")
+    names = {id(row): f"{_text(row, 'interface')} ({_text(row, 'device')})" for row in rows}
+    ready = [names[id(row)] for row in rows if row.get("ready")]
+    if ready:
+        yield Text.assemble(", ".join(ready), ": ", ("up", GOOD))
+    for row in rows:
+        if not row.get("ready"):
+            yield Text.assemble(names[id(row)], ": ", (_text(row, "reason") or "not ready", BAD))
+
+
+def _failover_down(error: CarpoolError, config: Config | None) -> Iterator[RenderableType]:
+    """Without the process, the files tell at least which addresses nobody watches here."""
+    node = config.node.name if config is not None else "this node"
+    label = _label(error)
+    yield Text.assemble((node, "bold"), ": ", (f"{label}, the failover process tells nothing", BAD))
+    yield _told(error)
+    if config is None:
+        yield Text("The configuration cannot be used either: `carpool check` says why", BAD)
+        return
+    yield Text(f"group {config.group.name}   advskew {config.node.advskew}   as configured:")
+    table = _table("STATE", "VHID", "DEVICE", "ADDRESSES")
+    for vip in config.group.vips:
+        addresses = "\n".join(str(address) for address in vip.addresses)
+        device = config.node.interfaces.get(vip.interface, "")
+        table.add_row(Text(label, BAD), str(vip.key), device, addresses)
+    yield table
+
+
+# ----------------------------------------------------------------------------------- states
+
+
+def _states(answer: Fields | CarpoolError | None) -> RenderableType:
+    if answer is None:
+        return Text("State replication: not configured ([states] in group.toml)", DIM)
+    if isinstance(answer, CarpoolError):
+        return Group(Text(f"State replication: {_label(answer)}", BAD), _told(answer))
+    entries = answer.get("entries")
+    text = Text("State replication: ")
+    text.append(f"{entries:,} states here" if isinstance(entries, int) else "running", CALM)
+    if "uptime_s" in answer:
+        text.append(f"   up {duration(_number(answer, 'uptime_s'))}")
+    peers = _entries(answer, "peers")
+    if not peers:
+        return Group(text, Text("No peer to replicate to", WARN))
+    table = _table(
+        "PEER", "LINK", "SENT", "RECEIVED", "INJECTED", "ERRORS", "BULK", right=range(2, 6)
+    )
+    for peer in peers:
+        errors = _number(peer, "errors")
+        table.add_row(
+            _text(peer, "name"),
+            _link(peer),
+            *(f"{_number(peer, key):,.0f}" for key in ("sent", "received", "injected")),
+            Text(f"{errors:,.0f}", BAD if errors else ""),
+            _text(peer, "bulk"),
+        )
+    return Group(text, table, *_last_errors(peers))
+
+
+def _link(peer: Fields) -> Text:
+    since = duration(_number(peer, "since_s"))
+    if peer.get("connected"):
+        return Text(f"up {since}", GOOD)
+    return Text(f"down {since}", BAD)
+
+
+def _last_errors(peers: Sequence[Fields]) -> Iterator[Text]:
+    for peer in peers:
+        if peer.get("last_error") is not None:
+            yield Text(f"{_text(peer, 'name')}: last error: {_text(peer, 'last_error')}", WARN)
+
+
+# ----------------------------------------------------------------------------------- events
+
+
+def events(answer: Fields, zone: tzinfo | None = None) -> RenderableType:
+    """The whole of `carpool events`: oldest first, times in `zone` (None: the machine's own)."""
+    rows = _entries(answer, "events")
+    if not rows:
+        return Text("No events yet")
+    table = _table("TIME", "VHID", "WHAT", "WHY")
+    day = ""
+    for row in rows:
+        date, time = _moment(_text(row, "time"), zone)
+        if date != day:
+            day = date
+            table.add_row(Text(date, "bold"))
+        table.add_row(time, _text(row, "vhost"), _change(row), _text(row, "text"))
+    return table
+
+
+def _change(row: Fields) -> Text:
+    old, new = _text(row, "old"), _text(row, "new")
+    if not new:
+        return Text(_text(row, "kind"), DIM)
+    return Text.assemble(old, " -> ", (new, STATE_STYLE.get(new, WARN)))
+
+
+def _moment(time: str, zone: tzinfo | None) -> tuple[str, str]:
+    """Date and time of day in `zone`, with milliseconds."""
+    try:
+        local = datetime.fromisoformat(time).astimezone(zone)
+    except (ValueError, OverflowError):
+        return "", time
+    return f"{local:%Y-%m-%d %Z}".strip(), local.time().isoformat("milliseconds")
+
+
+# ------------------------------------------------------------------------------------ parts
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: `3.2 s`, `45 s`, `12 min`, `3 h 12 min`, `5 d 3 h`; `?` for none."""
+    if not 0 <= seconds < 1e10:
+        return "?"
+    whole = int(seconds)
+    if whole < 10:
+        return f"{seconds:.1f} s"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def _table(*headings: str, right: Sequence[int] = ()) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=DIM)
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if index in right else "left", overflow="fold")
+    return table
+
+
+def _named(heading: str, lines: Iterator[Text], style: str = "bold") -> Iterator[RenderableType]:
+    """A block with a heading, or nothing when it has no lines."""
+    block = list(lines)
+    if block:
+        yield Group(Text(heading, style), *(_indented(line) for line in block))
+
+
+def _label(error: CarpoolError) -> str:
+    return "DOWN" if isinstance(error, UnreachableError) else "UNKNOWN"
+
+
+def _told(error: CarpoolError) -> RenderableType:
+    return _indented(Text(f"{clean(error.message)}\n{clean(error.hint)}"))
+
+
+def _indented(text: Text) -> Padding:
+    return Padding(text, (0, 0, 0, 2), expand=False)
+
+
+def clean(text: str) -> str:
+    """Without what would steer a terminal: anything unprintable shows as `?`."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _text(fields: Fields, key: str) -> str:
+    value = fields.get(key)
+    return "" if value is None else clean(str(value))
+
+
+def _number(fields: Fields, key: str) -> float:
+    value = fields.get(key)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+
+
+def _words(fields: Fields, key: str) -> list[str]:
+    value = fields.get(key)
+    return [clean(str(word)) for word in value] if isinstance(value, list) else []
+
+
+def _entries(fields: Fields, key: str) -> list[Fields]:
+    value = fields.get(key)
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []

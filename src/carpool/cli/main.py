@@ -1,0 +1,98 @@
+"""The `carpool` command: finds the verb, imports what it needs, turns errors into exit codes.
+
+Room: cli. Refuses to know what any verb does: each is a module with `add_parser(subparsers)` and
+`run(args) -> exit code`, imported only when its name is among the arguments, so that
+`carpool run failover` loads neither tables nor the lab.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from carpool import __version__
+from carpool.errors import EXIT_FAILED, EXIT_USAGE, CarpoolError
+
+EXIT_INTERRUPTED = 130  # 128 and SIGINT, as shells say it
+
+_OPERATE = "carpool.cli.operate"
+VERBS = {  # verb: module, help
+    "check": ("carpool.cli.check", "say everything that is wrong with the configuration"),
+    "run": ("carpool.cli.run", "run a process of this node in the foreground"),
+    "status": ("carpool.cli.status", "is all well, and if not, what is wrong?"),
+    "events": ("carpool.cli.events", "what moved, and why"),
+    "maintenance": (_OPERATE, "keep this node from being master, over restarts"),
+    "disable": (_OPERATE, "take this node out of the group until its process restarts"),
+    "enable": (_OPERATE, "end `carpool disable`"),
+    "switchover": (_OPERATE, "give the mastership away, gracefully"),
+    "lab": ("carpool.cli.lab", "a real network on this machine, to see failover work"),
+}
+DIRECTORIES = (  # option, environment variable, default, what is there
+    ("--config-dir", "CARPOOL_CONFIG_DIR", "/etc/carpool", "node.toml and group.toml"),
+    ("--run-dir", "CARPOOL_RUN_DIR", "/run/carpool", "control sockets and the event log"),
+    ("--state-dir", "CARPOOL_STATE_DIR", "/var/lib/carpool", "the maintenance flag"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the answer is the exit code. argparse exits by itself (0 or 2)."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    parser = build_parser(words)
+    args = parser.parse_args(words)
+    if args.face is None:
+        parser.print_help(sys.stderr)
+        return EXIT_USAGE
+    try:
+        code = int(import_module(VERBS[args.face][0]).run(args))
+        sys.stdout.flush()
+    except CarpoolError as error:
+        print(f"carpool: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"         {error.hint}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Python flushes stdout once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    return code
+
+
+def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """The command line; only the verbs that occur in `words` know their arguments."""
+    parser = argparse.ArgumentParser(
+        prog="carpool",
+        description="Two or more Linux firewalls that fail over as one.",
+        epilog="carpool(8) describes every verb; node.toml(5) and group.toml(5) the files.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"carpool {__version__}")
+    _add_directories(parser, with_defaults=True)
+    verbs = parser.add_subparsers(dest="face", metavar="VERB")
+    for verb, (module, text) in VERBS.items():
+        if verb in verbs.choices:
+            continue  # its module brought it along with another one
+        if verb in words:
+            import_module(module).add_parser(verbs)
+        else:
+            verbs.add_parser(verb, help=text)
+    for verb in set(words) & VERBS.keys() - {"lab"}:  # a lab has directories of its own
+        _add_directories(verbs.choices[verb], with_defaults=False)
+    return parser
+
+
+def _add_directories(parser: argparse.ArgumentParser, *, with_defaults: bool) -> None:
+    """Directories may stand before or after the verb; only before it do defaults count."""
+    for option, variable, default, what in DIRECTORIES:
+        parser.add_argument(
+            option,
+            type=Path,
+            metavar="DIR",
+            default=os.environ.get(variable) or default if with_defaults else argparse.SUPPRESS,
+            help=f"{what} (${variable}, {default})",
+        )

@@ -1,0 +1,46 @@
+"""`carpool run failover|states`: load the configuration, then become that process.
+
+Room: cli. Refuses to start with a configuration that has a fatal problem; loads the standard
+library and what the process itself needs, nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from carpool.api.settings import load
+from carpool.cli.problems import counted, told
+from carpool.errors import EXIT_CONFIG, EXIT_OK
+
+PROCESSES = ("failover", "states")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `run` to the command line."""
+    parser = subparsers.add_parser(
+        "run",
+        help="run a process of this node in the foreground",
+        description="Run a process of this node in the foreground, until SIGTERM or SIGINT: "
+        "failover moves the addresses, states replicates connections.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("process", choices=PROCESSES, metavar="PROCESS", help="failover or states")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Until the process ends; EXIT_CONFIG, with all problems on stderr, when it may not start."""
+    config, problems = load(args.config_dir)
+    for problem in problems:
+        print(told(problem, args.config_dir), file=sys.stderr)
+    if config is None:
+        print(f"carpool: {args.process} does not start: {counted(problems)}", file=sys.stderr)
+        return EXIT_CONFIG
+    if args.process == "states" and config.group.states is None:
+        print("carpool: group.toml has no [states]: nothing to replicate", file=sys.stderr)
+        return EXIT_OK
+    from carpool import daemon
+
+    if args.process == "failover":
+        return daemon.run_failover(config, args.run_dir, args.state_dir)
+    return daemon.run_states(config, args.run_dir)
