@@ -144,6 +144,7 @@ def module_name(source: Path) -> str:
 
 def entry_modules() -> Iterator[str]:
     """Where a run can start: console scripts, script/*, modules that our code names in a string."""
+    yield "carpool.__main__"  # python -m carpool
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for target in project["scripts"].values():
         yield target.partition(":")[0]
