@@ -119,7 +119,8 @@ class Show:
         self.spend(calm_s)
         result = drill.measure(self._lab, SCENARIOS[name], self._load, self.pause)
         style = report.GOOD if drill.passed(result) else report.BAD
-        self._lab.say(self._styled(f"{name}: {drill.sentence(result)}", style))
+        for sentence in drill.sentences(result):
+            self._lab.say(self._styled(f"{name}: {sentence}", style))
         self._headline = f"{name}: the longest silence was {result['gap_ms']:.0f} ms"
         self.spend(calm_s)
         return {"scenario": name, "runs": [result]}

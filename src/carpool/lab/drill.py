@@ -42,7 +42,7 @@ def run_drill(
             lab.wait_healthy()
             lab.say(f"{scenario.name} {number}/{runs}: {scenario.about}")
             result = run_once(lab, scenario, connections)
-            lab.say(f"{scenario.name} {number}/{runs}: {sentence(result)}")
+            lab.say(f"{scenario.name} {number}/{runs}: {'; '.join(sentences(result))}")
             results.append(result)
     finally:
         lab.run_only(*ROLES)
@@ -110,14 +110,15 @@ def passed(result: Report) -> bool:
     )
 
 
-def sentence(result: Report) -> str:
-    """One run in one line."""
+def sentences(result: Report) -> tuple[str, str]:
+    """One run in two lines: what was felt, who lived."""
     steady, young = result["connections"], result["young"]
     took = result["took_over_ms"]
     over = "NOBODY took over" if took is None else f"taken over after {took:.0f} ms"
     return (
-        f"{over}; gap {result['gap_ms']:.1f} ms, {result['probes_lost']} probes lost; alive "
-        f"{steady['survived']}/{steady['opened']}, young {young['survived']}/{young['opened']}"
+        f"{over}; gap {result['gap_ms']:.1f} ms, {result['probes_lost']} probes lost",
+        f"{steady['survived']} of {steady['opened']} connections live, "
+        f"young ones {young['survived']} of {young['opened']}",
     )
 
 

@@ -116,6 +116,7 @@ class Load:
         """
         self.streams.send("measure", deadline_s=deadline_s)
         streams = self._result(self.streams, deadline_s + RESULT_WAIT_S, pause)
+        self.connections = streams["connections"]["survived"]  # the dead are buried
         for probe in (self.probe, self.probe6):
             probe.send("measure", since_s=since_s, fault_s=fault_s)
         until_s = monotonic_s() + RESULT_WAIT_S

@@ -41,10 +41,10 @@ def draw(picture: Picture) -> RenderableType:
     for _ in picture.nodes:
         nodes.add_column(ratio=1)
     nodes.add_row(*(_node(name, figures, box) for name, figures in picture.nodes.items()))
-    lines = [Text.from_markup(line, overflow="ellipsis") for line in picture.story[-STORY_LINES:]]
+    lines = [_line(line) for line in picture.story[-STORY_LINES:]]
     blanks = [Text("")] * (STORY_LINES - len(lines))
     return Group(
-        Text.from_markup(f" [bold]{picture.headline}[/]", overflow="ellipsis"),
+        _line(f" [bold]{picture.headline}[/]"),
         nodes,
         _connections(picture),
         Text(""),
@@ -53,6 +53,13 @@ def draw(picture: Picture) -> RenderableType:
         *lines,
         *blanks,
     )
+
+
+def _line(markup: str) -> Text:
+    """One line, cut off at the right when it is too long."""
+    text = Text.from_markup(markup, overflow="ellipsis")
+    text.no_wrap = True
+    return text
 
 
 def _node(name: str, figures: Figures, box: Box) -> RenderableType:
@@ -107,9 +114,9 @@ def _connections(picture: Picture) -> Text:
     style = "green" if alive == open_ else "bold red" if alive == 0 else "yellow"
     text = Text(" TCP connections  ", style="dim")
     text.append(f"{alive} of {open_} alive", style=style)
-    failed = picture.streams.get("failed", 0)
-    if failed:
-        text.append(f", {failed} failed", style="bold red")
+    dead = picture.streams.get("dead", 0)
+    if dead:
+        text.append(f", {dead} dead", style="bold red")
     text.append(
         f"   {picture.streams.get('bytes', 0) / 1000:,.0f} kB echoed and checked", style="dim"
     )

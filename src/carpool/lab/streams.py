@@ -130,6 +130,7 @@ class Client:
         self._fault_s: float | None = None
         self._deadline_s: float | None = None  # of the measure that is under way
         self._closed_bytes = 0
+        self._dead = 0  # found dead by measures so far
 
     def run(self) -> None:
         stats_s = monotonic_s()
@@ -181,11 +182,10 @@ class Client:
         return stream
 
     def _forget(self, stream: Stream) -> None:
-        """Close a stream that is no longer young, as its user would: in peace."""
+        """Close a stream that is no longer young, as its user would, or that is dead."""
         del self._streams[stream.ledger.number]
         self._closed_bytes += stream.ledger.echoed
-        if stream.ledger.error is None:
-            self._selector.unregister(stream.sock)
+        self._unregister(stream)
         stream.sock.close()
 
     # --------------------------------------------------------------------------- traffic
@@ -240,10 +240,13 @@ class Client:
         stream.echo_s = now_s
         stream.ledger.came(data)
         if stream.ledger.error is not None:
-            self._selector.unregister(stream.sock)
+            self._unregister(stream)
 
     def _fail(self, stream: Stream, error: OSError) -> None:
         stream.ledger.error = error.strerror or str(error)
+        self._unregister(stream)
+
+    def _unregister(self, stream: Stream) -> None:
         if stream.sock.fileno() in self._selector.get_map():
             self._selector.unregister(stream.sock)
 
@@ -277,6 +280,9 @@ class Client:
             return False
         fault_s = now_s if self._fault_s is None else self._fault_s
         self._commands.report({"kind": "result", **tally(self._streams.values(), fault_s)})
+        for stream in [s for s in self._streams.values() if not s.survived]:
+            self._dead += stream.opened_s is not None
+            self._forget(stream)
         return True
 
     def _report(self, now_s: float) -> None:
@@ -291,7 +297,7 @@ class Client:
                 "alive": sum(
                     s.ledger.error is None and now_s - s.echo_s < ALIVE_S for s in established
                 ),
-                "failed": sum(s.ledger.error is not None for s in streams),
+                "dead": self._dead + sum(s.ledger.error is not None for s in streams),
                 "bytes": self._closed_bytes + sum(s.ledger.echoed for s in streams),
             }
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from carpool.lab.drill import passed, sentence
+from carpool.lab.drill import passed, sentences
 from carpool.lab.report import drills_table, spread
 
 
@@ -34,11 +34,12 @@ def test_a_run_passes_only_when_all_lived_and_somebody_took_over() -> None:
     assert not passed({**run_of(), "young": {"opened": 0, "survived": 0}})  # measured nothing
 
 
-def test_a_run_in_a_sentence() -> None:
-    assert sentence(run_of()) == (
-        "taken over after 3391 ms; gap 3398.0 ms, 3397 probes lost; alive 200/200, young 180/180"
+def test_a_run_in_two_sentences() -> None:
+    assert sentences(run_of()) == (
+        "taken over after 3391 ms; gap 3398.0 ms, 3397 probes lost",
+        "200 of 200 connections live, young ones 180 of 180",
     )
-    assert sentence(run_of(took_over_ms=None)).startswith("NOBODY took over")
+    assert sentences(run_of(took_over_ms=None))[0].startswith("NOBODY took over")
 
 
 def test_the_table_counts_over_all_runs() -> None:

@@ -47,7 +47,7 @@ def test_it_fits_80_columns_and_24_lines(fw1: Figures, fancy: bool) -> None:
     picture = Picture(
         headline="h" * 200,
         nodes={"fw1": fw1, "fw2": Figures(powered=True, status=status("BACKUP"))},
-        streams={"open": 400, "alive": 399, "failed": 1, "bytes": 10**12},
+        streams={"open": 400, "alive": 399, "dead": 1, "bytes": 10**12},
         strip=[{"sent": 100, "answered": 100}] * 500,
         story=["s" * 200] * 50,
         fancy=fancy,
