@@ -1,0 +1,174 @@
+"""The kernel's connection table: give it requests, ask it for entries, read all of it.
+
+Room: kernel. Moves netlink bytes and reads errors; refuses to know what an entry means. The kernel
+works on a request inside `send`, so errors and answers are there when `send` returns.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from carpool.errors import KernelError
+from carpool.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, Request
+from carpool.proto import ctmessage as ct
+from carpool.proto import netlink as nl
+from carpool.proto import rtnetlink as rt
+
+# Errors come back with the whole request: a full frame of small ones, none of which is done.
+RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
+DATAGRAM_BYTES = 64 * 1024  # the kernel's dumps come in pieces of 32 KiB at most
+_SO_RCVBUFFORCE = 33
+_COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that the kernel did not do."""
+
+    errno: int
+    request: bytes
+
+    @property
+    def name(self) -> str:
+        return errno.errorcode.get(self.errno, str(self.errno))
+
+
+class _Socket:
+    def __init__(self, what: str) -> None:
+        try:
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
+            )
+            self._socket.bind((0, 0))
+            self._socket.setblocking(False)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+        except OSError as error:
+            raise KernelError(
+                f"{what}: {error.strerror}", hint="this needs root, or CAP_NET_ADMIN"
+            ) from error
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Injector(_Socket):
+    """Gives requests to the kernel; changes made here carry `port` in the events that they make."""
+
+    def __init__(self) -> None:
+        super().__init__("open the connection table for writing")
+        self.port: int = self._socket.getsockname()[0]
+        self.lost_answers = 0  # times when the kernel could not tell all that it refused
+
+    def inject(self, requests: bytes) -> list[Failure]:
+        """One `send` of joined requests (64 KiB at most); what the kernel did not do.
+
+        A refused one does not keep it from the others. Raises KernelError when it took none.
+        """
+        try:
+            self._socket.send(requests)
+        except OSError as error:
+            raise KernelError(
+                f"give {len(requests)} bytes to conntrack: {error.strerror}"
+            ) from error
+        failures: list[Failure] = []
+        for message in self._answers():
+            answer = nl.answer(message)
+            if answer.errno:
+                failures.append(Failure(answer.errno, message.body[4:]))
+        return failures
+
+    def ask(self, requests: Sequence[bytes]) -> list[bytes | None]:
+        """What each get request (its sequence: its place in the list) asks for, or None."""
+        self._socket.send(b"".join(requests))
+        found: list[bytes | None] = [None] * len(requests)
+        for data in self._datagrams():
+            for message in nl.messages(data):
+                if message.type == ct.MSG_NEW and message.sequence < len(found):
+                    found[message.sequence] = data
+        return found
+
+    def _answers(self) -> list[nl.Message]:
+        return [
+            message
+            for data in self._datagrams()
+            for message in nl.messages(data)
+            if message.type == nl.NLMSG_ERROR
+        ]
+
+    def _datagrams(self) -> list[bytes]:
+        found: list[bytes] = []
+        while True:
+            try:
+                found.append(self._socket.recv(DATAGRAM_BYTES))
+            except BlockingIOError:
+                return found
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise KernelError(f"answers of conntrack: {error.strerror}") from error
+                self.lost_answers += 1
+
+
+class Dump(_Socket):
+    """One walk over all IPv4 entries, in pieces. The kernel fills each piece when the one before
+    it is read: whoever pauses gets one that is as old as the pause."""
+
+    def __init__(self) -> None:
+        super().__init__("open the connection table for reading")
+        body = ct.NFGEN.pack(ct.AF_INET, 0, 0)
+        self._socket.send(nl.message(ct.MSG_GET, nl.NLM_F_REQUEST | nl.NLM_F_DUMP, 1, body))
+
+    def read(self) -> list[bytes] | None:
+        """The messages of the next piece (some 150); None: that was all. Raises KernelError."""
+        try:
+            data = self._socket.recv(DATAGRAM_BYTES)
+        except OSError as error:
+            raise KernelError(f"read the connection table: {error.strerror}") from error
+        found: list[bytes] = []
+        at = 0
+        for message in nl.messages(data):
+            if message.type == nl.NLMSG_DONE:
+                return found or None
+            if message.type == nl.NLMSG_ERROR:
+                name = errno.errorcode.get(nl.answer(message).errno, "?")
+                raise KernelError(f"read the connection table: {name}")
+            end = at + nl.HEADER_LEN + len(message.body)
+            found.append(data[at:end])
+            at = nl.align(end)
+        return found
+
+
+def entries() -> int:
+    """The number of entries in this network namespace; 0 while the module is not loaded."""
+    try:
+        return int(_COUNT.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
+
+
+class Addresses:
+    """This node's IPv4 addresses, in network order."""
+
+    def __init__(self) -> None:
+        self._netlink = NetlinkSocket(NETLINK_ROUTE)
+
+    def read(self) -> tuple[frozenset[bytes], frozenset[bytes]]:
+        """All of them, and those that carpool did not put there. Raises KernelError."""
+        dump = self._netlink.dump(Request("list addresses", rt.get_addresses()))
+        found = [address for message in dump if (address := rt.parse_address(message))]
+        ipv4 = [
+            (address.address.ip.packed, address.ours)
+            for address in found
+            if isinstance(address.address.ip, IPv4Address)
+        ]
+        return (
+            frozenset(packed for packed, _ours in ipv4),
+            frozenset(packed for packed, ours in ipv4 if not ours),
+        )
+
+    def close(self) -> None:
+        self._netlink.close()

@@ -1,0 +1,286 @@
+"""What the states process decides: whom to talk with, what a frame may do, when a table is whole.
+
+Room: machine. Knows no socket, no kernel and no clock (`now_s` is an argument, monotonic seconds).
+A `Session` is one stream with one peer; `Hold` is what failover is told about our own table; the
+rest decides single entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from carpool.proto import ctmessage as ct
+from carpool.proto import statestream as ss
+
+KEEPALIVE_S = 1.0
+SILENCE_MAX_S = 5.0  # a peer that says nothing for so long is gone
+GREETING_MAX_S = 3.0  # from connected to both HELLOs
+PEER_WAIT_S = 10.0  # how long a fresh node looks for somebody to take a table from
+HOLD_MAX_S = 300.0  # a table that is not complete by then never will be; preemption is held no more
+DELETES_MAX = 100_000  # deletions remembered between two reads of a dump, some 90 bytes each
+
+
+# -------------------------------------------------------------------------------------- session
+
+
+class Phase(StrEnum):
+    GREETING = "greeting"
+    UP = "up"
+    CLOSED = "closed"
+
+
+class Bulk(StrEnum):
+    """How far the two tables of a session are; the words of `carpool states`."""
+
+    IDLE = "idle"
+    SENDING = "sending"
+    RECEIVING = "receiving"
+    COMPLETE = "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Queue these bytes for the peer."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Inject:
+    """Check these requests and give them to the kernel."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """The greeting is over: send this peer a bulk, and events from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class BulkBegan:
+    """The peer starts to send its table."""
+
+
+@dataclass(frozen=True, slots=True)
+class BulkEnded:
+    """The peer's table is here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the stream, after what has been sent."""
+
+    reason: str
+
+
+Effect = Send | Inject | Up | BulkBegan | BulkEnded | Close
+
+
+class Session:
+    """One stream with one peer, from connected to closed. Frames may come in any order from
+    anybody: what does not fit closes the stream and says why."""
+
+    def __init__(self, group: str, node: str, peer: str, now_s: float) -> None:
+        self.peer = peer
+        self.phase = Phase.GREETING
+        self.receiving = False  # between BULK_BEGIN and BULK_END
+        self.received = False  # a whole table of the peer came over this stream
+        self._group = group
+        self._node = node
+        self._since_s = now_s
+        self._heard_s = now_s
+        self._said_s = now_s
+
+    def start(self) -> list[Effect]:
+        """Both sides greet at once."""
+        return [Send(ss.build_hello(self._group, self._node))]
+
+    @property
+    def deadline_s(self) -> float | None:
+        """When `on_tick` has something to do."""
+        match self.phase:
+            case Phase.GREETING:
+                return self._since_s + GREETING_MAX_S
+            case Phase.UP:
+                return min(self._heard_s + SILENCE_MAX_S, self._said_s + KEEPALIVE_S)
+            case Phase.CLOSED:
+                return None
+
+    def on_tick(self, now_s: float) -> list[Effect]:
+        """Keep the stream alive, or give it up."""
+        if self.phase is Phase.GREETING and now_s >= self._since_s + GREETING_MAX_S:
+            return self._close(f"no HELLO within {GREETING_MAX_S:g} s")
+        if self.phase is not Phase.UP:
+            return []
+        if now_s >= self._heard_s + SILENCE_MAX_S:
+            return self._close(f"silent for {SILENCE_MAX_S:g} s")
+        if now_s < self._said_s + KEEPALIVE_S:
+            return []
+        self._said_s = now_s
+        return [Send(ss.build(ss.Kind.KEEPALIVE))]
+
+    def on_frame(self, frame: ss.Frame, now_s: float) -> list[Effect]:
+        """A whole frame from the peer."""
+        self._heard_s = now_s
+        if self.phase is Phase.CLOSED:
+            return []
+        if frame.kind is ss.Kind.REFUSE:
+            return self._close(f"refused us: {_printable(frame.payload)}")
+        if self.phase is Phase.GREETING:
+            return self._on_greeting(frame)
+        match frame.kind:
+            case ss.Kind.EVENTS:
+                return [Inject(frame.payload)]
+            case ss.Kind.BULK if self.receiving:
+                return [Inject(frame.payload)]
+            case ss.Kind.BULK_BEGIN:  # also in the middle of one: it starts anew
+                self.receiving = True
+                return [BulkBegan()]
+            case ss.Kind.BULK_END if self.receiving:
+                self.receiving, self.received = False, True
+                return [BulkEnded()]
+            case ss.Kind.KEEPALIVE:
+                return []
+            case _:
+                return self._close(f"{frame.kind.name} out of turn")
+
+    def refuse(self, reason: str) -> list[Effect]:
+        """What came is no frame, or must not reach the kernel: end it, and let the peer know."""
+        if self.phase is Phase.CLOSED:
+            return []
+        self.phase = Phase.CLOSED
+        told = reason.encode()[: ss.HELLO_MAX_BYTES]
+        return [Send(ss.build(ss.Kind.REFUSE, told)), Close(reason)]
+
+    def _close(self, reason: str) -> list[Effect]:
+        self.phase = Phase.CLOSED
+        return [Close(reason)]
+
+    def _on_greeting(self, frame: ss.Frame) -> list[Effect]:
+        if frame.kind is not ss.Kind.HELLO:
+            return self.refuse(f"{frame.kind.name} before HELLO")
+        hello = ss.parse_hello(frame.payload)
+        reason = hello.reason if isinstance(hello, ss.Broken) else self._judge(hello)
+        if reason is not None:
+            return self.refuse(reason)
+        self.phase = Phase.UP
+        return [Up()]
+
+    def _judge(self, hello: ss.Hello) -> str | None:
+        """Why this peer must not be talked with; told to both sides."""
+        if hello.version != ss.VERSION:
+            return (
+                f"{self.peer} speaks version {hello.version}, {self._node} version {ss.VERSION}:"
+                " run the same carpool on both"
+            )
+        if not hello.same_order:
+            return f"{self.peer} and {self._node} are machines of different byte order"
+        if hello.group != self._group:
+            return f"{self.peer} is of group {hello.group!r}, {self._node} of {self._group!r}"
+        if hello.node != self.peer:
+            return f"the address of {self.peer} calls itself {hello.node!r}: see node.toml"
+        return None
+
+
+def _printable(text: bytes) -> str:
+    """A peer's words, safe for a terminal and of bounded length."""
+    shown = text[: ss.HELLO_MAX_BYTES].decode(errors="replace")
+    return "".join(c if c.isprintable() else "?" for c in shown)
+
+
+def dials(node: str, peer: str) -> bool:
+    """Which of the two connects: the one whose name sorts first. The other listens."""
+    return node < peer
+
+
+# ----------------------------------------------------------------------------------------- hold
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What failover is to know: `bulk` with `on` holds preemption while the table is not whole."""
+
+    on: bool
+    reason: str
+
+
+class Hold:
+    """Whether this node has somebody's whole table, or nobody to take one from."""
+
+    def __init__(self, peers: Iterable[str], now_s: float) -> None:
+        self._peers = tuple(peers)
+        self._since_s = now_s  # of looking for a table
+        self._receiving: dict[str, float] = {}
+        self._complete: str | None = None
+
+    def bulk_began(self, peer: str, now_s: float) -> None:
+        self._receiving.setdefault(peer, now_s)
+
+    def bulk_ended(self, peer: str) -> None:
+        self._receiving.pop(peer, None)
+        self._complete = peer
+
+    def peer_lost(self, peer: str, now_s: float) -> None:
+        """A stream ended. Half a table is none: look for another for a while."""
+        if self._receiving.pop(peer, None) is not None and self._complete is None:
+            self._since_s = now_s
+
+    def now(self, now_s: float) -> Told:
+        """What holds at this moment."""
+        late = [peer for peer, since_s in self._receiving.items() if now_s >= since_s + HOLD_MAX_S]
+        if late:
+            return Told(False, f"the table of {late[0]} is not complete after {HOLD_MAX_S:g} s")
+        if self._receiving:
+            return Told(True, f"taking the table of {', '.join(sorted(self._receiving))}")
+        if self._complete is not None:
+            return Told(False, f"the table of {self._complete} is complete")
+        if self._peers and now_s < self._since_s + PEER_WAIT_S:
+            return Told(True, f"looking for {', '.join(self._peers)} to take a table from")
+        return Told(False, "no peer reachable: nothing to take")
+
+    @property
+    def deadline_s(self) -> float | None:
+        """When `now` changes by itself."""
+        if self._receiving:
+            return min(self._receiving.values()) + HOLD_MAX_S
+        return self._since_s + PEER_WAIT_S if self._complete is None else None
+
+
+# -------------------------------------------------------------------------------------- entries
+
+
+class Deletions:
+    """Deletions sent since the last read of a dump. The kernel filled the part that is read next
+    before them, so it may hold the dead: they are deleted once more after it."""
+
+    def __init__(self) -> None:
+        self._requests: list[bytes] = []
+        self.overflowed = False  # more than DELETES_MAX: the dump must start anew
+
+    def add(self, request: bytes) -> None:
+        if len(self._requests) < DELETES_MAX:
+            self._requests.append(request)
+        else:
+            self.overflowed = True
+
+    def take(self) -> Sequence[bytes]:
+        """All of them, to be sent after the part that has just been read."""
+        taken, self._requests = self._requests, []
+        return taken
+
+
+def settle(wanted: ct.Entry, found: ct.Entry | None) -> list[bytes]:
+    """The requests that make `wanted` exist after EEXIST, when `found` has its original tuple.
+
+    An entry with the same translation takes the new state. One with another translation cannot be
+    changed and must go; and if there is none, another flow holds the reply tuple and must go.
+    """
+    if found is None:
+        return [ct.delete_by_reply_request(wanted), ct.create_request(wanted)]
+    if (found.orig, found.reply) == (wanted.orig, wanted.reply):
+        # Bits that are set cannot be taken back: EBUSY.
+        return [ct.update_request(replace(wanted, status=wanted.status | found.status))]
+    return [ct.delete_request(found), ct.create_request(wanted)]

@@ -1,0 +1,438 @@
+"""ctnetlink messages by full parse: events and dumps to values, values to requests for a peer.
+
+Room: proto. The reference for `ctpatch.py`, and its slow path; refuses to know sockets, frames and
+who is master. Numbers and layouts are those of the kernel headers nfnetlink_conntrack.h,
+nf_conntrack_common.h and nf_conntrack_tcp.h in include/uapi/linux/netfilter. What must change on
+the way between two nodes, and why, is in docs/decisions/0010-connection-state.md.
+
+Lengths and types are host endian, values network endian: bytes of a node of the other byte order
+are refused when two nodes greet each other (`statestream.py`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
+
+from carpool.proto import netlink
+
+MSG_NEW, MSG_GET, MSG_DELETE = 0x0100, 0x0101, 0x0102  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT
+CREATE_FLAGS = netlink.NLM_F_REQUEST | netlink.NLM_F_CREATE | netlink.NLM_F_EXCL
+CHANGE_FLAGS = netlink.NLM_F_REQUEST  # update, get and delete
+NFGEN = struct.Struct(">BBH")  # nfgenmsg: family, version 0, resource id
+BODY_AT = netlink.HEADER_LEN + NFGEN.size
+AF_INET = 2
+IP_ICMP, IP_TCP, IP_UDP = 1, 6, 17
+
+SEEN_REPLY, ASSURED, CONFIRMED = 0x2, 0x4, 0x8  # enum ip_conntrack_status
+TCP_SYN_RECV, TCP_ESTABLISHED = 2, 3  # enum tcp_conntrack
+WINDOW_SCALE, SACK_PERM, BE_LIBERAL = 0x01, 0x02, 0x08  # IP_CT_TCP_FLAG_*
+
+# An established flow makes no events: its copy must outlive a silence of the flow (one hour), and
+# ends with the DESTROY of the original. TCP's other states are short-lived on both nodes.
+QUIET_TIMEOUT_S = 3600
+
+# A query's type and its answer's: net/netfilter/nf_conntrack_proto_icmp.c, invmap.
+ICMP_ANSWER = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 17: 18, 18: 17}
+
+
+class Cta(IntEnum):
+    """The attributes of an entry that we write: enum ctattr_type."""
+
+    TUPLE_ORIG = 1
+    TUPLE_REPLY = 2
+    STATUS = 3
+    PROTOINFO = 4
+    NAT_SRC = 6
+    TIMEOUT = 7
+    MARK = 8
+    NAT_DST = 13
+    ZONE = 18
+
+
+Schema = Mapping[int, "str | tuple[str, Schema]"]
+_IP: Schema = {1: "src", 2: "dst"}  # CTA_IP_V4_*
+_PROTO: Schema = {1: "protocol", 2: "sport", 3: "dport", 4: "id", 5: "icmp_type", 6: "icmp_code"}
+_TUPLE: Schema = {1: ("ip", _IP), 2: ("proto", _PROTO), 3: "zone"}
+_NAT: Schema = {1: "min_ip", 2: "max_ip", 3: ("proto", {1: "min_port", 2: "max_port"})}
+_TCP: Schema = {1: "state", 2: "wscale_orig", 3: "wscale_reply", 4: "flags_orig", 5: "flags_reply"}
+_ENTRY: Schema = {
+    **{Cta.TUPLE_ORIG: ("orig", _TUPLE), Cta.TUPLE_REPLY: ("reply", _TUPLE)},
+    **{Cta.NAT_SRC: ("nat_src", _NAT), Cta.NAT_DST: ("nat_dst", _NAT)},
+    **{Cta.STATUS: "status", Cta.TIMEOUT: "timeout", Cta.MARK: "mark", Cta.ZONE: "zone"},
+    Cta.PROTOINFO: ("protoinfo", {1: ("tcp", _TCP)}),
+    **{5: "help", 14: "master", 15: "seqadj_orig", 16: "seqadj_reply", 22: "labels"},
+    **{9: "counters_orig", 10: "counters_reply", 11: "use", 12: "id", 19: "secctx"},
+    **{20: "timestamp", 24: "synproxy", 28: "timestamp_event"},
+}
+
+# What belongs to a flow but cannot be given to a peer yet: the entry travels without it, counted.
+LEFT_BEHIND = frozenset({"help", "master", "seqadj_orig", "seqadj_reply", "labels", "synproxy"})
+# Of use on the node that made the entry only.
+MEANINGLESS = frozenset(
+    {"counters_orig", "counters_reply", "use", "id", "secctx", "timestamp", "timestamp_event"}
+)
+
+_SIZES = {
+    **{"src": 4, "dst": 4, "min_ip": 4, "max_ip": 4, "protocol": 1, "zone": 2},
+    **{"sport": 2, "dport": 2, "id": 2, "icmp_type": 1, "icmp_code": 1, "min_port": 2},
+    **{"max_port": 2, "state": 1, "wscale_orig": 1, "wscale_reply": 1, "flags_orig": 2},
+    **{"flags_reply": 2, "status": 4, "timeout": 4, "mark": 4},
+}
+
+
+class Skip(StrEnum):
+    """Why an entry is not given to the peers; the value is the counter's name."""
+
+    MALFORMED = "malformed"  # no entry, or attributes that contradict each other
+    FAMILY = "family"  # not IPv4
+    PROTOCOL = "protocol"  # not TCP, UDP or ICMP
+    NOT_ASSURED = "not_assured"  # no traffic both ways: scope "assured" leaves it here
+    LOCAL = "local"  # to or from this node itself
+    OWN_ADDRESS = "own_address"  # translated to an address that does not move to a peer
+
+
+@dataclass(frozen=True, slots=True)
+class Tuple:
+    """One direction of a flow, addresses in network order. ICMP has its id as both ports."""
+
+    src: bytes
+    dst: bytes
+    protocol: int
+    sport: int
+    dport: int
+    icmp_type: int = 0
+    icmp_code: int = 0
+    zone: int | None = None  # of this direction alone
+
+    def inverted(self) -> Tuple:
+        """The direction of the answers when nothing is translated."""
+        answer = ICMP_ANSWER.get(self.icmp_type, self.icmp_type)
+        return replace(
+            self,
+            src=self.dst,
+            dst=self.src,
+            sport=self.dport,
+            dport=self.sport,
+            icmp_type=answer if self.protocol == IP_ICMP else 0,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tcp:
+    """CTA_PROTOINFO_TCP."""
+
+    state: int
+    wscale_orig: int = 0
+    wscale_reply: int = 0
+    flags_orig: int = 0
+    flags_reply: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A tracked flow. `reply` is translated when the flow is."""
+
+    orig: Tuple
+    reply: Tuple
+    status: int
+    timeout_s: int = 0
+    mark: int = 0
+    zone: int | None = None  # of both directions
+    tcp: Tcp | None = None
+    left_behind: tuple[str, ...] = ()  # which of LEFT_BEHIND it has
+
+    @property
+    def source_nat(self) -> bool:
+        return (self.reply.dst, self.reply.dport) != (self.orig.src, self.orig.sport)
+
+    @property
+    def destination_nat(self) -> bool:
+        if self.orig.protocol == IP_ICMP:  # one id for both ports: it is the source's
+            return self.reply.src != self.orig.dst
+        return (self.reply.src, self.reply.sport) != (self.orig.dst, self.orig.dport)
+
+    @property
+    def assured(self) -> bool:
+        """Worth keeping in scope "assured". ICMP never gets ASSURED: an answer must do."""
+        return bool(self.status & (SEEN_REPLY if self.orig.protocol == IP_ICMP else ASSURED))
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Which entries a node gives to its peers."""
+
+    every: bool  # scope "all"
+    local: frozenset[bytes] = frozenset()  # this node's addresses and the VIPs, network order
+    own: frozenset[bytes] = frozenset()  # the same without the VIPs
+
+    def skip(self, entry: Entry) -> Skip | None:
+        """Why it stays here; None: it travels. The nft table of `kernel/ctevents.py` asks the same
+        of packets; a dump has passed no rule, so it must be asked of the addresses too."""
+        if not self.every and not entry.assured:
+            return Skip.NOT_ASSURED
+        if entry.orig.src in self.local or entry.reply.src in self.local:
+            return Skip.LOCAL
+        if entry.reply.dst in self.own:
+            return Skip.OWN_ADDRESS
+        return None
+
+
+# ------------------------------------------------------------------------------------- reading
+
+Fields = dict[str, tuple[int, int]]  # name -> offset and length of the value
+
+
+def fields(message: bytes) -> Fields | None:
+    """Where the values of a message are: "orig.ip.src", "protoinfo.tcp.state", "timeout"...
+
+    Unknown attributes are called `unknown_NUMBER`. None when lengths contradict each other,
+    or when an attribute is there twice.
+    """
+    if len(message) < BODY_AT or netlink.HEADER.unpack_from(message)[0] != len(message):
+        return None
+    found: Fields = {}
+    return found if _collect(message, (BODY_AT, len(message)), _ENTRY, "", found) else None
+
+
+def _collect(
+    message: bytes, span: tuple[int, int], schema: Schema, prefix: str, found: Fields
+) -> bool:
+    """The attributes in a span, and those within them; false when a length is off."""
+    at, end = span
+    while at < end:
+        if end - at < netlink.ATTR_LEN:
+            return False
+        length, type_ = netlink.ATTR.unpack_from(message, at)
+        if length < netlink.ATTR_LEN or at + length > end:
+            return False
+        known = schema.get(type_ & netlink.NLA_TYPE_MASK, f"unknown_{type_}")
+        name, inner = (known, None) if isinstance(known, str) else known
+        if prefix + name in found:
+            return False
+        value = at + netlink.ATTR_LEN
+        found[prefix + name] = value, length - netlink.ATTR_LEN
+        if inner is not None:
+            span = value, at + length
+            if not _collect(message, span, inner, f"{prefix}{name}.", found):
+                return False
+        at += netlink.align(length)
+    return True
+
+
+def parse(message: bytes) -> Entry | Skip:
+    """An event, or a message of a dump or of a get.
+
+    Checks in this order: MALFORMED (lengths), FAMILY, PROTOCOL, MALFORMED (missing values).
+    """
+    found = fields(message)
+    if found is None:
+        return Skip.MALFORMED
+    if message[netlink.HEADER_LEN] != AF_INET:
+        return Skip.FAMILY
+    protocol = found.get("orig.proto.protocol")
+    if protocol is not None and message[protocol[0]] not in (IP_ICMP, IP_TCP, IP_UDP):
+        return Skip.PROTOCOL
+    get = _Reader(message, found)
+    orig, reply = get.tuple("orig"), get.tuple("reply")
+    if not get.sizes_fit or orig is None or reply is None or orig.protocol != reply.protocol:
+        return Skip.MALFORMED
+    return Entry(
+        orig,
+        reply,
+        status=get.number("status") or 0,
+        timeout_s=get.number("timeout") or 0,
+        mark=get.number("mark") or 0,
+        zone=get.number("zone"),
+        tcp=get.tcp(),
+        left_behind=tuple(sorted(LEFT_BEHIND & found.keys())),
+    )
+
+
+def parse_create(request: bytes) -> Entry | Skip:
+    """The entry that a create request makes: its reply as the kernel will translate it."""
+    entry = parse(request)
+    found = fields(request)
+    if isinstance(entry, Skip) or found is None:
+        return entry
+    get = _Reader(request, found)
+    reply = entry.reply
+    if "nat_src" in found:
+        address, port = get.value("nat_src.min_ip"), get.number("nat_src.proto.min_port")
+        reply = replace(reply, dst=address or reply.dst, dport=port or reply.dport)
+    if "nat_dst" in found:
+        address, port = get.value("nat_dst.min_ip"), get.number("nat_dst.proto.min_port")
+        reply = replace(reply, src=address or reply.src, sport=port or reply.sport)
+    if reply.protocol == IP_ICMP:  # one id: what either translation made of it
+        changed = reply.dport if reply.dport != entry.orig.sport else reply.sport
+        reply = replace(reply, sport=changed, dport=changed)
+    return replace(entry, reply=reply)
+
+
+def parse_tuple(message: bytes, found: Fields, way: str) -> Tuple | None:
+    """The tuple `orig` or `reply` of a message; None unless it is complete and of a protocol
+    that we replicate."""
+    read = _Reader(message, found).tuple(way)
+    return read if read is not None and read.protocol in (IP_ICMP, IP_TCP, IP_UDP) else None
+
+
+class _Reader:
+    """Values by name."""
+
+    __slots__ = ("_found", "_message", "sizes_fit")
+
+    def __init__(self, message: bytes, found: Fields) -> None:
+        self._message = message
+        self._found = found
+        self.sizes_fit = sizes_fit(found)
+
+    def value(self, name: str) -> bytes | None:
+        span = self._found.get(name)
+        return None if span is None else self._message[span[0] : span[0] + span[1]]
+
+    def number(self, name: str) -> int | None:
+        value = self.value(name)
+        return None if value is None else int.from_bytes(value, "big")
+
+    def tuple(self, name: str) -> Tuple | None:
+        """None unless addresses, protocol and ports (or the ICMP id) are there."""
+        src, dst = self.value(f"{name}.ip.src"), self.value(f"{name}.ip.dst")
+        protocol = self.number(f"{name}.proto.protocol")
+        ports = ("id", "id") if protocol == IP_ICMP else ("sport", "dport")
+        sport, dport = (self.number(f"{name}.proto.{port}") for port in ports)
+        if src is None or dst is None or protocol is None or sport is None or dport is None:
+            return None
+        type_, code = self.number(f"{name}.proto.icmp_type"), self.number(f"{name}.proto.icmp_code")
+        zone = self.number(f"{name}.zone")
+        return Tuple(src, dst, protocol, sport, dport, type_ or 0, code or 0, zone)
+
+    def tcp(self) -> Tcp | None:
+        state = self.number("protoinfo.tcp.state")
+        if state is None:
+            return None
+        scales = [self.number(f"protoinfo.tcp.wscale_{way}") or 0 for way in ("orig", "reply")]
+        flags = [self.value(f"protoinfo.tcp.flags_{way}") or b"\0" for way in ("orig", "reply")]
+        return Tcp(state, *scales, *(value[0] for value in flags))
+
+
+def sizes_fit(found: Fields) -> bool:
+    """Whether every value that we read is as long as it must be (for IPv4)."""
+    return all(
+        _SIZES.get(name.rpartition(".")[2], length) == length
+        for name, (_at, length) in found.items()
+        if name != "id"  # CTA_ID, not the id of ICMP
+    )
+
+
+# ------------------------------------------------------------------------------------- writing
+
+
+def create_request(entry: Entry) -> bytes:
+    """Make the entry on a node that has none: EEXIST where one of its tuples is in use.
+
+    The reply is given untranslated beside the translation, from which the kernel derives the
+    translated reply and the status bits of NAT: those cannot be set.
+    """
+    orig, reply = entry.orig, entry.reply
+    body = [_tuple(Cta.TUPLE_ORIG, orig), _tuple(Cta.TUPLE_REPLY, _answer(entry))]
+    if entry.source_nat:
+        body.append(_nat(Cta.NAT_SRC, reply.dst, reply.dport))
+    if entry.destination_nat:
+        body.append(_nat(Cta.NAT_DST, reply.src, reply.sport))
+    return _request(MSG_NEW, CREATE_FLAGS, *body, *_state(entry))
+
+
+def update_request(entry: Entry) -> bytes:
+    """Give an existing entry this one's state. NAT cannot be changed: the kernel would refuse."""
+    return _request(MSG_NEW, CHANGE_FLAGS, _tuple(Cta.TUPLE_ORIG, entry.orig), *_state(entry))
+
+
+def delete_request(entry: Entry) -> bytes:
+    """Remove the entry with this original tuple."""
+    return _request(MSG_DELETE, CHANGE_FLAGS, _tuple(Cta.TUPLE_ORIG, entry.orig), *_zone(entry))
+
+
+def delete_by_reply_request(entry: Entry) -> bytes:
+    """Remove whatever entry answers with this one's translated reply tuple."""
+    return _request(MSG_DELETE, CHANGE_FLAGS, _tuple(Cta.TUPLE_REPLY, entry.reply), *_zone(entry))
+
+
+def get_request(entry: Entry, sequence: int) -> bytes:
+    """Ask for the entry with this original tuple (in either direction)."""
+    orig = _tuple(Cta.TUPLE_ORIG, entry.orig)
+    return _request(MSG_GET, CHANGE_FLAGS, orig, *_zone(entry), sequence=sequence)
+
+
+def least_timeout_s(entry: Entry) -> int:
+    """The least timeout of a copy: it outlives the silence between two events of its flow."""
+    passing = entry.orig.protocol == IP_TCP and _tcp(entry).state != TCP_ESTABLISHED
+    return 0 if passing else QUIET_TIMEOUT_S
+
+
+def _answer(entry: Entry) -> Tuple:
+    # A zone of one direction stays where it is: inverting swaps addresses, not zones.
+    return replace(entry.orig.inverted(), zone=entry.reply.zone)
+
+
+def _request(type_: int, flags: int, *attributes: bytes, sequence: int = 0) -> bytes:
+    body = NFGEN.pack(AF_INET, 0, 0) + b"".join(attributes)
+    return netlink.message(type_, flags, sequence, body)
+
+
+def _tuple(type_: int, way: Tuple) -> bytes:
+    proto = [netlink.u8(1, way.protocol)]
+    if way.protocol == IP_ICMP:
+        proto += [netlink.be16(4, way.sport)]
+        proto += [netlink.u8(5, way.icmp_type), netlink.u8(6, way.icmp_code)]
+    else:
+        proto += [netlink.be16(2, way.sport), netlink.be16(3, way.dport)]
+    addresses = netlink.nested(1, netlink.attr(1, way.src), netlink.attr(2, way.dst))
+    zone = [] if way.zone is None else [netlink.be16(3, way.zone)]
+    return netlink.nested(type_, addresses, netlink.nested(2, *proto), *zone)
+
+
+def _nat(type_: int, address: bytes, port: int) -> bytes:
+    ports = netlink.nested(3, netlink.be16(1, port), netlink.be16(2, port))
+    return netlink.nested(type_, netlink.attr(1, address), netlink.attr(2, address), ports)
+
+
+def _state(entry: Entry) -> list[bytes]:
+    """All that create and update have in common."""
+    # NAT bits follow from CTA_NAT_*; the others are local, or cannot be set.
+    status = entry.status & (SEEN_REPLY | ASSURED) | CONFIRMED
+    state = [
+        netlink.be32(Cta.STATUS, status),
+        netlink.be32(Cta.TIMEOUT, max(entry.timeout_s, least_timeout_s(entry))),
+    ]
+    if entry.orig.protocol == IP_TCP:
+        state.append(_protoinfo(_tcp(entry)))
+    if entry.mark:
+        state.append(netlink.be32(Cta.MARK, entry.mark))
+    return state + _zone(entry)
+
+
+def _tcp(entry: Entry) -> Tcp:
+    """Events that change no TCP state do not tell it; without one an entry refuses all packets."""
+    return entry.tcp or Tcp(TCP_ESTABLISHED if entry.status & ASSURED else TCP_SYN_RECV)
+
+
+def _protoinfo(tcp: Tcp) -> bytes:
+    """Sequence numbers do not travel: "be liberal" keeps the first packets from being INVALID.
+    The scale factors do, so that the window is tracked rightly from then on."""
+    mask = WINDOW_SCALE | SACK_PERM | BE_LIBERAL
+    flags = [bytes((flag & mask | BE_LIBERAL, mask)) for flag in (tcp.flags_orig, tcp.flags_reply)]
+    inner = netlink.nested(
+        1,
+        netlink.u8(1, tcp.state),
+        netlink.u8(2, tcp.wscale_orig),
+        netlink.u8(3, tcp.wscale_reply),
+        netlink.attr(4, flags[0]),
+        netlink.attr(5, flags[1]),
+    )
+    return netlink.nested(Cta.PROTOINFO, inner)
+
+
+def _zone(entry: Entry) -> list[bytes]:
+    return [] if entry.zone is None else [netlink.be16(Cta.ZONE, entry.zone)]

@@ -1,0 +1,259 @@
+"""The kernel's own bytes, moved: an event becomes the request that a peer's kernel takes.
+
+Room: proto. Constant work per message: nothing is parsed whose shape has been seen. Refuses to know
+what a message means: whatever it has not seen goes through `ctmessage.py`, the reference, and what
+comes out teaches it the shape.
+
+A *shape* is every byte of a message but the values that may differ between two flows (addresses,
+ports, timeouts, marks...), so the headers of all attributes, the status and the TCP state belong to
+it. One AND and one look-up of the message, taken as a number, find it. A *recipe* says which of the
+message's values and which constants make up the request; it is read off the reference's answer.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Generic, TypeVar
+
+from carpool.proto import ctmessage as ct
+from carpool.proto import netlink
+
+SHAPES_MAX = 1024  # learned at a time; one takes about 5 kB. When full, all are learned anew
+_IPV4 = bytes((ct.AF_INET,))
+_DELETE_TYPE = struct.pack("=H", ct.MSG_DELETE)
+
+_ORIG_LEAVES = ("ip.src", "ip.dst", "proto.sport", "proto.dport", "proto.id")
+_SWAPPED = {
+    **{"ip.src": "ip.dst", "ip.dst": "ip.src", "proto.id": "proto.id"},
+    **{"proto.sport": "proto.dport", "proto.dport": "proto.sport"},
+}
+_SAME = (
+    *("timeout", "mark", "zone", "orig.zone", "reply.zone"),
+    *("protoinfo.tcp.wscale_orig", "protoinfo.tcp.wscale_reply"),
+)
+# Values of a request, each with the value of the event that it is; the rest of it is constant.
+_SOURCES = (
+    {f"orig.{leaf}": f"orig.{leaf}" for leaf in _ORIG_LEAVES}
+    | {f"reply.{leaf}": f"orig.{_SWAPPED[leaf]}" for leaf in _ORIG_LEAVES}
+    | {name: name for name in _SAME}
+)
+_NAT_SOURCES = {
+    **{"nat_src.min_ip": "reply.ip.dst", "nat_src.max_ip": "reply.ip.dst"},
+    **{"nat_dst.min_ip": "reply.ip.src", "nat_dst.max_ip": "reply.ip.src"},
+}
+_NAT_PORTS = {
+    **{"nat_src.proto.min_port": "dport", "nat_src.proto.max_port": "dport"},
+    **{"nat_dst.proto.min_port": "sport", "nat_dst.proto.max_port": "sport"},
+}
+# Values of an event that differ between flows of one shape: those above, and what does not travel.
+_TAKEN = frozenset(
+    {*_SAME, *(f"{way}.{leaf}" for way in ("orig", "reply") for leaf in _ORIG_LEAVES)}
+)
+_DROPPED = ct.LEFT_BEHIND | ct.MEANINGLESS
+
+T = TypeVar("T")
+Span = tuple[int, int]  # offset, length
+_FREE_HEADER = ((8, 8), (18, 2))  # sequence and port; res_id, in which dumps tell their generation
+
+
+def is_delete(request: bytes) -> bool:
+    """Whether a netlink message is of the type that removes entries (DESTROY events too)."""
+    return request[4:6] == _DELETE_TYPE
+
+
+class Shapes(Generic[T]):
+    """Something known about messages that differ in free values only."""
+
+    __slots__ = ("_by_length", "_count")
+
+    def __init__(self) -> None:
+        # length -> for each arrangement of free values: the mask that blanks them, and what is
+        # known by what is left
+        self._by_length: dict[int, list[tuple[int, dict[int, T]]]] = {}
+        self._count = 0
+
+    def find(self, message: bytes | memoryview) -> T | None:
+        """What was learned of this message's shape; None: not seen before."""
+        number = int.from_bytes(message, "little")
+        for mask, known in self._by_length.get(len(message), ()):
+            value = known.get(number & mask)
+            if value is not None:
+                return value
+        return None
+
+    def learn(self, message: bytes | memoryview, free: Iterable[Span], value: T) -> None:
+        """Remember `value` for all messages that equal this one outside the free spans."""
+        if self._count >= SHAPES_MAX:
+            self._by_length.clear()
+            self._count = 0
+        self._count += 1
+        fixed = bytearray(b"\xff" * len(message))
+        for at, length in free:
+            fixed[at : at + length] = bytes(length)
+        mask = int.from_bytes(fixed, "little")
+        number = int.from_bytes(message, "little") & mask
+        arrangements = self._by_length.setdefault(len(message), [])
+        for known_mask, known in arrangements:
+            if known_mask == mask:
+                known[number] = value
+                return
+        arrangements.append((mask, {number: value}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """How a request is put together: `pick` chooses from the taken values and the constants."""
+
+    pick: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
+    constants: tuple[bytes, ...]
+
+    def build(self, values: tuple[bytes, ...]) -> bytes:
+        return b"".join(self.pick(values + self.constants))
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the values of a shape are, and what to do with its messages."""
+
+    skip: ct.Skip | None  # none of its messages travels
+    take: Callable[[bytes], tuple[Any, ...]]
+    names: tuple[str, ...]  # of the taken values, in their order
+    ends: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]  # src, dst, sport, dport; both ways
+    timeout: int  # its index in the taken values
+    floor: bytes  # the least timeout that is sent; empty: any
+    left_behind: tuple[str, ...]
+    recipes: list[_Recipe | None]  # by variant: what is translated, and whether the floor applies
+
+
+class Patcher:
+    """Turns events and dump messages into requests for a peer; counts by cause what stays here."""
+
+    def __init__(self, rules: ct.Rules) -> None:
+        self._rules, self._local, self._own = rules, rules.local, rules.own
+        self._shapes: Shapes[_Layout] = Shapes()
+        self.causes: Counter[str] = Counter()
+        self.parsed = 0  # messages that took the slow path
+
+    @property
+    def rules(self) -> ct.Rules:
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: ct.Rules) -> None:
+        self._rules, self._local, self._own = rules, rules.local, rules.own
+        self._shapes = Shapes()
+
+    def request(self, message: bytes) -> bytes:
+        """The create or (for a DESTROY) delete request; empty when the entry does not travel."""
+        layout = self._shapes.find(message)
+        if layout is None:
+            return self._parse(message)
+        if layout.skip is not None:
+            self.causes[layout.skip] += 1
+            return b""
+        values = layout.take(message)
+        osrc, _, _, _, rsrc, rdst, _, _ = ends = layout.ends(values)
+        if osrc in self._local or rsrc in self._local or rdst in self._own:
+            return self._parse(message)  # it stays here: let the reference say why
+        recipe = layout.recipes[_variant(ends, values[layout.timeout] < layout.floor)]
+        if recipe is None:
+            return self._parse(message)
+        if layout.left_behind:
+            self.causes.update(layout.left_behind)
+        return recipe.build(values)
+
+    def _parse(self, message: bytes) -> bytes:
+        """The slow path."""
+        if message[netlink.HEADER_LEN : netlink.HEADER_LEN + 1] != _IPV4:
+            self.causes[ct.Skip.FAMILY] += 1
+            return b""
+        self.parsed += 1
+        entry = ct.parse(message)
+        skip = entry if isinstance(entry, ct.Skip) else self._rules.skip(entry)
+        if isinstance(entry, ct.Skip) or skip in (ct.Skip.LOCAL, ct.Skip.OWN_ADDRESS):
+            self.causes[str(skip)] += 1
+            return b""
+        make = ct.delete_request if is_delete(message) else ct.create_request
+        request = make(entry)
+        self._learn(message, entry, skip, request)
+        if skip is not None:
+            self.causes[skip] += 1
+            return b""
+        self.causes.update(entry.left_behind)
+        return request
+
+    def _learn(self, message: bytes, entry: ct.Entry, skip: ct.Skip | None, request: bytes) -> None:
+        found = ct.fields(message)
+        assert found is not None  # it has been parsed
+        if any("unknown_" in name for name in found):
+            self.causes["unknown_attribute"] += 1
+            return
+        known = self._shapes.find(message)
+        layout = known or _layout(len(message), found, entry, skip)
+        values = layout.take(message)
+        floored = values[layout.timeout] < layout.floor
+        recipe = _recipe(layout.names, request, floored=floored)
+        if recipe.build(values) != request:
+            return  # something that no recipe covers: parse it each time
+        layout.recipes[_variant(layout.ends(values), floored)] = recipe
+        if known is None:
+            free = [span for name, span in found.items() if name in _TAKEN | _DROPPED]
+            self._shapes.learn(message, [*free, *_FREE_HEADER], layout)
+
+
+def _variant(ends: tuple[bytes, ...], floored: bool) -> int:
+    """What decides on the recipe within a shape, 0 to 7."""
+    osrc, odst, osport, odport, rsrc, rdst, rsport, rdport = ends
+    source_nat = rdst != osrc or rdport != osport
+    destination_nat = rsrc != odst or rsport != odport
+    return source_nat + 2 * destination_nat + 4 * floored
+
+
+def _layout(length: int, found: ct.Fields, entry: ct.Entry, skip: ct.Skip | None) -> _Layout:
+    spans = sorted((*found[name], name) for name in found.keys() & _TAKEN)
+    form, end = "=", 0
+    for at, size, _name in spans:
+        form += f"{at - end}x{size}s"
+        end = at + size
+    names = tuple(name for _at, _size, name in spans)
+    ports = ("id", "id") if entry.orig.protocol == ct.IP_ICMP else ("sport", "dport")
+    leaves = ("ip.src", "ip.dst", *(f"proto.{port}" for port in ports))
+    timed = "timeout" in names
+    return _Layout(
+        skip=skip,
+        take=struct.Struct(f"{form}{length - end}x").unpack,
+        names=names,
+        ends=itemgetter(
+            *(names.index(f"{w}.{leaf}") for w in ("orig", "reply") for leaf in leaves)
+        ),
+        timeout=names.index("timeout") if timed else 0,
+        floor=struct.pack(">I", ct.least_timeout_s(entry)) if timed else b"",
+        left_behind=entry.left_behind,
+        recipes=[None] * 8,
+    )
+
+
+def _recipe(names: tuple[str, ...], request: bytes, *, floored: bool) -> _Recipe:
+    """Read off which values of the event, at which places, make up the reference's request."""
+    found = ct.fields(request)
+    assert found is not None  # we built it
+    port_of = {"sport": "id", "dport": "id"} if "orig.proto.id" in names else {}
+    sources = _SOURCES | _NAT_SOURCES
+    sources |= {to: f"reply.proto.{port_of.get(end, end)}" for to, end in _NAT_PORTS.items()}
+    picked: list[int] = []
+    constants: list[bytes] = []
+    at = 0
+    for name, (start, length) in sorted(found.items(), key=itemgetter(1)):
+        source = sources.get(name)
+        if source not in names or (floored and name == "timeout"):
+            continue
+        picked += [len(names) + len(constants), names.index(source)]
+        constants.append(request[at:start])
+        at = start + length
+    picked.append(len(names) + len(constants))
+    constants.append(request[at:])
+    return _Recipe(itemgetter(*picked), tuple(constants))

@@ -1,0 +1,354 @@
+"""The states process: events to peers, peers' entries into this kernel, and failover kept informed.
+
+Room: service. One loop joins the links to the peers (`stateslink.py`), the flow of entries
+(`statesflow.py`), the failover process and the control socket. Decides nothing; reads no clock but
+the one it was given.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections import Counter
+from collections.abc import Callable
+from socket import socket as Socket
+from typing import Protocol
+
+from carpool import __version__
+from carpool.errors import ConfigError, KernelError
+from carpool.kernel import clock, conntrack
+from carpool.kernel.ctevents import EventMask, EventSocket
+from carpool.kernel.journal import never_wait_for_stderr, say
+from carpool.kernel.poller import Poller
+from carpool.kernel.stream import Listener
+from carpool.kernel.unixclient import UnixClient
+from carpool.kernel.unixserver import Client, UnixServer
+from carpool.machine import replica
+from carpool.model.config import Address, Config, Peer, Scope, States
+from carpool.proto import ctmessage as ct
+from carpool.proto.ctpatch import Patcher
+from carpool.service.statesflow import DRAIN_MAX, Inflow, Outflow
+from carpool.service.stateslink import Link
+
+BUSY_EVENTS = 16  # found in one wake-up: from here on it pays to sleep before the next
+BUSY_SLEEP_S = 0.001
+CHECK_EVERY_S = 1.0  # whether the nft table is there, and which addresses are ours
+TELL_EVERY_S = 60.0  # the same trouble on stderr; counters and status always tell
+TOLD_MAX = 256
+
+
+def run(config: Config, run_dir: os.PathLike[str] | str) -> int:
+    """`carpool run states`: until a signal says stop. Returns the exit code.
+
+    Raises ConfigError when group.toml asks for no replication or node.toml lacks an address for
+    it, KernelError when the kernel refuses what we need, or when another one runs already.
+    """
+    never_wait_for_stderr()
+    poller = Poller()
+    service = StatesService(config, os.fspath(run_dir), poller, clock.monotonic_s)
+    poller.on_signals(lambda _number: service.stop())
+    say(f"states {__version__} of node {config.node.name} runs, pid {os.getpid()}")
+    gc.freeze()  # what lives from here on is short-lived
+    service.run()
+    return 0
+
+
+class _Part(Protocol):
+    def close(self) -> None: ...
+
+
+class StatesService:
+    """Replication of one node, from construction (which takes its sockets) to the end of `run`."""
+
+    def __init__(
+        self, config: Config, run_dir: str, poller: Poller, now_s: Callable[[], float]
+    ) -> None:
+        states = _states(config)
+        self.config = config
+        self.poller = poller
+        self.now_s = now_s
+        self.counters: Counter[str] = Counter()
+        self.master = False
+        self.stopped = False
+        self._every = states.scope is Scope.ALL
+        self._started_s = now_s()
+        self._told: dict[str, float] = {}
+        self._server = UnixServer(f"{run_dir}/states.sock", poller, self.on_request)
+        self._mask = EventMask(every=self._every)
+        self._addresses = conntrack.Addresses()
+        self.links = [self._link(states, peer) for peer in config.node.peers]
+        injector = conntrack.Injector()
+        self._inflow = Inflow(injector, self.counters, self._tell)
+        self._events = EventSocket(injector.port, every=self._every)
+        self._patcher = Patcher(self._rules())
+        self._outflow = Outflow(self._events, self._patcher, self.links, self.counters)
+        self._listeners = [
+            self._listen(source, states.port) for source in {link.source for link in self.links}
+        ]
+        self._failover = UnixClient(
+            f"{run_dir}/failover.sock",
+            poller,
+            on_up=self._failover_up,
+            on_answer=self._failover_says,
+            on_down=self._failover_down,
+        )
+        self._hold = replica.Hold([link.name for link in self.links], now_s())
+        self._hold_told: replica.Told | None = None
+        self._resume_s: float | None = None  # the event socket is not watched until then
+        self._check_s = 0.0
+
+    # --------------------------------------------------------------------------------- loop
+
+    def run(self) -> None:
+        """Until `stop`; then leave no table, socket or half-told hold behind."""
+        self._mask.install()
+        self.poller.add(self._events, self._drain)
+        try:
+            while not self.stopped:
+                self.poller.run_once(self._deadline_s())
+                self._step(self.now_s())
+        finally:
+            self._close()
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def _deadline_s(self) -> float:
+        now_s = self.now_s()
+        wanted = [
+            self._check_s,
+            self._resume_s,
+            self._hold.deadline_s,
+            self._failover.deadline_s,
+            self._outflow.bulk_deadline_s(now_s),
+            *(link.deadline_s for link in self.links),
+        ]
+        return min(deadline_s for deadline_s in wanted if deadline_s is not None)
+
+    def _step(self, now_s: float) -> None:
+        if self._resume_s is not None and now_s >= self._resume_s:
+            self._resume_s = None
+            self.poller.add(self._events, self._drain)
+            self._drain()
+        self._outflow.step_bulk(now_s)
+        for link in self.links:
+            link.tick(now_s)
+        self._failover.tick(now_s)
+        self._tell_hold()
+        if now_s >= self._check_s:
+            self._check_s = now_s + CHECK_EVERY_S
+            self._check()
+
+    def _drain(self) -> None:
+        """Events. Many at once: sleep a little before the next look, so that a wake-up serves many
+        and packets are forwarded meanwhile. Few: be woken at once."""
+        found = self._outflow.drain()
+        if BUSY_EVENTS <= found < DRAIN_MAX:
+            self.poller.remove(self._events)
+            self._resume_s = self.now_s() + BUSY_SLEEP_S
+
+    def _check(self) -> None:
+        """What others may have changed behind our back."""
+        try:
+            if not self._mask.present():
+                self._mask.install()
+                self.counters["table_restored"] += 1
+                self._tell("table", "nft table inet carpool_states was removed: put back")
+            rules = self._rules()
+        except KernelError as error:
+            self._tell("check", str(error))
+            return
+        if rules != self._patcher.rules:
+            self._patcher.rules = rules
+
+    def _close(self) -> None:
+        self._failover.send({"command": "bulk", "on": False, "reason": "the states process stops"})
+        try:
+            self._mask.remove()
+        except KernelError as error:
+            say(f"states: {error}")
+        closing: tuple[_Part, ...] = (
+            *self.links,
+            *self._listeners,
+            self._failover,
+            self._server,
+            self._outflow,
+        )
+        for part in (*closing, self._inflow, self._mask, self._addresses):
+            part.close()
+
+    # -------------------------------------------------------------------------------- peers
+
+    def link_up(self, link: Link) -> None:
+        say(f"states: replicating with {link.name} ({link.target})")
+        self._outflow.want_bulk(link)
+
+    def link_down(self, link: Link, reason: str, *, was_up: bool) -> None:
+        if was_up:
+            self.counters["streams_lost"] += 1
+            self._outflow.forget(link)
+            self._hold.peer_lost(link.name, self.now_s())
+        self._tell(f"{link.name} {reason}", f"no stream with {link.name}: {reason}")
+
+    def inject(self, link: Link, payload: bytes) -> str | None:
+        return self._inflow.take(link, payload)
+
+    def bulk_began(self, link: Link) -> None:
+        self._hold.bulk_began(link.name, self.now_s())
+        self._tell_hold()
+
+    def bulk_ended(self, link: Link) -> None:
+        self._hold.bulk_ended(link.name)
+        self._tell_hold()
+
+    def _accepted(self, sock: Socket, source: Address) -> None:
+        link = next(link for link in self.links if link.target == source)
+        link.adopt(sock)
+
+    def _stranger(self, source: Address) -> None:
+        self.counters["strangers"] += 1
+        self._tell(f"stranger {source}", f"refused {source}: it is no peer in node.toml")
+
+    # ----------------------------------------------------------------------------- failover
+
+    def _failover_up(self) -> None:
+        self._hold_told = None
+        self._failover.send({"command": "watch"})
+        self._tell_hold()
+
+    def _failover_says(self, answer: dict[str, object]) -> None:
+        master = answer.get("master")
+        if isinstance(master, bool):
+            self._be_master(master)
+        elif answer.get("ok") is False:
+            self._tell("failover", f"failover refuses: {answer.get('error')}")
+
+    def _failover_down(self, reason: str) -> None:
+        self._be_master(False)  # nobody says that we are
+        self._tell("failover", f"failover.sock: {reason}; no deletions are sent until it is back")
+
+    def _be_master(self, master: bool) -> None:
+        self.master = self._outflow.master = self._inflow.master = master
+
+    def _tell_hold(self) -> None:
+        told = self._hold.now(self.now_s())
+        if told != self._hold_told and self._failover.send(
+            {"command": "bulk", "on": told.on, "reason": told.reason}
+        ):
+            self._hold_told = told
+
+    # ----------------------------------------------------------------------------- commands
+
+    def on_request(self, client: Client, request: dict[str, object]) -> None:
+        """A command of the control socket; the protocol is in ARCHITECTURE.md."""
+        if request.get("command") == "status":
+            client.answer(self.status())
+        else:
+            client.refuse(
+                f"unknown command {str(request.get('command'))[:40]!r}",
+                "see the table of commands in ARCHITECTURE.md",
+            )
+
+    def status(self) -> dict[str, object]:
+        now_s = self.now_s()
+        hold = self._hold.now(now_s)
+        patcher = {f"skipped_{cause}": n for cause, n in self._patcher.causes.items()}
+        return {
+            "process": "states",
+            "pid": os.getpid(),
+            "version": __version__,
+            "uptime_s": now_s - self._started_s,
+            "node": self.config.node.name,
+            "entries": conntrack.entries(),
+            "scope": "all" if self._every else "assured",
+            "master": self.master,
+            "failover": self._failover.last_error,  # null: connected
+            "hold": {"on": hold.on, "reason": hold.reason},
+            "counters": {**self.counters, **patcher, "parsed": self._patcher.parsed},
+            "peers": [_peer_status(link, now_s) for link in self.links],
+        }
+
+    # -------------------------------------------------------------------------------- parts
+
+    def _tell(self, key: str, text: str) -> None:
+        """On stderr, but the same trouble once a minute at most."""
+        now_s = self.now_s()
+        if now_s < self._told.get(key, -TELL_EVERY_S) + TELL_EVERY_S:
+            return
+        if len(self._told) >= TOLD_MAX:
+            self._told.clear()
+        self._told[key] = now_s
+        say(f"states: {text}")
+
+    def _rules(self) -> ct.Rules:
+        """Which addresses are here, the kernel tells; which of them move to a peer, group.toml."""
+        present, unmarked = self._addresses.read()
+        vips = frozenset(
+            address.ip.packed for vip in self.config.group.vips for address in vip.addresses
+        )
+        return ct.Rules(every=self._every, local=present | vips, own=unmarked - vips)
+
+    def _link(self, states: States, peer: Peer) -> Link:
+        return Link(
+            self,
+            self.poller,
+            group=self.config.group.name,
+            names=(self.config.node.name, peer.name),
+            ends=_ends(self.config, states.interface, peer),
+            port=states.port,
+        )
+
+    def _listen(self, source: Address, port: int) -> Listener:
+        return Listener(
+            source,
+            port,
+            [link.target for link in self.links if link.source == source],
+            self.poller,
+            on_accept=self._accepted,
+            on_stranger=self._stranger,
+        )
+
+
+def _peer_status(link: Link, now_s: float) -> dict[str, object]:
+    return {
+        "name": link.name,
+        "address": str(link.target),
+        "connected": link.up,
+        "since_s": now_s - link.since_s,
+        "sent": link.sent,
+        "received": link.received,
+        "injected": link.injected,
+        "errors": link.errors,
+        "bulk": str(link.bulk),
+        "queued_bytes": link.queued_bytes,
+        "last_error": link.last_error,
+    }
+
+
+def _states(config: Config) -> States:
+    if config.group.states is None:
+        raise ConfigError(
+            "group.toml has no [states]: no connection state is to be replicated",
+            hint='add [states] with interface = "..." to group.toml on all nodes',
+        )
+    if not config.node.peers:
+        raise ConfigError(
+            "node.toml names no peer to replicate connection state with",
+            hint="add [peer.NAME] with its addresses",
+        )
+    return config.group.states
+
+
+def _ends(config: Config, interface: str, peer: Peer) -> tuple[Address, Address]:
+    """Our address and the peer's on the interface of [states], of one family: IPv4 if both have."""
+    ours = config.node.addresses.get(interface, ())
+    theirs = peer.addresses.get(interface, ())
+    for version in (4, 6):
+        for own in ours:
+            for other in theirs:
+                if own.version == other.version == version:
+                    return own, other
+    raise ConfigError(
+        f"{config.node.name} and {peer.name} have no addresses of one family on {interface}",
+        hint=f"node.toml: addresses of the node and of [peer.{peer.name}] on {interface}",
+    )

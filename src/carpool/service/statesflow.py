@@ -1,0 +1,263 @@
+"""Entries on their way: out of this kernel to every peer, and from a peer into this kernel.
+
+Room: service. `Outflow` reads events and dumps, `Inflow` injects; refuses to know how peers are
+reached, and who is master is told to both.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from errno import EEXIST, EIO, ENOENT
+
+from carpool.errors import KernelError
+from carpool.kernel.conntrack import Dump, Failure, Injector
+from carpool.kernel.ctevents import EventSocket
+from carpool.machine import replica
+from carpool.proto import ctgate, ctpatch
+from carpool.proto import ctmessage as ct
+from carpool.proto import statestream as ss
+from carpool.service.stateslink import Link
+
+DRAIN_MAX = 4096  # events handled in one round
+BULK_QUEUE_MAX_BYTES = 4 * 1024 * 1024  # a dump waits while more than this waits for a peer
+BULK_EVERY_S = 1.0  # at most: what follows an overflow must not be the cause of the next one
+
+
+class Outflow:
+    """Events as they come, whole tables when asked for. Deletions leave only a master."""
+
+    def __init__(
+        self,
+        events: EventSocket,
+        patcher: ctpatch.Patcher,
+        links: Sequence[Link],
+        counters: Counter[str],
+    ) -> None:
+        self.master = False
+        self.patcher = patcher
+        self._events = events
+        self._links = links
+        self._counters = counters
+        self._overflows = 0
+        self._dump: Dump | None = None
+        self._deletions = replica.Deletions()
+        self._receivers: list[Link] = []  # of the dump that is being read
+        self._wanted: list[Link] = []  # of the next one
+        self._next_dump_s = 0.0
+
+    def drain(self) -> int:
+        """Send what has happened; the number of events, DRAIN_MAX when there may be more."""
+        events = self._events.drain(DRAIN_MAX)
+        if events:
+            self._counters["events"] += len(events)
+            links = [link for link in self._links if link.up]
+            self._send(ss.Kind.EVENTS, self._requests(events), links)
+        if self._events.overflows != self._overflows:
+            self._counters["overflows"] += self._events.overflows - self._overflows
+            self._overflows = self._events.overflows
+            for link in self._links:
+                self.want_bulk(link)
+        return len(events)
+
+    def want_bulk(self, link: Link) -> None:
+        """Give this peer the whole table, as soon as may be."""
+        if link.up and link not in self._wanted:
+            self._wanted.append(link)
+
+    def forget(self, link: Link) -> None:
+        """Its stream is gone, and with it what it was to get."""
+        link.sending_bulk = False
+        for waiting in (self._wanted, self._receivers):
+            if link in waiting:
+                waiting.remove(link)
+
+    def step_bulk(self, now_s: float) -> None:
+        """Read one piece of the table, or start or end a walk over it."""
+        if self._dump is None:
+            if self._wanted and now_s >= self._next_dump_s:
+                self._begin(now_s)
+            return
+        if not self._receivers:
+            self._end()
+        elif not self._throttled:
+            self._read_piece()
+
+    def bulk_deadline_s(self, now_s: float) -> float | None:
+        """When `step_bulk` has something to do. While a peer's queue is full: when it drains,
+        which wakes the loop by itself."""
+        if self._dump is not None:
+            return None if self._receivers and self._throttled else now_s
+        return self._next_dump_s if self._wanted else None
+
+    def close(self) -> None:
+        self._events.close()
+        if self._dump is not None:
+            self._dump.close()
+
+    # -------------------------------------------------------------------------------- private
+
+    @property
+    def _throttled(self) -> bool:
+        return any(link.queued_bytes > BULK_QUEUE_MAX_BYTES for link in self._receivers)
+
+    def _requests(self, events: Iterable[bytes]) -> Iterator[bytes]:
+        """What the peers are to do about these events."""
+        translate, is_delete = self.patcher.request, ctpatch.is_delete
+        for event in events:
+            if is_delete(event):
+                if not self.master:  # an entry that merely expired here lives on over there
+                    self._counters["deletes_not_master"] += 1
+                    continue
+                request = translate(event)
+                if request and self._dump is not None:
+                    self._deletions.add(request)
+            else:
+                request = translate(event)
+            if request:
+                yield request
+
+    def _send(self, kind: ss.Kind, requests: Iterable[bytes], links: Sequence[Link]) -> None:
+        for payload, count in _payloads(requests):
+            frame = ss.build(kind, payload)
+            for link in links:
+                link.send(frame, count)
+
+    def _begin(self, now_s: float) -> None:
+        self._receivers, self._wanted = self._wanted, []
+        self._next_dump_s = now_s + BULK_EVERY_S
+        self._deletions = replica.Deletions()
+        self._dump = Dump()
+        self._counters["bulks"] += 1
+        for link in self._receivers:
+            link.sending_bulk = True
+            link.send(ss.build(ss.Kind.BULK_BEGIN))
+
+    def _read_piece(self) -> None:
+        """One piece of the dump, after all events that are older than it and before the deletions
+        of those since it was filled."""
+        assert self._dump is not None
+        self.drain()
+        try:
+            piece = self._dump.read()
+        except KernelError:
+            self._counters["bulk_errors"] += 1
+            self._restart()
+            return
+        if piece is not None:
+            requests = (request for entry in piece if (request := self.patcher.request(entry)))
+            self._send(ss.Kind.BULK, requests, self._receivers)
+        self._send(ss.Kind.EVENTS, self._deletions.take(), self._receivers)
+        if self._deletions.overflowed:
+            self._counters["bulk_restarts"] += 1
+            self._restart()
+        elif piece is None:
+            for link in self._receivers:
+                link.sending_bulk = False
+                link.send(ss.build(ss.Kind.BULK_END))
+            self._end()
+
+    def _restart(self) -> None:
+        self._wanted += [link for link in self._receivers if link not in self._wanted]
+        self._end()
+
+    def _end(self) -> None:
+        assert self._dump is not None
+        self._dump.close()
+        self._dump = None
+        self._receivers = []
+
+
+def _payloads(requests: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Requests joined to payloads of EVENTS_MAX_BYTES, each with their number."""
+    batch: list[bytes] = []
+    size = 0
+    for request in requests:
+        if size + len(request) > ss.EVENTS_MAX_BYTES:
+            yield b"".join(batch), len(batch)
+            batch, size = [], 0
+        batch.append(request)
+        size += len(request)
+    if batch:
+        yield b"".join(batch), len(batch)
+
+
+class Inflow:
+    """What peers send, into the kernel. On a master nothing of theirs changes or removes an entry:
+    the connections that live here are known better here."""
+
+    def __init__(
+        self, injector: Injector, counters: Counter[str], tell: Callable[[str, str], None]
+    ) -> None:
+        self.master = False
+        self._injector = injector
+        self._counters = counters
+        self._tell = tell  # what kind of trouble, and its words
+        self._gate = ctgate.Gate()
+
+    def take(self, link: Link, payload: bytes) -> str | None:
+        """Check and inject; or why this payload is not for a peer to send."""
+        count = self._gate.check(payload)
+        if isinstance(count, str):
+            self._counters["frames_refused"] += 1
+            return count
+        link.received += count
+        if self.master:
+            requests = list(ctgate.requests(payload))
+            kept = [request for request in requests if not ctpatch.is_delete(request)]
+            self._counters["deletes_refused"] += len(requests) - len(kept)
+            payload, count = b"".join(kept), len(kept)
+        failures = self._inject(payload) if payload else []
+        done = count - len(failures)
+        link.injected += done + self._answer(link, failures)
+        return None
+
+    def close(self) -> None:
+        self._injector.close()
+
+    def _inject(self, payload: bytes) -> list[Failure]:
+        try:
+            return self._injector.inject(payload)
+        except KernelError as error:
+            self._tell("inject", str(error))
+            return [Failure(EIO, request) for request in ctgate.requests(payload)]
+
+    def _answer(self, link: Link, failures: Sequence[Failure]) -> int:
+        """Deal with what the kernel refused; the number of those that are well in the end."""
+        taken: list[ct.Entry] = []
+        well = 0
+        for failure in failures:
+            if ctpatch.is_delete(failure.request) and failure.errno == ENOENT:
+                self._counters["gone_already"] += 1
+                well += 1
+            elif failure.errno == EEXIST and self.master:
+                self._counters["kept_own"] += 1
+                well += 1
+            elif failure.errno == EEXIST and isinstance(
+                entry := ct.parse_create(failure.request), ct.Entry
+            ):
+                taken.append(entry)
+            else:
+                self._count_error(link, failure)
+        return well + (self._settle(link, taken) if taken else 0)
+
+    def _settle(self, link: Link, wanted: Sequence[ct.Entry]) -> int:
+        """Entries of the peer whose tuples are in use here: see replica.settle."""
+        asked = [ct.get_request(entry, number) for number, entry in enumerate(wanted)]
+        requests: list[bytes] = []
+        for entry, answer in zip(wanted, self._injector.ask(asked), strict=True):
+            found = ct.parse(answer) if answer is not None else None
+            requests += replica.settle(entry, found if isinstance(found, ct.Entry) else None)
+        bad = 0
+        for payload, _count in _payloads(requests):
+            for failure in self._inject(payload):
+                if failure.errno != ENOENT or not ctpatch.is_delete(failure.request):
+                    self._count_error(link, failure)
+                    bad += 1
+        self._counters["settled"] += len(wanted) - bad
+        return len(wanted) - bad
+
+    def _count_error(self, link: Link, failure: Failure) -> None:
+        link.errors += 1
+        self._counters[f"error_{failure.name}"] += 1
+        self._tell(failure.name, f"the kernel refuses entries of {link.name}: {failure.name}")
