@@ -261,4 +261,14 @@ def failover_troubles(status: Answer, wanted: str) -> list[str]:
 
 def states_troubles(status: Answer) -> list[str]:
     """What keeps a states process from holding a complete copy of its peer's table."""
-    return []
+    found = []
+    for peer in status["peers"]:
+        if not peer["connected"]:
+            found.append(f"no stream with {peer['name']} ({peer['last_error']})")
+        elif peer["bulk"] != "complete":
+            found.append(f"the table of {peer['name']} is {peer['bulk']}, expected complete")
+    if status["hold"]["on"]:
+        found.append(f"holds preemption: {status['hold']['reason']}")
+    if status["failover"] is not None:
+        found.append(f"does not hear failover: {status['failover']}")
+    return found

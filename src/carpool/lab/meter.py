@@ -78,5 +78,8 @@ def lan_bytes(net_dev: list[str]) -> int | None:
 
 
 def replication(status: Answer | None) -> str | None:
-    """What the states process says of its peers, in a phrase."""
-    return None if status is None else "running"
+    """What the states process says of its peer, in a phrase."""
+    if status is None:
+        return None
+    peer = status["peers"][0]
+    return f"{peer['name']}, table {peer['bulk']}" if peer["connected"] else f"no {peer['name']}"

@@ -83,7 +83,16 @@ def pair_table(answers: dict[str, dict[str, Answer | str]]) -> Table:
 
 def _facts(role: str, status: Answer) -> dict[str, str]:
     if role != "failover":
-        return {role: f"pid {status['pid']}"}
+        peers = ", ".join(
+            f"{peer['name']} {'table ' + peer['bulk'] if peer['connected'] else 'not connected'}"
+            for peer in status["peers"]
+        )
+        entries = str(status["entries"])
+        return {
+            role: f"pid {status['pid']}, up {status['uptime_s']:.0f} s",
+            "entries": entries,
+            "peer": peers,
+        }
     facts = {
         "role": role_text(status["role"]),
         "failover": f"pid {status['pid']}, up {status['uptime_s']:.0f} s",
