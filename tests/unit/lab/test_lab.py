@@ -1,0 +1,46 @@
+"""What counts as healthy, from the answers of the processes alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from carpool.lab.lab import failover_troubles, states_troubles
+
+
+def failover(role: str = "MASTER", *reasons: str) -> dict[str, Any]:
+    return {"role": role, "summary": "s", "demotion": [{"reason": reason} for reason in reasons]}
+
+
+def states(**changes: Any) -> dict[str, Any]:
+    peer = {"name": "fw2", "connected": True, "bulk": "complete", "last_error": None, **changes}
+    return {"peers": [peer], "hold": {"on": False, "reason": ""}, "failover": None}
+
+
+def test_a_healthy_pair_has_no_troubles() -> None:
+    assert failover_troubles(failover(), "MASTER") == []
+    assert failover_troubles(failover("BACKUP"), "BACKUP") == []
+    assert states_troubles(states()) == []
+
+
+@pytest.mark.parametrize("role", ["BACKUP", "INIT", "DISABLED", "SPLIT"])
+def test_another_role_than_wanted_is_trouble(role: str) -> None:
+    assert failover_troubles(failover(role), "MASTER") == [f"is {role}, expected MASTER (s)"]
+
+
+def test_a_demotion_is_trouble_even_in_the_right_role() -> None:
+    assert failover_troubles(failover("MASTER", "bulk sync"), "MASTER") == ["demoted by bulk sync"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (states(connected=False, last_error="refused"), "no stream with fw2 (refused)"),
+        (states(bulk="sending"), "the table of fw2 is sending, expected complete"),
+        (states() | {"hold": {"on": True, "reason": "r"}}, "holds preemption: r"),
+        (states() | {"failover": "gone"}, "does not hear failover: gone"),
+    ],
+)
+def test_half_a_replication_is_trouble(answer: dict[str, Any], text: str) -> None:
+    assert states_troubles(answer) == [text]
