@@ -74,13 +74,12 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"carpool {__version__}")
     _add_directories(parser, with_defaults=True)
     verbs = parser.add_subparsers(dest="face", metavar="VERB")
+    said = {module for verb, (module, _) in VERBS.items() if verb in words}
     for verb, (module, text) in VERBS.items():
-        if verb in verbs.choices:
-            continue  # its module brought it along with another one
-        if verb in words:
-            import_module(module).add_parser(verbs)
-        else:
+        if module not in said:
             verbs.add_parser(verb, help=text)
+        elif verb not in verbs.choices:  # one module may bring several verbs
+            import_module(module).add_parser(verbs)
     for verb in set(words) & VERBS.keys() - {"lab"}:  # a lab has directories of its own
         _add_directories(verbs.choices[verb], with_defaults=False)
     return parser

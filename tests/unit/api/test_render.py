@@ -1,0 +1,252 @@
+"""What a person sees, to the letter, on a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, timedelta, timezone
+from io import StringIO
+
+import pytest
+from rich.console import Console, RenderableType
+
+from carpool.api import render
+from carpool.api.control import Answer
+from carpool.api.render import Report
+from carpool.errors import CarpoolError, UnreachableError
+from tests.unit.api import answers
+from tests.unit.model.configs import config
+
+FAILOVER_DOWN = UnreachableError(
+    "the failover process does not answer on /run/carpool/failover.sock: No such file or directory",
+    hint="is it running? start it with `carpool run failover`",
+)
+STATES_DOWN = UnreachableError(
+    "the states process does not answer on /run/carpool/states.sock: Connection refused",
+    hint="is it running? start it with `carpool run states`",
+)
+
+
+def seen(what: RenderableType, width: int = 80) -> str:
+    """As printed, without the blanks at the ends of lines."""
+    out = StringIO()
+    Console(file=out, width=width, color_system=None, highlight=False).print(what)
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    return "\n" + "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def as_answered(answer: Answer) -> Answer:
+    """Through JSON and back, as it comes over the socket."""
+    back: Answer = json.loads(json.dumps(answer))
+    return back
+
+
+def test_a_good_day() -> None:
+    report = Report(as_answered(answers.failover()), as_answered(answers.STATES), config())
+    assert (
+        seen(render.status(report))
+        == """
+fw1: master of all 2 VHIDs
+
+group edge   advskew 0   preempt on   up 3 h 12 min   carpool 0.1.0
+
+STATE   VHID    DEVICE  FOR         HEARS  ADDRESSES
+MASTER  51@lan  lan0    3 h 12 min  -      10.10.1.1/24
+                                           fd00:10::1/64
+MASTER  52@wan  wan0    3 h 12 min  -      10.10.2.1/24
+
+Why
+  51@lan: no advertisement for 3.00 s
+  52@wan: moving with 51@lan: no advertisement for 3.00 s
+
+Interfaces
+  lan (lan0), wan (wan0): up
+
+State replication: 1,234,567 states here   up 8 min
+PEER  LINK             SENT  RECEIVED  INJECTED  ERRORS  BULK
+fw2   up 8 min   12,345,678       345       345       0  complete
+fw3   down 12 s           0         0         0       3  idle
+fw3: last error: connect to 10.10.3.3 port 3782: Connection refused
+"""
+    )
+
+
+def test_a_bad_day() -> None:
+    report = Report(as_answered(answers.failover(answers.TROUBLED)), STATES_DOWN, config())
+    assert (
+        seen(render.status(report))
+        == """
+fw2: backup, hearing fw1 (10.10.1.2); demoted: interface wan down, maintenance
+
+group edge   advskew 100, now 240   preempt on   up 3 h 12 min   carpool 0.1.0
+Maintenance mode is on: `carpool maintenance off` ends it
+
+STATE   VHID     DEVICE         FOR      HEARS  ADDRESSES
+BACKUP  51@lan   lan0           3.2 s    fw1    10.10.1.1/24
+                                                fd00:10::1/64
+INIT    152@wan  enp129s0f1np1  1 d 2 h  -      198.51.100.1/24
+                                                2001:db8:1234:5678::1/64
+
+Why
+  51@lan: fw1 is a faster master
+  152@wan: wan: device enp129s0f1np1 has no carrier
+
+Demoted
+  by 240: interface wan down
+  by 240: maintenance
+
+Interfaces
+  lan (lan0): up
+  wan (enp129s0f1np1): device enp129s0f1np1 has no carrier
+
+State replication: DOWN
+  the states process does not answer on /run/carpool/states.sock: Connection
+  refused
+  is it running? start it with `carpool run states`
+"""
+    )
+
+
+def test_both_processes_down() -> None:
+    assert (
+        seen(render.status(Report(FAILOVER_DOWN, STATES_DOWN, config())))
+        == """
+fw1: DOWN, the failover process tells nothing
+
+  the failover process does not answer on /run/carpool/failover.sock: No such
+  file or directory
+  is it running? start it with `carpool run failover`
+
+group edge   advskew 0   as configured:
+
+STATE  VHID    DEVICE  ADDRESSES
+DOWN   51@lan  lan0    10.10.1.1/24
+                       fd00:10::1/64
+DOWN   52@wan  wan0    10.10.2.1/24
+
+State replication: DOWN
+  the states process does not answer on /run/carpool/states.sock: Connection
+  refused
+  is it running? start it with `carpool run states`
+"""
+    )
+
+
+def test_nothing_at_all() -> None:
+    assert (
+        seen(render.status(Report(FAILOVER_DOWN, None, None)))
+        == """
+this node: DOWN, the failover process tells nothing
+
+  the failover process does not answer on /run/carpool/failover.sock: No such
+  file or directory
+  is it running? start it with `carpool run failover`
+
+The configuration cannot be used either: `carpool check` says why
+
+State replication: not configured ([states] in group.toml)
+"""
+    )
+
+
+def test_a_process_that_refuses_is_not_called_down() -> None:
+    busy = CarpoolError("16 programs are connected already", hint="close one of them")
+    text = seen(render.status(Report(busy, busy, config())))
+    assert "fw1: UNKNOWN, the failover process tells nothing" in text
+    assert "State replication: UNKNOWN\n  16 programs are connected already\n" in text
+    assert "DOWN" not in text
+
+
+def test_a_disabled_node_says_how_to_end_it() -> None:
+    status = replace(answers.MASTER, enabled=False, role="DISABLED")
+    text = seen(render.status(Report(as_answered(answers.failover(status)), None, config())))
+    assert "CARP is disabled until a restart: `carpool enable` ends it" in text
+    assert "Maintenance" not in text
+
+
+def test_states_without_a_count_and_without_peers() -> None:
+    states = {**answers.STATES, "entries": None, "peers": []}
+    text = seen(render.status(Report(as_answered(answers.failover()), states, config())))
+    assert text.endswith("\nState replication: running   up 8 min\nNo peer to replicate to\n")
+
+
+def test_many_vhids_with_one_reason_are_counted() -> None:
+    vhosts = tuple(replace(answers.LAN, vhid=vhid) for vhid in range(1, 201))
+    status = replace(answers.MASTER, vhosts=vhosts)
+    text = seen(render.status(Report(as_answered(answers.failover(status)), None, config())))
+    assert "Why\n  1@lan, 2@lan, 3@lan, 197 more: no advertisement for 3.00 s\n" in text
+
+
+def test_a_heard_address_without_a_name_is_shown() -> None:
+    vhosts = (replace(answers.LAN, state="BACKUP", master="10.10.1.77"),)
+    status = replace(answers.MASTER, vhosts=vhosts)
+    text = seen(render.status(Report(as_answered(answers.failover(status)), None, config())))
+    assert "BACKUP  51@lan  lan0    3 h 12 min  10.10.1.77  10.10.1.1/24" in text
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {},
+        {"vhosts": None, "interfaces": "x", "demotion": [1], "peers": {}},
+        {"vhosts": [{}], "interfaces": [{}], "demotion": [{}], "peers": [{}], "events": [{}]},
+        {"vhosts": [{"since_s": "x", "addresses": 7}], "events": [{"time": "yesterday"}]},
+    ],
+)
+def test_answers_of_another_version_are_shown_as_far_as_they_go(odd: Answer) -> None:
+    assert "State replication" in seen(render.status(Report(odd, odd, None)))
+    assert seen(render.events(odd)).strip()
+
+
+def test_nothing_in_an_answer_steers_the_terminal() -> None:
+    status = replace(answers.MASTER, summary="\x1b[2Jmaster\r\x9b1m [bold]of[/bold] all")
+    text = seen(render.status(Report(as_answered(answers.failover(status)), None, config())))
+    assert "fw1: ?[2Jmaster??1m [bold]of[/bold] all\n" in text
+
+
+def test_events() -> None:
+    assert (
+        seen(render.events(as_answered(answers.EVENTS), UTC))
+        == """
+TIME            VHID    WHAT              WHY
+2026-03-01 UTC
+23:59:59.500    51@lan  BACKUP -> MASTER  no advertisement for 3.00 s
+2026-03-02 UTC
+00:00:01.004            demotion          demoted: interface wan down
+00:00:01.005    51@lan  MASTER -> BACKUP  10.10.1.3 is as fast and has the lower
+                                          address than this node
+"""
+    )
+
+
+def test_events_are_told_in_the_readers_time() -> None:
+    text = seen(render.events(as_answered(answers.EVENTS), timezone(timedelta(hours=2), "EET")))
+    assert text.count("2026-03-02 EET") == 1
+    assert "01:59:59.500" in text
+
+
+def test_no_events() -> None:
+    assert seen(render.events({"ok": True, "events": []})) == "\nNo events yet\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (10, "10 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (3600, "1 h 0 min"),
+        (86399, "23 h 59 min"),
+        (86400 * 400 + 3600, "400 d 1 h"),
+        (-1, "?"),
+        (1e300, "?"),
+        (float("nan"), "?"),
+        (float("inf"), "?"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert render.duration(seconds) == text

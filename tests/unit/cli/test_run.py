@@ -1,0 +1,40 @@
+"""`carpool run`: what keeps a process from starting. Running them is for tests/netns.
+
+Should one start after all, it must not reach the machine of whoever runs the tests: its run
+directory is below a file, so that it ends before it touches anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from carpool.cli.main import main
+from carpool.errors import EXIT_CONFIG, EXIT_OK
+from tests.unit.api.files import GROUP, NODE, write
+
+
+def places(directory: Path) -> list[str]:
+    return ["--config-dir", str(directory), "--run-dir", str(directory / "node.toml" / "run")]
+
+
+@pytest.mark.parametrize("process", ["failover", "states"])
+def test_a_process_does_not_start_with_a_mistake(
+    process: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, NODE.partition("[peer")[0], GROUP.replace("51", "0"))
+    assert main([*places(tmp_path), "run", process]) == EXIT_CONFIG
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert f"warning: {tmp_path}/node.toml: peer\n" in shown.err
+    assert f"error: {tmp_path}/group.toml:6: vip[0].vhid\n" in shown.err
+    assert shown.err.endswith(f"carpool: {process} does not start: 1 error and 1 warning\n")
+
+
+def test_without_states_there_is_nothing_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, group=GROUP.partition("[states]")[0])
+    assert main([*places(tmp_path), "run", "states"]) == EXIT_OK
+    assert capsys.readouterr().err == "carpool: group.toml has no [states]: nothing to replicate\n"
