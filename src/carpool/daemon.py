@@ -15,6 +15,7 @@ from carpool.kernel.addresses import AddressHolder
 from carpool.kernel.flagfile import FlagFile
 from carpool.kernel.journal import Journal, never_wait_for_stderr, say
 from carpool.kernel.links import LinkMonitor
+from carpool.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket
 from carpool.kernel.poller import Poller
 from carpool.kernel.realtime import be_realtime
 from carpool.kernel.unixserver import Client, UnixServer
@@ -28,9 +29,12 @@ from carpool.service.guard import guard
 def run_failover(config: Config, run_dir: Path, state_dir: Path) -> int:
     """`carpool run failover`: the guard, and the worker as its child. Returns the exit code."""
     run_dir.mkdir(parents=True, exist_ok=True)
+    # Owned by the guard, the nft table outlives a worker: see kernel/addresses.py.
+    owner = NetlinkSocket(NETLINK_NETFILTER)
     gc.freeze()  # what is loaded by now is shared by guard and worker; keep the pages so
     return guard(
-        lambda parent_fd: _failover(config, run_dir, state_dir, parent_fd), clock.monotonic_s
+        lambda parent_fd: _failover(config, run_dir, state_dir, parent_fd, owner),
+        clock.monotonic_s,
     )
 
 
@@ -41,14 +45,16 @@ def run_states(config: Config, run_dir: Path) -> int:
     return states.run(config, run_dir)
 
 
-def _failover(config: Config, run_dir: Path, state_dir: Path, parent_fd: int) -> int:
+def _failover(
+    config: Config, run_dir: Path, state_dir: Path, parent_fd: int, owner: NetlinkSocket
+) -> int:
     never_wait_for_stderr()
     for refused in be_realtime():
         say(f"failover: {refused}")
     poller = Poller()
     flag = FlagFile(state_dir / "maintenance", poller)
     links = LinkMonitor({name: config.device(name) for name in config.vip_interfaces()})
-    holder = AddressHolder(config, run_dir)
+    holder = AddressHolder(config, run_dir, owner)
     started_s = clock.monotonic_s()
     engine = Engine(
         config,

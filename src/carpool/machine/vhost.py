@@ -236,7 +236,9 @@ class Vhost:
         if theirs.interval > 3 * self.vip.advbase_s * 256 + self.effective_advskew:
             return self.take_over(f"{source} advertises too slowly to be waited for", now_s)
         self._heard_s = now_s
-        self.master = source
+        known = self.master and family_of(self.master)
+        if known is None or family_of(source) in (known, self._first_family):
+            self.master = source  # of a dual-stack master the address that node.toml names it by
         return []
 
     def _as_master(self, advert: carp.Advert, source: Address, now_s: float) -> list[Effect]:
@@ -256,8 +258,14 @@ class Vhost:
     def _yields_tie_to(self, source: Address) -> bool:
         """Both sides compare the same pair of addresses, so exactly one of them yields."""
         ours = self.own.get(family_of(source))
-        first = next((family for family in self.vip.families if family in self.own), None)
-        return ours is not None and family_of(source) is first and source.packed < ours.packed
+        if ours is None or family_of(source) is not self._first_family:
+            return False
+        return source.packed < ours.packed
+
+    @property
+    def _first_family(self) -> Family | None:
+        """The family by which nodes are compared and named: IPv4 where there is one."""
+        return next((family for family in self.vip.families if family in self.own), None)
 
     def _assert_against(self, source: Address, now_s: float) -> list[Effect]:
         """We are the better master: tell the other at once, and take the switches' and
