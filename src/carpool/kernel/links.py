@@ -43,8 +43,11 @@ class Topology:
         self.links = {link.index: link for link in links}
         # In the order of the kernel: the first IPv4 address of a subnet is the primary one.
         self.addresses: dict[int, dict[AddressWithMask, rt.DeviceAddress]] = {}
+        self._vips: dict[int, set[Address]] = {}  # as of the dump alone
         for address in addresses:
             self._put(address)
+            if address.ours:
+                self._vips.setdefault(address.index, set()).add(address.address.ip)
 
     def apply(self, message: nl.Message) -> None:
         """Follow one event. Anything but a link or an address is ignored."""
@@ -72,6 +75,10 @@ class Topology:
     def own(self, index: int) -> list[rt.DeviceAddress]:
         """The addresses of a device that are no VIPs."""
         return [found for found in self.addresses.get(index, {}).values() if not found.ours]
+
+    def vips(self, index: int) -> set[Address]:
+        """The addresses with our mark that a device had when all was read; not followed since."""
+        return self._vips.get(index, set())
 
     def _put(self, address: rt.DeviceAddress) -> None:
         if not address.ours:  # a master's own refreshing is no news, and there is much of it

@@ -78,8 +78,7 @@ class NetlinkSocket:
             )
         except OSError as error:
             raise _failed(f"open a netlink socket of protocol {protocol}", error) from error
-        # Answers to an earlier owner of the socket (a fork shares it) must not look like ours.
-        self._sequence = int.from_bytes(os.urandom(3), "big") << 7
+        self._sequence = 0
         self._configure(groups, strict)
 
     def _configure(self, groups: Iterable[int], strict: bool) -> None:
@@ -97,6 +96,11 @@ class NetlinkSocket:
         except OSError as error:
             sock.close()
             raise _failed("prepare a netlink socket", error) from error
+
+    def adopt(self) -> None:
+        """Call after a fork: answers to the process before us must not look like ours."""
+        self.discard()
+        self._sequence = int.from_bytes(os.urandom(3), "big") << 7
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -163,7 +167,10 @@ class NetlinkSocket:
         raise _no_answer(request.what)
 
     def dump(self, request: Request) -> list[nl.Message]:
-        """A consistent list of objects: a dump that was interrupted by a change is made again."""
+        """A consistent list of objects: a dump that was interrupted by a change is made again.
+
+        Empty for a tolerated refusal.
+        """
         for _try in range(DUMP_TRIES_MAX):
             self._next()
             self._send(nl.stamped(request.message, 0, self._sequence), request.what)
@@ -234,14 +241,16 @@ class NetlinkSocket:
             interrupted |= bool(message.flags & nl.NLM_F_DUMP_INTR)
             if message.type == nl.NLMSG_DONE:
                 code = -int.from_bytes(message.body[:4], sys.byteorder, signed=True)
-                if code <= 0:
-                    return found, interrupted
-                raise KernelError(Refusal(request, code, "").reason, hint=_hint(code))
-            if message.type == nl.NLMSG_ERROR:
+                text = ""
+            elif message.type == nl.NLMSG_ERROR:
                 answer = nl.answer(message)
-                refusal = Refusal(request, answer.errno, answer.text)
-                raise KernelError(refusal.reason, hint=_hint(answer.errno))
-            found.append(message)
+                code, text = answer.errno, answer.text
+            else:
+                found.append(message)
+                continue
+            if code > 0 and code not in request.tolerate:
+                raise KernelError(Refusal(request, code, text).reason, hint=_hint(code))
+            return found, interrupted
         raise _no_answer(request.what)
 
     def _datagram(self, what: str) -> bytes:

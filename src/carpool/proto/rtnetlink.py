@@ -145,17 +145,26 @@ def delete_link(index: int) -> bytes:
     return _request(RTM_DELLINK, 0, _IFINFO.pack(AF_UNSPEC, 0, index, 0, 0))
 
 
-def put_address(index: int, address: Address, lifetime_s: int, *, deprecated: bool) -> bytes:
-    """Give a device a VIP for `lifetime_s` seconds from now, or extend its time.
+def put_address(
+    index: int,
+    address: Address,
+    lifetime_s: int,
+    *,
+    deprecated: bool = False,
+    prefix_length: int | None = None,
+) -> bytes:
+    """Give a device a VIP for `lifetime_s` seconds from now, or extend its time; with our mark.
 
-    As a host address (/32, /128) without a route of its own, and with our mark. A deprecated
-    address answers as any other, but the kernel does not choose it as a source (RFC 4862, 5.5.4).
+    As a host address (/32, /128) without a route of its own, unless a prefix length says what is
+    on its link. A deprecated address answers as any other, but the kernel does not choose it as a
+    source (RFC 4862, 5.5.4).
     """
     lives = _CACHEINFO.pack(0 if deprecated else lifetime_s, lifetime_s, 0, 0)
+    flags = IFA_F_NODAD | (IFA_F_NOPREFIXROUTE if prefix_length is None else 0)
     body = (
-        _host_address(index, address)
+        _device_address(index, address, prefix_length)
         + nl.attr(_IFA_CACHEINFO, lives)
-        + nl.u32(_IFA_FLAGS, IFA_F_NODAD | IFA_F_NOPREFIXROUTE)
+        + nl.u32(_IFA_FLAGS, flags)
         + nl.attr(_IFA_PROTO, bytes([IFAPROT_CARPOOL]))
     )
     return _request(RTM_NEWADDR, nl.NLM_F_CREATE | nl.NLM_F_REPLACE, body)
@@ -163,7 +172,7 @@ def put_address(index: int, address: Address, lifetime_s: int, *, deprecated: bo
 
 def delete_address(index: int, address: Address) -> bytes:
     """Take a host address (/32, /128) from a device."""
-    return _request(RTM_DELADDR, 0, _host_address(index, address))
+    return _request(RTM_DELADDR, 0, _device_address(index, address, None))
 
 
 def get_neighbour(index: int, address: Address) -> bytes:
@@ -265,8 +274,9 @@ def _request(type_: int, flags: int, body: bytes) -> bytes:
     return nl.message(type_, nl.NLM_F_REQUEST | flags, 0, body)
 
 
-def _host_address(index: int, address: Address) -> bytes:
-    head = _IFADDR.pack(_family(address), address.max_prefixlen, 0, 0, index)
+def _device_address(index: int, address: Address, prefix_length: int | None) -> bytes:
+    length = address.max_prefixlen if prefix_length is None else prefix_length
+    head = _IFADDR.pack(_family(address), length, 0, 0, index)
     both = nl.attr(_IFA_LOCAL, address.packed) + nl.attr(_IFA_ADDRESS, address.packed)
     return head + both
 

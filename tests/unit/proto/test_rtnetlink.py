@@ -63,6 +63,13 @@ def test_a_vip_is_a_host_address_with_a_lifetime_and_our_mark(
     assert found[11] == b"\x70"
 
 
+def test_a_link_local_vip_may_bring_the_route_to_its_link() -> None:
+    message = only(rt.put_address(7, ip_address("fe80::1"), 3, prefix_length=64))
+
+    assert message.body[:8] == struct.pack("=BBBBI", 10, 64, 0, 0, 7)
+    assert nl.attributes(message.body, 8)[8] == struct.pack("=I", rt.IFA_F_NODAD)
+
+
 def test_deleting_an_address_names_exactly_the_host_address() -> None:
     message = only(rt.delete_address(7, ip_address("10.0.0.51")))
 

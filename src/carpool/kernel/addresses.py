@@ -1,0 +1,334 @@
+"""Takes, holds and releases the addresses of a VHID, each in one step and for a limited time.
+
+Room: kernel. With a virtual MAC the addresses live on a macvlan of their own, which is down unless
+this node is master; with the device's MAC they live on the device. Refuses to know who is master.
+Why lifetimes: docs/decisions/0022-addresses-with-a-lifetime.md; why macvlans: 0021 there.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from carpool.errors import KernelError
+from carpool.kernel import sysctl
+from carpool.kernel.background import Background
+from carpool.kernel.ingress import Ingress, Parent
+from carpool.kernel.links import LinkState, Topology, read_topology
+from carpool.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, Request
+from carpool.model.config import Config, MacMode, VhostKey, Vip
+from carpool.proto import rtnetlink as rt
+from carpool.proto.ipheader import virtual_mac
+
+ADDRESS_LIFETIME_S = 3  # without being held again; whole seconds are what the kernel counts
+SYSCTL_FILE = "sysctls.json"  # in the run directory
+
+_ALIAS = "carpool "  # begins the alias of our macvlans: "carpool 51@lan"
+_GONE = frozenset({errno.ENODEV, errno.EADDRNOTAVAIL})  # as good as deleted
+_EXISTS = frozenset({errno.EEXIST})
+
+# Of a macvlan. It answers for its own addresses and for nothing else, never speaks for itself, and
+# takes what the routing table would send elsewhere (the VIP has no subnet here).
+_MACVLAN_IPV4 = {"arp_ignore": 1, "arp_announce": 2, "arp_filter": 0, "arp_notify": 0}
+_MACVLAN_IPV4 |= {"rp_filter": 2, "proxy_arp": 0}
+_MACVLAN_IPV6 = {"accept_ra": 0, "autoconf": 0, "accept_dad": 0, "dad_transmits": 0}
+_MACVLAN_IPV6 |= {"ndisc_notify": 0, "proxy_ndp": 0, "use_tempaddr": 0}
+# Of a device that macvlans stand on: it must not answer for addresses of the macvlan with its own
+# MAC (arp_ignore), nor ask with a VIP as the sender, which would teach neighbours the same
+# (arp_announce).
+_PARENT_IPV4 = {"arp_ignore": 1, "arp_announce": 2}
+
+
+@dataclass(slots=True)
+class _Vhost:
+    """A VIP of the configuration, and where it lives in this kernel."""
+
+    vip: Vip
+    parent: int = 0  # index of the device; 0: not prepared
+    taken: bool = False
+    error: str | None = None  # of the last refreshing in the background
+    put: list[Request] = field(default_factory=list)  # take and hold
+    drop: list[Request] = field(default_factory=list)
+
+    @property
+    def virtual(self) -> bool:
+        return self.vip.mac is MacMode.VIRTUAL
+
+
+class AddressHolder:
+    """The addresses of all VIPs of a node. Every operation raises KernelError.
+
+    `table_owner`, an nfnetlink socket, owns the nft table, which lives as long as it: open it in a
+    process that outlives this one, or a crash lets frames for virtual MACs in by the macvlans.
+    """
+
+    def __init__(
+        self, config: Config, run_dir: Path, table_owner: NetlinkSocket | None = None
+    ) -> None:
+        self._config = config
+        self._vhosts = {vip.key: _Vhost(vip) for vip in config.group.vips}
+        self._prepared: dict[str, LinkState] = {}  # by interface
+        self._parents: dict[str, Parent] = {}
+        self._lock = threading.Lock()  # of everything but `error`: hold refreshes in the background
+        self._socket = NetlinkSocket(NETLINK_ROUTE)
+        owner = table_owner or NetlinkSocket(NETLINK_NETFILTER)
+        self._own_owner = None if table_owner else owner
+        self._ingress = Ingress(owner, ADDRESS_LIFETIME_S)
+        self._sysctls = sysctl.Sysctls(run_dir / SYSCTL_FILE)
+        self._background = Background("hold addresses")
+
+    # -------------------------------------------------------------------------------- prepare
+
+    def prepare(self, vip: Vip, state: LinkState) -> None:
+        """Make ready what `vip` and the other VIPs of its interface need on a device that is there.
+
+        Harmless when nothing has changed. A device that came back, or got another MAC, is made
+        ready again. What a dead process left is taken on as it is, or removed when it is unwanted.
+        """
+        before = self._prepared.get(vip.interface)
+        if before and (before.index, before.mac) == (state.index, state.mac):
+            return
+        with self._lock:
+            self._prepare(state)
+
+    def _prepare(self, state: LinkState) -> None:
+        self._prepared.pop(state.interface, None)
+        ours = [v for v in self._vhosts.values() if v.vip.interface == state.interface]
+        topology = self._make_macvlans(state, [v.vip for v in ours if v.virtual])
+        for vhost in ours:
+            index = state.index
+            if vhost.virtual:
+                index = self._macvlan(topology, vhost.vip, state)
+            if vhost.parent != state.index:
+                vhost.taken = False
+            vhost.parent = state.index
+            vhost.put = list(_put(vhost.vip, index))
+            vhost.drop = list(_drop(vhost.vip, index))
+        virtual = [v.vip for v in ours if v.virtual]
+        if virtual:
+            for name, value in _PARENT_IPV4.items():
+                self._sysctls.at_least(f"net/ipv4/conf/{state.device}/{name}", value)
+        self._parents[state.interface] = Parent(
+            state.device,
+            state.index,
+            state.mac,
+            tuple(v.vip.vhid for v in ours),
+            tuple(vip.vhid for vip in virtual),
+            tuple(_name(vip, state.index) for vip in virtual),
+        )
+        self._install(topology)
+        self._prepared[state.interface] = state
+
+    def _make_macvlans(self, state: LinkState, vips: list[Vip]) -> Topology:
+        """All macvlans of an interface, and no other ones of ours on it or for it."""
+        topology = read_topology(self._socket)
+        wanted = {_name(vip, state.index): vip for vip in vips}
+        aliases = {_alias(vip.key) for vip in wanted.values()}
+        elsewhere = {_alias(v.vip.key) for v in self._vhosts.values() if v.virtual} - aliases
+        requests = []
+        for link in topology.links.values():
+            if link.alias.startswith(_ALIAS) and link.kind == "macvlan":
+                keep = link.name in wanted or link.alias in elsewhere
+                if not keep:
+                    requests.append(_delete(link))
+        have = {link.name for link in topology.links.values()}
+        missing = {name: vip for name, vip in wanted.items() if name not in have}
+        for name, vip in missing.items():
+            what = f"make macvlan {name} on {state.device}"
+            made = rt.new_macvlan(name, state.index, virtual_mac(vip.vhid))
+            requests.append(Request(what, made, _EXISTS))
+            requests.append(Request(what, rt.set_alias(name, _alias(vip.key))))
+            if (sysctl.read("net/ipv6/conf/all/disable_ipv6")) is not None:
+                requests.append(Request(what, rt.set_no_link_local(name)))
+        if requests:
+            self._socket.request(requests)
+            topology = read_topology(self._socket)
+        for name, vip in wanted.items():
+            _configure(name, ipv6=any(address.version == 6 for address in vip.addresses))
+        return topology
+
+    @staticmethod
+    def _macvlan(topology: Topology, vip: Vip, state: LinkState) -> int:
+        """The index of the macvlan of a VIP."""
+        name = _name(vip, state.index)
+        link = topology.named(name)
+        mac = virtual_mac(vip.vhid)
+        if link is None or (link.kind, link.parent, link.mac) != ("macvlan", state.index, mac):
+            raise KernelError(
+                f"device {name} is not the macvlan of {vip.key} on {state.device}",
+                hint=f"carpool needs that name: ip link delete {name}",
+            )
+        return link.index
+
+    def _install(self, topology: Topology) -> None:
+        """The nft table, for the devices that are there."""
+        here = topology.links
+        there = [p for p in self._parents.values() if p.index in here]
+        self._ingress.install([p for p in there if here[p.index].name == p.device])
+
+    # ---------------------------------------------------------------------------- take and hold
+
+    def take(self, key: VhostKey) -> None:
+        """Own the addresses for ADDRESS_LIFETIME_S; what works is done even if some of it fails."""
+        vhost = self._ready(key)
+        with self._lock:
+            vhost.taken, vhost.error = True, None
+            refusals = self._socket.attempt(vhost.put)
+            if vhost.virtual:
+                self._ingress.admit(vhost.parent, vhost.vip.vhid)
+        if refusals:
+            raise KernelError(refusals[0].reason)
+
+    def hold(self, key: VhostKey) -> None:
+        """Own them for ADDRESS_LIFETIME_S from now, and bring back what somebody removed.
+
+        Never waits: the addresses are refreshed in the background, and what went wrong there is
+        raised by the next `hold`.
+        """
+        vhost = self._ready(key)
+        if not vhost.taken:
+            self.take(key)
+            return
+        if vhost.virtual:
+            self._ingress.admit(vhost.parent, vhost.vip.vhid)
+        self._background.submit(key, lambda: self._refresh(vhost))
+        error, vhost.error = vhost.error, None
+        if error:
+            raise KernelError(error)
+
+    def release(self, key: VhostKey) -> None:
+        """Stop owning them. Harmless when they are not owned, or their device is gone."""
+        vhost = self._vhosts[key]
+        with self._lock:
+            vhost.taken, vhost.error = False, None
+            if not vhost.parent:
+                return
+            refusals = self._socket.attempt(vhost.drop)
+            if vhost.virtual:
+                self._ingress.expel(vhost.parent, vhost.vip.vhid)
+        if refusals:
+            raise KernelError(refusals[0].reason)
+
+    def held(self) -> frozenset[VhostKey]:
+        """What the kernel has at this moment, whoever put it there: VHIDs of the configuration with
+        at least one address that is there and answers."""
+        topology = read_topology(self._socket)
+        by_alias = {link.alias: link for link in topology.links.values() if link.up}
+        found = set()
+        for key, vhost in self._vhosts.items():
+            if vhost.virtual:
+                link = by_alias.get(_alias(key))
+            else:
+                link = topology.named(self._config.device(key.interface))
+            if link and topology.vips(link.index) & {own.ip for own in vhost.vip.addresses}:
+                found.add(key)
+        return frozenset(found)
+
+    def cleanup(self) -> None:
+        """Leave the kernel as it was: no address, no macvlan, no table, the old settings."""
+        self._background.close()
+        with self._lock:
+            for vhost in self._vhosts.values():
+                if vhost.parent:
+                    self._socket.attempt(vhost.drop)
+            links = read_topology(self._socket).links.values()
+            mine = [link for link in links if link.alias.startswith(_ALIAS)]
+            self._socket.attempt([_delete(link) for link in mine if link.kind == "macvlan"])
+            self._ingress.remove()
+            self._sysctls.restore()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the kernel as it is: what is owned stays so for its lifetime."""
+        self._background.close()
+        self._ingress.close()
+        self._socket.close()
+        if self._own_owner is not None:
+            self._own_owner.close()
+
+    # -------------------------------------------------------------------------------- private
+
+    def _ready(self, key: VhostKey) -> _Vhost:
+        vhost = self._vhosts[key]
+        if not vhost.parent:
+            device = self._config.device(key.interface)
+            raise KernelError(f"{key}: device {device} is not there, or could not be prepared")
+        return vhost
+
+    def _refresh(self, vhost: _Vhost) -> None:
+        """In the background: hold one VHID, whatever somebody did to it meanwhile."""
+        try:
+            with self._lock:
+                if vhost.taken:
+                    self._hold(vhost)
+        except KernelError as error:
+            vhost.error = error.message
+
+    def _hold(self, vhost: _Vhost) -> None:
+        refusals = self._socket.attempt(vhost.put)
+        vip = vhost.vip
+        if vhost.virtual:
+            removed = any(refusal.errno == errno.ENODEV for refusal in refusals)
+            admitted = virtual_mac(vip.vhid) in self._ingress.admitted(vhost.parent)
+            state = self._prepared.get(vip.interface)
+            if (removed or not admitted) and state is not None:
+                self._prepare(state)
+                refusals = self._socket.attempt(vhost.put)
+                self._ingress.admit(vhost.parent, vip.vhid)
+        if refusals:
+            raise KernelError(refusals[0].reason)
+
+
+def _put(vip: Vip, index: int) -> Iterator[Request]:
+    where = f"{vip.key} (device {index})"
+    virtual = vip.mac is MacMode.VIRTUAL
+    if virtual:
+        yield Request(f"set up {where}", rt.set_up(index, True))
+    for own in vip.addresses:
+        # A link-local address talks to its neighbours on the macvlan itself: it needs the subnet.
+        subnet = 64 if virtual and own.ip.version == 6 and own.ip.is_link_local else None
+        # On the device itself a VIP must not become the source of the node's own connections, for
+        # which the longest match would choose it (RFC 6724, rule 8): deprecated, it is the last.
+        message = rt.put_address(
+            index, own.ip, ADDRESS_LIFETIME_S, deprecated=not virtual, prefix_length=subnet
+        )
+        yield Request(f"add {own.ip} to {where}", message)
+
+
+def _drop(vip: Vip, index: int) -> Iterator[Request]:
+    """A macvlan that is down answers for nothing; its IPv6 addresses go with that, its IPv4 ones
+    would stay and puzzle people."""
+    where = f"{vip.key} (device {index})"
+    virtual = vip.mac is MacMode.VIRTUAL
+    if virtual:
+        yield Request(f"set down {where}", rt.set_up(index, False), _GONE)
+    for own in vip.addresses:
+        if own.version == 4 or not virtual:
+            yield Request(f"delete {own.ip} from {where}", rt.delete_address(index, own.ip), _GONE)
+
+
+def _configure(name: str, *, ipv6: bool) -> None:
+    for key, value in _MACVLAN_IPV4.items():
+        sysctl.write(f"net/ipv4/conf/{name}/{key}", value)
+    if sysctl.read("net/ipv6/conf/all/disable_ipv6") is None:
+        return  # a kernel without IPv6
+    for key, value in _MACVLAN_IPV6.items():
+        if sysctl.read(f"net/ipv6/conf/{name}/{key}") is not None:
+            sysctl.write(f"net/ipv6/conf/{name}/{key}", value)
+    sysctl.write(f"net/ipv6/conf/{name}/disable_ipv6", int(not ipv6))
+
+
+def _delete(link: rt.Link) -> Request:
+    return Request(f"delete macvlan {link.name}", rt.delete_link(link.index), _GONE)
+
+
+def _name(vip: Vip, parent: int) -> str:
+    """`carp51-3`: at most 15 bytes, whatever the index."""
+    return f"carp{vip.vhid}-{parent % 10_000_000}"
+
+
+def _alias(key: VhostKey) -> str:
+    return f"{_ALIAS}{key}"
