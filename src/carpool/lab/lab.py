@@ -254,8 +254,11 @@ def failover_troubles(status: Answer, wanted: str) -> list[str]:
     found = []
     if status["role"] != wanted:
         found.append(f"is {status['role']}, expected {wanted} ({status['summary']})")
-    if status["demotion"]:
-        found.append("demoted by " + ", ".join(entry["reason"] for entry in status["demotion"]))
+    reasons = [entry["reason"] for entry in status["demotion"]]
+    if wanted == "BACKUP" and "switchover" in reasons:
+        reasons.remove("switchover")  # it has given the place back, and is not preferred anyway
+    if reasons:
+        found.append("demoted by " + ", ".join(reasons))
     return found
 
 

@@ -44,3 +44,10 @@ def test_a_demotion_is_trouble_even_in_the_right_role() -> None:
 )
 def test_half_a_replication_is_trouble(answer: dict[str, Any], text: str) -> None:
     assert states_troubles(answer) == [text]
+
+
+def test_a_backup_that_gave_the_place_back_is_well_and_a_master_that_should_give_it_is_not() -> (
+    None
+):
+    assert failover_troubles(failover("BACKUP", "switchover"), "BACKUP") == []
+    assert failover_troubles(failover("MASTER", "switchover"), "MASTER") != []
