@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,7 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from carpool.api.settings import PROBLEMS_MAX, load, with_lines
+from carpool.api.settings import (
+    GROUP_KEYS,
+    NODE_KEYS,
+    PROBLEMS_MAX,
+    STATES_KEYS,
+    VIP_KEYS,
+    load,
+    with_lines,
+)
 from carpool.api.tomlfile import FILE_MAX_BYTES
 from carpool.model.config import (
     Config,
@@ -28,7 +37,8 @@ from carpool.model.config import (
 from tests.unit.api.files import GROUP, NODE, Edit, load_texts, write
 
 MISTAKES = Path(__file__).with_name("mistakes.txt")
-EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
+ROOT = Path(__file__).parents[3]
+EXAMPLES = ROOT / "docs" / "examples"
 
 
 def test_good_files_are_a_config(tmp_path: Path) -> None:
@@ -95,6 +105,51 @@ def test_the_examples_of_the_documentation_are_good() -> None:
     config, problems = load(EXAMPLES)
     assert problems == []
     assert config is not None
+
+
+def documented() -> list[tuple[str, str, str]]:
+    """Every file that the manual and the README show, with a partner to be loaded with."""
+    shown = []
+    for path in (*sorted((ROOT / "docs" / "man").glob("*.[58]")), ROOT / "README.md"):
+        text = path.read_text().replace("\\(dq", '"')
+        blocks = re.findall(r"^(?:\.Bd -literal.*|```toml)\n((?s:.*?))^(?:\.Ed|```)$", text, re.M)
+        files = [block for block in blocks if block.startswith("name = ")]
+        nodes = [file for file in files if "[interface]" in file]
+        groups = [file for file in files if "[[vip]]" in file]
+        for node in nodes or [(EXAMPLES / "node.toml").read_text()]:
+            for group in groups or [(EXAMPLES / "group.toml").read_text()]:
+                shown.append((path.name, node, group))
+    return shown
+
+
+@pytest.mark.parametrize(("document", "node", "group"), documented())
+def test_what_the_documentation_shows_is_good(
+    document: str, node: str, group: str, tmp_path: Path
+) -> None:
+    config, problems = load_texts(tmp_path, node, group)
+    assert problems == [], document
+    assert config is not None
+
+
+def test_the_documentation_shows_each_file() -> None:
+    assert [document for document, _, _ in documented()] == [
+        "carpool.8",
+        "carpool.8",
+        "group.toml.5",
+        "node.toml.5",
+        "README.md",
+    ]
+
+
+@pytest.mark.parametrize("name", ["node.toml", "group.toml"])
+def test_every_key_is_in_the_manual(name: str) -> None:
+    manual = (ROOT / "docs" / "man" / f"{name}.5").read_text()
+    keys = {"node.toml": (NODE_KEYS,), "group.toml": (GROUP_KEYS, VIP_KEYS, STATES_KEYS)}[name]
+    said = set(re.findall(r"^\.It Ic (\S+)$", manual, re.M)) | set(
+        re.findall(r"\[+(\w+)[^]\n]*\]+", manual)
+    )
+    for key in {key for table in keys for key in table}:
+        assert key in said, f"{name}(5) says nothing about {key}"
 
 
 @dataclass(frozen=True, slots=True)
