@@ -306,10 +306,11 @@ class Engine:
         if on:
             return self._depart("disable", LEAVE_WAIT_S, now_s) if self.enabled else []
         self.enabled = True
+        done: list[Effect] = []
         if self._departure and self._departure.kind == "disable":
             self._departure = None
-            return [e for vhost in self.vhosts.values() for e in vhost.stay(now_s)]
-        return [e for vhost in self.vhosts.values() for e in self._settle(vhost, now_s)]
+            done += [e for vhost in self.vhosts.values() for e in vhost.stay(now_s)]
+        return done + [e for v in self.vhosts.values() for e in self._settle(v, now_s)]
 
     def _on_bulk(self, event: fx.SetBulkSync, now_s: float) -> list[Effect]:
         if event.on and self.is_master:
@@ -390,25 +391,30 @@ class Engine:
     def _depart(
         self, kind: Literal["stop", "disable", "switchover"], wait_s: float, now_s: float
     ) -> list[Effect]:
-        if self._departure is not None and self._departure.kind == kind:
+        earlier = self._departure
+        if earlier is not None and earlier.kind == kind:
             return []
+        done: list[Effect] = []
         if kind == "disable":
             self.enabled = False
         self._departure = _Departure(kind, now_s, now_s + wait_s)
-        return [e for vhost in self.vhosts.values() for e in vhost.leave(now_s)]
+        return done + [e for vhost in self.vhosts.values() for e in vhost.leave(now_s)]
 
     def _finish_departure(self, now_s: float) -> list[Effect]:
         departure = self._departure
-        if departure is None or (self.is_master and now_s < departure.until_s):
+        if departure is None:
             return []
-        self._departure = None
-        took_s = now_s - departure.started_s
+        over = not self.is_master or now_s >= departure.until_s
+        if over:
+            self._departure = None
         if departure.kind == "switchover":
-            return self._end_switchover(took_s, now_s)
+            return self._end_switchover(now_s - departure.started_s, now_s) if over else []
         state = State.DISABLED if departure.kind == "disable" else State.INIT
         reason = "disabled by an operator" if departure.kind == "disable" else "stopping"
-        done = [e for v in self.vhosts.values() for e in v.on_unusable(now_s, reason, state)]
-        return [*done, fx.Stopped()] if departure.kind == "stop" else done
+        # What is handed over leaves the game at once: as BACKUP it would preempt its successor.
+        gone = [v for v in self.vhosts.values() if over or v.state is not State.MASTER]
+        done = [effect for v in gone for effect in v.on_unusable(now_s, reason, state)]
+        return [*done, fx.Stopped()] if over and departure.kind == "stop" else done
 
     def _end_switchover(self, took_s: float, now_s: float) -> list[Effect]:
         if not self.is_master:
