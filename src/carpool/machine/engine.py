@@ -303,6 +303,8 @@ class Engine:
     # ----------------------------------------------------------------------------- commands
 
     def _on_disabled(self, on: bool, now_s: float) -> list[Effect]:
+        if self._departure and self._departure.kind == "stop":
+            return []  # the process is about to end: nothing holds it back
         if on:
             return self._depart("disable", LEAVE_WAIT_S, now_s) if self.enabled else []
         self.enabled = True
@@ -392,9 +394,13 @@ class Engine:
         self, kind: Literal["stop", "disable", "switchover"], wait_s: float, now_s: float
     ) -> list[Effect]:
         earlier = self._departure
-        if earlier is not None and earlier.kind == kind:
+        if earlier is not None and earlier.kind in (kind, "stop"):
             return []
         done: list[Effect] = []
+        if earlier is not None and earlier.kind == "switchover":
+            self.demotion.set(SWITCHOVER, Rank.SWITCHOVER, False)
+            text = f"cut short: this node was told to {kind}"
+            done.append(fx.SwitchoverDone(False, now_s - earlier.started_s, text))
         if kind == "disable":
             self.enabled = False
         self._departure = _Departure(kind, now_s, now_s + wait_s)

@@ -205,6 +205,14 @@ def test_stop_is_idempotent() -> None:
     assert kinds(engine.handle(fx.Tick(), 0.5 + LEAVE_WAIT_S))[-1] == "Stopped"
 
 
+@pytest.mark.parametrize("on", [True, False], ids=["disable", "enable"])
+def test_nothing_holds_a_stop_back(on: bool) -> None:
+    engine = master()
+    engine.handle(fx.Stop(), 0.5)
+    assert engine.handle(fx.SetDisabled(on), 0.6) == []
+    assert kinds(engine.handle(fx.Tick(), 0.5 + LEAVE_WAIT_S))[-1] == "Stopped"
+
+
 def test_stop_while_disabling_stops() -> None:
     engine = master()
     engine.handle(fx.SetDisabled(True), 0.5)
@@ -283,6 +291,21 @@ def test_a_second_switchover_is_refused_while_one_is_under_way() -> None:
     assert isinstance(done, fx.SwitchoverDone)
     assert not done.ok
     assert "busy with a switchover" in done.text
+
+
+@pytest.mark.parametrize(
+    ("command", "word"), [(fx.Stop(), "stop"), (fx.SetDisabled(True), "disable")]
+)
+def test_a_switchover_that_is_cut_short_is_answered_and_leaves_no_demotion(
+    command: fx.Input, word: str
+) -> None:
+    engine = master()
+    engine.handle(fx.Switchover(), 0.5)
+    effects = engine.handle(command, 0.6)
+    (done,) = [e for e in effects if isinstance(e, fx.SwitchoverDone)]
+    assert (done.ok, done.text) == (False, f"cut short: this node was told to {word}")
+    assert reasons(engine) == []
+    assert [e for e in engine.handle(fx.Tick(), 2.0) if isinstance(e, fx.SwitchoverDone)] == []
 
 
 # ------------------------------------------------------------------------------- bulk sync
