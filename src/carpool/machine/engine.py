@@ -317,9 +317,9 @@ class Engine:
     def _on_bulk(self, event: fx.SetBulkSync, now_s: float) -> list[Effect]:
         if event.on and self.is_master:
             return []  # whoever is master has the living table
-        self._bulk_until_s = now_s + BULK_WAIT_S if event.on else None
         if event.on == (BULK_SYNC in self.demotion):
-            return []
+            return []  # said again: the wait is not prolonged
+        self._bulk_until_s = now_s + BULK_WAIT_S if event.on else None
         done = self._demote(BULK_SYNC, Rank.BULK_SYNC, event.on, now_s)
         return [*done, fx.Note("bulk", event.reason or ("running" if event.on else "complete"))]
 

@@ -336,6 +336,17 @@ def test_a_bulk_sync_holds_for_sixty_seconds_at_most() -> None:
     assert states(engine) == ALL_MASTER
 
 
+def test_saying_again_that_a_bulk_runs_does_not_prolong_the_hold() -> None:
+    engine, peer = backup(), Sender()
+    engine.handle(fx.SetBulkSync(True), 0.0)
+    for second in range(1, 60):
+        engine.handle(fx.SetBulkSync(True), float(second))
+        for where in (vip(LAN), vip(WAN)):
+            engine.handle(peer.says(where, 200), float(second))
+    engine.handle(fx.Tick(), BULK_WAIT_S)
+    assert reasons(engine) == []
+
+
 def test_a_bulk_sync_is_ignored_by_a_master() -> None:
     engine = master()
     assert engine.handle(fx.SetBulkSync(True), 0.5) == []
