@@ -423,16 +423,21 @@ class Engine:
         return [*done, fx.Stopped()] if over and departure.kind == "stop" else done
 
     def _end_switchover(self, took_s: float, now_s: float) -> list[Effect]:
-        if not self.is_master:
-            successors = {
-                self.name_of(v.key.interface, v.master) for v in self.vhosts.values() if v.master
-            }
-            text = f"{' and '.join(sorted(successors)) or 'the peer'} took over"
+        successors = {
+            self.name_of(v.key.interface, v.master) for v in self.vhosts.values() if v.master
+        }
+        if not self.is_master and successors:
+            text = f"{' and '.join(sorted(successors))} took over"
             return [fx.SwitchoverDone(True, took_s, text), fx.Note("switchover", text)]
         done = [e for vhost in self.vhosts.values() for e in vhost.stay(now_s)]
         done += self._demote(SWITCHOVER, Rank.SWITCHOVER, False, now_s)
         done += self._forget(CRASH, now_s)
-        text = f"nobody took over within {took_s:.1f} s; this node stays master: is a peer running?"
+        text = f"nobody took over within {took_s:.1f} s; "
+        text += (
+            "this node stays master: is a peer running?"
+            if self.is_master
+            else "this node lost the mastership meanwhile: see `carpool events`"
+        )
         return [*done, fx.SwitchoverDone(False, took_s, text), fx.Note("switchover", text)]
 
     def _forget(self, reason: str, now_s: float) -> list[Effect]:

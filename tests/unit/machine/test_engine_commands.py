@@ -308,6 +308,16 @@ def test_a_switchover_that_is_cut_short_is_answered_and_leaves_no_demotion(
     assert [e for e in engine.handle(fx.Tick(), 2.0) if isinstance(e, fx.SwitchoverDone)] == []
 
 
+def test_a_switchover_ended_by_a_stall_claims_no_successor() -> None:
+    engine = master()
+    engine.handle(fx.Switchover(), 0.5)
+    effects = engine.handle(fx.Tick(), 10.0)
+    (done,) = [e for e in effects if isinstance(e, fx.SwitchoverDone)]
+    assert not done.ok
+    assert states(engine) == ALL_BACKUP
+    assert reasons(engine) == []
+
+
 # ------------------------------------------------------------------------------- bulk sync
 
 
