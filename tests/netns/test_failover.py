@@ -215,9 +215,9 @@ def test_users_rules_cannot_stop_carp_and_nothing_tracks_it(pair: Pair) -> None:
             """
             table inet user {
               chain input { type filter hook input priority filter; policy drop;
-                ct state established,related accept; icmp type echo-request accept }
+                ct state established,related accept; icmp type echo-request accept; }
               chain output { type filter hook output priority filter; policy drop;
-                ct state established,related accept; icmp type echo-reply accept }
+                ct state established,related accept; icmp type echo-reply accept; }
             }"""
         )
     with running(pair.fw1, pair.fw2):

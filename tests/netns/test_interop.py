@@ -117,7 +117,7 @@ def test_tshark_decodes_our_packets_without_a_complaint(mixed: Mixed, tmp_path: 
     for layers in packets:
         carp = layers["carp"]
         assert carp["carp.checksum.status"] == "1", carp  # 1: good
-        assert carp["carp.version"] == "2" and carp["carp.type"] == "1"
+        assert '"carp.version": "2"' in json.dumps(carp) and '"carp.type": "1"' in json.dumps(carp)
         assert "_ws.expert" not in json.dumps(layers) and "_ws.malformed" not in layers
         assert layers["eth"]["eth.src"] == "00:00:5e:00:01:33"
         if "ip" in layers:

@@ -19,10 +19,10 @@ RANK_MAX = 255
 class Rank(IntEnum):
     """How bad a reason is, relative to the others; ranks of several reasons add up."""
 
-    MAINTENANCE = 1
-    SWITCHOVER = 2
-    BULK_SYNC = 4
-    CRASH = 8
+    SWITCHOVER = 1
+    CRASH = 2
+    MAINTENANCE = 4  # behind those two: whoever says maintenance wants this node out
+    BULK_SYNC = 8  # behind maintenance: that node has the table
     SEND_ERRORS = 16
     INTERFACE_DOWN = 32
 
