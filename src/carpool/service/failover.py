@@ -192,13 +192,18 @@ class FailoverService:
                 return
         elif socket is not None and state.present:
             socket.update(state)
+            self._try(lambda: self._prepare(state), f"following {state.device}")
         ready, reason = _readiness(state)
         self.put(fx.InterfaceChanged(state.interface, ready, reason, state.own_addresses))
 
-    def _open(self, state: LinkState) -> None:
+    def _prepare(self, state: LinkState) -> None:
+        """Harmless when nothing has changed; a device that got another MAC is prepared again."""
         for vip in self.config.group.vips:
             if vip.interface == state.interface:
                 self.holder.prepare(vip, state)
+
+    def _open(self, state: LinkState) -> None:
+        self._prepare(state)
         socket = AdvertSocket(state)
         self.sockets[state.interface] = socket
         self.poller.add(socket, lambda: self._on_packets(state.interface))
