@@ -42,7 +42,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         ("shell", "a shell on a node"),
     ):
         parser = verbs.add_parser(verb, help=about, description=about)
-        parser.add_argument("--name", default="carpool", help="which lab (default: carpool)")
+        default = "carpool-demo" if verb == "demo" else "carpool"
+        parser.add_argument("--name", default=default, help=f"which lab (default: {default})")
         if verb in _ADD_ARGUMENTS:
             _ADD_ARGUMENTS[verb](parser)
 

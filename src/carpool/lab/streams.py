@@ -24,6 +24,7 @@ MESSAGE_S = 0.1  # between two messages of a stream
 YOUNG_EVERY_S = 0.005  # between two openings of young streams
 YOUNG_MIN_S, YOUNG_MAX_S = 0.1, 1.0  # the age of those that count as young, at the fault
 YOUNG_KEEP_S = 1.5  # a young stream older than this is closed again, as long as there is no fault
+NEWBORN_WAIT_S = 0.5  # for those younger than YOUNG_MIN_S, when all others are decided
 ALIVE_S = 0.5  # a stream that heard its echo this long ago counts as alive in the live figures
 STATS_S = 0.1
 OPEN_BURST = 20  # connections opened in one turn of the loop
@@ -88,6 +89,10 @@ class Stream:
         goal = self.goal
         return self.ledger.error is None and goal is not None and self.ledger.echoed >= goal
 
+    @property
+    def decided(self) -> bool:
+        return self.survived or self.ledger.error is not None
+
 
 def count(streams: Iterable[Stream]) -> dict[str, int]:
     chosen = list(streams)
@@ -141,8 +146,8 @@ class Client:
             if now_s >= stats_s:
                 stats_s = now_s + STATS_S
                 self._report(now_s)
-            if self._deadline_s is not None and self._judged(now_s, self._deadline_s):
-                self._deadline_s = None
+            if self._deadline_s is not None:
+                self._judge(now_s, self._deadline_s)
             for key, mask in self._selector.select(TICK_S):
                 self._serve(key.data, mask)
 
@@ -183,7 +188,8 @@ class Client:
 
     def _forget(self, stream: Stream) -> None:
         """Close a stream that is no longer young, as its user would, or that is dead."""
-        del self._streams[stream.ledger.number]
+        if self._streams.pop(stream.ledger.number, None) is None:
+            return  # buried already
         self._closed_bytes += stream.ledger.echoed
         self._unregister(stream)
         stream.sock.close()
@@ -270,20 +276,23 @@ class Client:
                 case other:
                     raise AssertionError(f"unknown command {other}")
 
-    def _judged(self, now_s: float, deadline_s: float) -> bool:
-        """Give the result once every stream has met its goal or failed, or time is up."""
-        waiting = (
-            s for s in self._streams.values() if s.opened_s is not None
-        )  # and those of before
-        done = all(s.survived or s.ledger.error is not None for s in waiting)
-        if not done and now_s < deadline_s:
-            return False
+    def _judge(self, now_s: float, deadline_s: float) -> None:
+        """Give the result once every stream that counts is decided, or time is up. The others get
+        a moment more. The dead are buried: the next measure is about the living."""
         fault_s = now_s if self._fault_s is None else self._fault_s
+        open_ = [s for s in self._streams.values() if not s.decided and s.opened_s is not None]
+        if any(fault_s - (s.opened_s or fault_s) >= YOUNG_MIN_S for s in open_):
+            if now_s < deadline_s:
+                return
+        elif open_ and now_s < deadline_s:
+            self._deadline_s = min(deadline_s, now_s + NEWBORN_WAIT_S)
+            return
+        self._deadline_s = None
         self._commands.report({"kind": "result", **tally(self._streams.values(), fault_s)})
         for stream in [s for s in self._streams.values() if not s.survived]:
-            self._dead += stream.opened_s is not None
+            counted = stream.opened_s is not None and fault_s - stream.opened_s >= YOUNG_MIN_S
+            self._dead += counted
             self._forget(stream)
-        return True
 
     def _report(self, now_s: float) -> None:
         streams = self._streams.values()
@@ -297,7 +306,7 @@ class Client:
                 "alive": sum(
                     s.ledger.error is None and now_s - s.echo_s < ALIVE_S for s in established
                 ),
-                "dead": self._dead + sum(s.ledger.error is not None for s in streams),
+                "dead": self._dead + sum(s.ledger.error is not None for s in established),
                 "bytes": self._closed_bytes + sum(s.ledger.echoed for s in streams),
             }
         )
