@@ -65,19 +65,19 @@ def start(plan: Plan, gaps: Gaps) -> World:
     boots = tuple(Crash(0.0, 5.0, index) for index in range(1, len(plan.nodes)))
     world = World(replace(plan, faults=boots + plan.faults), (gaps,))
     world.run_until(FAULT_S - 0.001)
-    assert masters(world) == dict.fromkeys(world.keys, [0])
+    assert masters(world) == dict.fromkeys(world.keys, (0,))
     gaps.since_s.clear()
     gaps.gap_s.clear()
     return world
 
 
-def masters(world: World) -> dict[VhostKey, list[int]]:
+def masters(world: World) -> dict[VhostKey, tuple[int, ...]]:
     return {
-        key: [
+        key: tuple(
             box.index
             for box in world.boxes
             if box.engine is not None and box.engine.vhosts[key].state is State.MASTER
-        ]
+        )
         for key in world.keys
     }
 
@@ -90,7 +90,7 @@ def test_a_planned_move_leaves_no_gap_and_moves_once(verb: str, plan: Plan) -> N
     world = start(replace(plan, faults=(Command(FAULT_S, 0, verb),)), gaps)
     before = len(world.trace)
     world.run_until(END_S)
-    assert masters(world) == dict.fromkeys(world.keys, [1]), world.trace[before:]
+    assert masters(world) == dict.fromkeys(world.keys, (1,)), world.trace[before:]
     assert gaps.gap_s == {}, world.trace[before:]
     came_back = [line for line in world.trace[before:] if " fw1 " in line and "-> MASTER" in line]
     assert came_back == []
@@ -107,7 +107,7 @@ def test_a_lost_link_moves_the_whole_group_at_once(plan: Plan, lost: int) -> Non
         world.run_until(MOVED_S)
         assert all(1 in masters(world)[key] for key in world.keys), world.trace[-30:]
     world.run_until(END_S)
-    assert masters(world) == dict.fromkeys(world.keys, [1]), world.trace[-30:]
+    assert masters(world) == dict.fromkeys(world.keys, (1,)), world.trace[-30:]
     assert {key: gap for key, gap in gaps.gap_s.items() if key.interface != interface} == {}
     bound_s = MOVED_S - FAULT_S if others else Bounds.of(world.plan).without_owner_s
     assert all(gap_s <= bound_s for gap_s in gaps.gap_s.values()), gaps.gap_s
@@ -120,8 +120,8 @@ def test_a_better_node_that_returns_takes_all_without_a_gap(plan: Plan, await_bu
     gone = Crash(FAULT_S, 10.0, 0)
     world = start(replace(plan, faults=(gone,), await_bulk=await_bulk), gaps)
     world.run_until(FAULT_S + 9.0)
-    assert masters(world) == dict.fromkeys(world.keys, [1]), world.trace[-30:]
+    assert masters(world) == dict.fromkeys(world.keys, (1,)), world.trace[-30:]
     gaps.gap_s.clear()
     world.run_until(FAULT_S + 20.0)
-    assert masters(world) == dict.fromkeys(world.keys, [0]), world.trace[-30:]
+    assert masters(world) == dict.fromkeys(world.keys, (0,)), world.trace[-30:]
     assert gaps.gap_s == {}

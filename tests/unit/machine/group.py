@@ -1,6 +1,6 @@
 """A small group for tests of machine/: one engine under test, and peers that are only bytes.
 
-Our node is fw1 at .2, its peers fw2 at .3 and fw3 at .4 on every interface; VIPs are at .100 and up.
+Our node is fw1 at .2, its peers are fw2 at .3 and fw3 at .4 on every interface; VIPs are at .100.
 """
 
 from __future__ import annotations

@@ -176,10 +176,11 @@ def test_stop_of_a_master_says_goodbye_until_a_successor_is_heard() -> None:
 def test_stop_without_a_successor_says_goodbye_several_times_and_ends_in_time() -> None:
     engine = master()
     goodbyes = len(adverts(engine.handle(fx.Stop(), 0.5)))
+    now_s, effects = 0.5, list[fx.Effect]()
     while states(engine) != ALL_INIT:
         assert engine.deadline_s is not None
-        assert engine.deadline_s <= 0.5 + LEAVE_WAIT_S
         now_s = engine.deadline_s
+        assert now_s <= 0.5 + LEAVE_WAIT_S
         effects = engine.handle(fx.Tick(), now_s)
         goodbyes += len(adverts(effects))
     assert now_s == 0.5 + LEAVE_WAIT_S
@@ -191,9 +192,8 @@ def test_a_leaver_does_not_preempt_its_successor() -> None:
     """With two families the successor's second advert came before all was handed over."""
     engine, peer = master(config(vip(LAN, "46"), vip(WAN, "46"), advskew=0)), Sender()
     engine.handle(fx.Stop(), 0.5)
-    for family in Family:
-        effects = engine.handle(peer.says(vip(LAN, "46"), 100, family=family), 0.51)
-    assert effects == []
+    engine.handle(peer.says(vip(LAN, "46"), 100), 0.51)
+    assert engine.handle(peer.says(vip(LAN, "46"), 100, family=Family.IPV6), 0.51) == []
     assert states(engine) == {LAN: State.INIT, WAN: State.MASTER}
     assert kinds(engine.handle(peer.says(vip(WAN, "46"), 100), 0.52))[-1] == "Stopped"
 
