@@ -14,6 +14,7 @@ from carpool.proto import ctmessage as ct
 from carpool.proto import netlink
 from carpool.proto.ctpatch import Shapes, Span
 
+_FAMILY = ct.NFGEN.pack(ct.AF_INET, 0, 0)
 _LENGTH = struct.Struct("=I")
 _TUPLE = frozenset(
     {"", ".ip", ".ip.src", ".ip.dst", ".proto", ".proto.protocol", ".proto.sport", ".proto.dport"}
@@ -83,7 +84,7 @@ class Gate:
         if names is None or sequence or port:
             return f"type {type_:#06x} with flags {flags:#06x} is not for a peer to ask"
         found = ct.fields(request)
-        if found is None or request[netlink.HEADER_LEN] != ct.AF_INET:
+        if found is None or request[netlink.HEADER_LEN : ct.BODY_AT] != _FAMILY:
             return "no entry of IPv4 in it"
         strange = sorted(found.keys() - names)
         if strange:

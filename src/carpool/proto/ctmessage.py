@@ -52,24 +52,32 @@ class Cta(IntEnum):
     ZONE = 18
 
 
+# Attributes by their type as it is written, with the flag of those that hold others.
 Schema = Mapping[int, "str | tuple[str, Schema]"]
+_N = netlink.NLA_F_NESTED
 _IP: Schema = {1: "src", 2: "dst"}  # CTA_IP_V4_*
 _PROTO: Schema = {1: "protocol", 2: "sport", 3: "dport", 4: "id", 5: "icmp_type", 6: "icmp_code"}
-_TUPLE: Schema = {1: ("ip", _IP), 2: ("proto", _PROTO), 3: "zone"}
-_NAT: Schema = {1: "min_ip", 2: "max_ip", 3: ("proto", {1: "min_port", 2: "max_port"})}
+_TUPLE: Schema = {_N | 1: ("ip", _IP), _N | 2: ("proto", _PROTO), 3: "zone"}
+_NAT_PROTO: Schema = {1: "min_port", 2: "max_port"}
+_NAT: Schema = {1: "min_ip", 2: "max_ip", _N | 3: ("proto", _NAT_PROTO)}
 _TCP: Schema = {1: "state", 2: "wscale_orig", 3: "wscale_reply", 4: "flags_orig", 5: "flags_reply"}
+_SEQADJ: Schema = {1: "position", 2: "before", 3: "after"}
+_SYNPROXY: Schema = {1: "isn", 2: "its", 3: "tsoff"}
 _ENTRY: Schema = {
-    **{Cta.TUPLE_ORIG: ("orig", _TUPLE), Cta.TUPLE_REPLY: ("reply", _TUPLE)},
-    **{Cta.NAT_SRC: ("nat_src", _NAT), Cta.NAT_DST: ("nat_dst", _NAT)},
+    **{_N | Cta.TUPLE_ORIG: ("orig", _TUPLE), _N | Cta.TUPLE_REPLY: ("reply", _TUPLE)},
+    **{_N | Cta.NAT_SRC: ("nat_src", _NAT), _N | Cta.NAT_DST: ("nat_dst", _NAT)},
     **{Cta.STATUS: "status", Cta.TIMEOUT: "timeout", Cta.MARK: "mark", Cta.ZONE: "zone"},
-    Cta.PROTOINFO: ("protoinfo", {1: ("tcp", _TCP)}),
-    **{5: "help", 14: "master", 15: "seqadj_orig", 16: "seqadj_reply", 22: "labels"},
-    **{9: "counters_orig", 10: "counters_reply", 11: "use", 12: "id", 19: "secctx"},
-    **{20: "timestamp", 24: "synproxy", 28: "timestamp_event"},
+    _N | Cta.PROTOINFO: ("protoinfo", {_N | 1: ("tcp", _TCP)}),
+    **{_N | 15: ("seqadj_orig", _SEQADJ), _N | 16: ("seqadj_reply", _SEQADJ)},
+    **{_N | 24: ("synproxy", _SYNPROXY), _N | 5: "help", _N | 14: "master", 22: "labels"},
+    **{_N | 9: "counters_orig", _N | 10: "counters_reply", 11: "use", 12: "id"},
+    **{_N | 19: "secctx", _N | 20: "timestamp", 28: "timestamp_event"},
 }
 
 # What belongs to a flow but cannot be given to a peer yet: the entry travels without it, counted.
-LEFT_BEHIND = frozenset({"help", "master", "seqadj_orig", "seqadj_reply", "labels", "synproxy"})
+# The kernel writes the numbers of the last three also when they are all zero: then nothing is lost.
+LEFT_BEHIND = frozenset({"help", "master", "labels", "seqadj_orig", "seqadj_reply", "synproxy"})
+OFTEN_ZERO = frozenset({"seqadj_orig", "seqadj_reply", "synproxy"})
 # Of use on the node that made the entry only.
 MEANINGLESS = frozenset(
     {"counters_orig", "counters_reply", "use", "id", "secctx", "timestamp", "timestamp_event"}
@@ -208,7 +216,7 @@ def _collect(
         length, type_ = netlink.ATTR.unpack_from(message, at)
         if length < netlink.ATTR_LEN or at + length > end:
             return False
-        known = schema.get(type_ & netlink.NLA_TYPE_MASK, f"unknown_{type_}")
+        known = schema.get(type_, f"unknown_{type_}")
         name, inner = (known, None) if isinstance(known, str) else known
         if prefix + name in found:
             return False
@@ -247,7 +255,7 @@ def parse(message: bytes) -> Entry | Skip:
         mark=get.number("mark") or 0,
         zone=get.number("zone"),
         tcp=get.tcp(),
-        left_behind=tuple(sorted(LEFT_BEHIND & found.keys())),
+        left_behind=get.left_behind(),
     )
 
 
@@ -259,12 +267,12 @@ def parse_create(request: bytes) -> Entry | Skip:
         return entry
     get = _Reader(request, found)
     reply = entry.reply
-    if "nat_src" in found:
-        address, port = get.value("nat_src.min_ip"), get.number("nat_src.proto.min_port")
-        reply = replace(reply, dst=address or reply.dst, dport=port or reply.dport)
-    if "nat_dst" in found:
-        address, port = get.value("nat_dst.min_ip"), get.number("nat_dst.proto.min_port")
-        reply = replace(reply, src=address or reply.src, sport=port or reply.sport)
+    source, source_port = get.value("nat_src.min_ip"), get.number("nat_src.proto.min_port")
+    if source is not None and source_port is not None:
+        reply = replace(reply, dst=source, dport=source_port)
+    target, target_port = get.value("nat_dst.min_ip"), get.number("nat_dst.proto.min_port")
+    if target is not None and target_port is not None:
+        reply = replace(reply, src=target, sport=target_port)
     if reply.protocol == IP_ICMP:  # one id: what either translation made of it
         changed = reply.dport if reply.dport != entry.orig.sport else reply.sport
         reply = replace(reply, sport=changed, dport=changed)
@@ -315,6 +323,14 @@ class _Reader:
         scales = [self.number(f"protoinfo.tcp.wscale_{way}") or 0 for way in ("orig", "reply")]
         flags = [self.value(f"protoinfo.tcp.flags_{way}") or b"\0" for way in ("orig", "reply")]
         return Tcp(state, *scales, *(value[0] for value in flags))
+
+    def left_behind(self) -> tuple[str, ...]:
+        zero = {
+            name
+            for name in OFTEN_ZERO & self._found.keys()
+            if not any(self.number(leaf) for leaf in self._found if leaf.startswith(f"{name}."))
+        }
+        return tuple(sorted((LEFT_BEHIND & self._found.keys()) - zero))
 
 
 def sizes_fit(found: Fields) -> bool:

@@ -53,7 +53,7 @@ _NAT_PORTS = {
 _TAKEN = frozenset(
     {*_SAME, *(f"{way}.{leaf}" for way in ("orig", "reply") for leaf in _ORIG_LEAVES)}
 )
-_DROPPED = ct.LEFT_BEHIND | ct.MEANINGLESS
+_DROPPED = ct.LEFT_BEHIND - ct.OFTEN_ZERO | ct.MEANINGLESS
 
 T = TypeVar("T")
 Span = tuple[int, int]  # offset, length
@@ -125,12 +125,16 @@ class _Layout:
     ends: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]  # src, dst, sport, dport; both ways
     timeout: int  # its index in the taken values
     floor: bytes  # the least timeout that is sent; empty: any
-    left_behind: tuple[str, ...]
+    without: tuple[str, ...]  # counters of what does not travel along
     recipes: list[_Recipe | None]  # by variant: what is translated, and whether the floor applies
 
 
 class Patcher:
-    """Turns events and dump messages into requests for a peer; counts by cause what stays here."""
+    """Turns events and dump messages into requests for a peer.
+
+    `causes` counts what stays here: `skipped_` and a `Skip`, `without_` and a part of an entry that
+    travels without it, `unknown_attribute` (of a kernel newer than this file).
+    """
 
     def __init__(self, rules: ct.Rules) -> None:
         self._rules, self._local, self._own = rules, rules.local, rules.own
@@ -153,7 +157,7 @@ class Patcher:
         if layout is None:
             return self._parse(message)
         if layout.skip is not None:
-            self.causes[layout.skip] += 1
+            self.causes[f"skipped_{layout.skip}"] += 1
             return b""
         values = layout.take(message)
         osrc, _, _, _, rsrc, rdst, _, _ = ends = layout.ends(values)
@@ -162,28 +166,28 @@ class Patcher:
         recipe = layout.recipes[_variant(ends, values[layout.timeout] < layout.floor)]
         if recipe is None:
             return self._parse(message)
-        if layout.left_behind:
-            self.causes.update(layout.left_behind)
+        if layout.without:
+            self.causes.update(layout.without)
         return recipe.build(values)
 
     def _parse(self, message: bytes) -> bytes:
         """The slow path."""
         if message[netlink.HEADER_LEN : netlink.HEADER_LEN + 1] != _IPV4:
-            self.causes[ct.Skip.FAMILY] += 1
+            self.causes[f"skipped_{ct.Skip.FAMILY}"] += 1
             return b""
         self.parsed += 1
         entry = ct.parse(message)
         skip = entry if isinstance(entry, ct.Skip) else self._rules.skip(entry)
         if isinstance(entry, ct.Skip) or skip in (ct.Skip.LOCAL, ct.Skip.OWN_ADDRESS):
-            self.causes[str(skip)] += 1
+            self.causes[f"skipped_{skip}"] += 1
             return b""
         make = ct.delete_request if is_delete(message) else ct.create_request
         request = make(entry)
         self._learn(message, entry, skip, request)
         if skip is not None:
-            self.causes[skip] += 1
+            self.causes[f"skipped_{skip}"] += 1
             return b""
-        self.causes.update(entry.left_behind)
+        self.causes.update(_without(entry))
         return request
 
     def _learn(self, message: bytes, entry: ct.Entry, skip: ct.Skip | None, request: bytes) -> None:
@@ -192,6 +196,8 @@ class Patcher:
         if any("unknown_" in name for name in found):
             self.causes["unknown_attribute"] += 1
             return
+        if ct.OFTEN_ZERO.intersection(entry.left_behind):
+            return  # rare, and no two alike
         known = self._shapes.find(message)
         layout = known or _layout(len(message), found, entry, skip)
         values = layout.take(message)
@@ -203,6 +209,10 @@ class Patcher:
         if known is None:
             free = [span for name, span in found.items() if name in _TAKEN | _DROPPED]
             self._shapes.learn(message, [*free, *_FREE_HEADER], layout)
+
+
+def _without(entry: ct.Entry) -> tuple[str, ...]:
+    return tuple(f"without_{name}" for name in entry.left_behind)
 
 
 def _variant(ends: tuple[bytes, ...], floored: bool) -> int:
@@ -232,7 +242,7 @@ def _layout(length: int, found: ct.Fields, entry: ct.Entry, skip: ct.Skip | None
         ),
         timeout=names.index("timeout") if timed else 0,
         floor=struct.pack(">I", ct.least_timeout_s(entry)) if timed else b"",
-        left_behind=entry.left_behind,
+        without=_without(entry),
         recipes=[None] * 8,
     )
 

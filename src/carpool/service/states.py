@@ -252,7 +252,6 @@ class StatesService:
     def status(self) -> dict[str, object]:
         now_s = self.now_s()
         hold = self._hold.now(now_s)
-        patcher = {f"skipped_{cause}": n for cause, n in self._patcher.causes.items()}
         return {
             "process": "states",
             "pid": os.getpid(),
@@ -264,7 +263,7 @@ class StatesService:
             "master": self.master,
             "failover": self._failover.last_error,  # null: connected
             "hold": {"on": hold.on, "reason": hold.reason},
-            "counters": {**self.counters, **patcher, "parsed": self._patcher.parsed},
+            "counters": {**self.counters, **self._patcher.causes, "parsed": self._patcher.parsed},
             "peers": [_peer_status(link, now_s) for link in self.links],
         }
 

@@ -1,0 +1,385 @@
+"""Two firewalls that replicate states, a client and a server, for the tests of the states process.
+
+    client ── lan switch ──┬─ fw1 ─┬── wan switch ── server
+                           │  sync │
+                           └─ fw2 ─┘
+
+The VIPs are moved by hand, and a small unix server stands in for the failover process: the same
+protocol, and a test says who is master.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from carpool.kernel.conntrack import Dump
+from carpool.proto import ctmessage as ct
+from tests.netns.lab import Namespace, Network, wait_until
+
+LAN_VIP, WAN_VIP = "10.1.0.1", "10.2.0.100"
+CLIENT, SERVER = "10.1.0.10", "10.2.0.10"
+SYNC = {"fw1": "10.3.0.1", "fw2": "10.3.0.2"}
+OUTSIDER = "10.3.0.77"  # on the sync link, in no node.toml
+
+# Source NAT to the VIP (with a range of ports for 81), none for ports 82, destination NAT to the
+# client for 8080. Whatever belongs to no connection is dropped.
+RULES = f"""
+table inet filter {{
+  chain input {{ type filter hook input priority filter; policy accept;
+    ct state invalid drop
+  }}
+  chain forward {{ type filter hook forward priority filter; policy drop;
+    ct state invalid counter drop
+    ct state established,related accept
+    ct state new meta l4proto {{ tcp, udp, icmp }} ct mark set 0x2a accept
+  }}
+}}
+table ip nat {{
+  chain prerouting {{ type nat hook prerouting priority dstnat;
+    ip daddr {WAN_VIP} tcp dport 8080 dnat to {CLIENT}:80
+    ip daddr {WAN_VIP} udp dport 8080 dnat to {CLIENT}
+  }}
+  chain postrouting {{ type nat hook postrouting priority srcnat;
+    ip saddr 10.1.0.0/24 tcp dport 81 snat to {WAN_VIP}:5000-5999
+    ip saddr 10.1.0.0/24 meta l4proto {{ tcp, udp }} th dport 82 accept
+    ip saddr 10.1.0.0/24 oifname wan0 snat to {WAN_VIP}
+  }}
+}}
+"""
+
+GROUP = """name = "test"
+[[vip]]
+interface = "lan"
+vhid = 51
+password = "secret"
+addresses = ["10.1.0.1/24"]
+[[vip]]
+interface = "wan"
+vhid = 52
+password = "secret"
+addresses = ["10.2.0.100/24"]
+[states]
+interface = "sync"
+scope = "{scope}"
+"""
+NODE = """name = "{name}"
+[interface]
+lan = "lan0"
+wan = "wan0"
+sync = "sync0"
+[address]
+sync = "{sync}"
+[peer.{peer}.address]
+sync = "{peer_sync}"
+"""
+
+
+class StandInFailover:
+    """The failover process's control socket, as far as the states process uses it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bulks: list[tuple[bool, str]] = []  # every `bulk` command, in order
+        self.master = False
+        self._clients: list[socket.socket] = []
+        self._lock = threading.Lock()
+        path.unlink(missing_ok=True)
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def be(self, master: bool) -> None:
+        with self._lock:
+            self.master = master
+            for client in self._clients:
+                self._tell(client)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        with self._lock:
+            for client in self._clients:
+                with contextlib.suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
+        self.path.unlink(missing_ok=True)
+
+    def _tell(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            client.sendall(json.dumps({"master": self.master}).encode() + b"\n")
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _name = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, client.makefile("rb") as lines, contextlib.suppress(OSError):
+            for line in lines:
+                request = json.loads(line)
+                with self._lock:
+                    if request["command"] == "watch":
+                        self._clients.append(client)
+                        self._tell(client)
+                    elif request["command"] == "bulk":
+                        self.bulks.append((request["on"], request["reason"]))
+                        client.sendall(b'{"ok":true}\n')
+
+
+class StatesNode:
+    """A firewall with its states process and the stand-in for its failover process."""
+
+    def __init__(self, namespace: Namespace, directory: Path, name: str) -> None:
+        self.namespace = namespace
+        self.name = name
+        self.peer = "fw2" if name == "fw1" else "fw1"
+        self.directory = directory / name
+        self.run_dir = self.directory / "run"
+        self.run_dir.mkdir(parents=True)
+        self.failover: StandInFailover | None = None
+        self.process: subprocess.Popen[str] | None = None
+        self.output = ""
+        self.configure()
+
+    def configure(self, scope: str = "assured", group: str = GROUP) -> None:
+        node = NODE.format(
+            name=self.name, sync=SYNC[self.name], peer=self.peer, peer_sync=SYNC[self.peer]
+        )
+        (self.directory / "node.toml").write_text(node)
+        (self.directory / "group.toml").write_text(group.format(scope=scope))
+
+    def start_failover(self, *, master: bool) -> None:
+        self.failover = StandInFailover(self.run_dir / "failover.sock")
+        self.failover.be(master)
+
+    def start(self) -> None:
+        env = {"CARPOOL_CONFIG_DIR": str(self.directory), "CARPOOL_RUN_DIR": str(self.run_dir)}
+        argv = [sys.executable, "-m", "carpool", "run", "states"]
+        self.process = self.namespace.start(*argv, env=env)
+        wait_until(self.answers, 10, f"{self.name} answers on states.sock")
+
+    def answers(self) -> bool:
+        if self.process is not None and self.process.poll() is not None:
+            out = self.process.stdout.read() if self.process.stdout else ""
+            raise AssertionError(f"{self.name} ended with {self.process.returncode}: {out}")
+        try:
+            return bool(self.status()["ok"])
+        except OSError:
+            return False
+
+    def status(self) -> dict[str, Any]:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            client.connect(str(self.run_dir / "states.sock"))
+            client.sendall(b'{"command":"status"}\n')
+            with client.makefile("rb") as answers:
+                answer: dict[str, Any] = json.loads(answers.readline())
+        return answer
+
+    def counter(self, name: str) -> int:
+        return int(self.status()["counters"].get(name, 0))
+
+    def peer_status(self) -> dict[str, Any]:
+        status: dict[str, Any] = self.status()["peers"][0]
+        return status
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Returns the exit code; what it said is in `output`."""
+        assert self.process is not None
+        os.kill(self.process.pid, number)  # `ip netns exec` becomes the program it runs
+        self.output, _ = self.process.communicate(timeout=10)
+        code, self.process = self.process.returncode, None
+        return code
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.stop()
+        if self.failover is not None:
+            self.failover.close()
+
+    def entries(self) -> list[ct.Entry]:
+        """This kernel's table."""
+        with self.namespace.entered():
+            dump = Dump()
+        found: list[ct.Entry] = []
+        while (piece := dump.read()) is not None:
+            found += [entry for raw in piece if isinstance(entry := ct.parse(raw), ct.Entry)]
+        dump.close()
+        return found
+
+    def find(self, protocol: int, dport: int) -> ct.Entry | None:
+        """The entry of this kernel for a forwarded flow to this port (ICMP: any)."""
+        for entry in self.entries():
+            if entry.orig.protocol == protocol and (protocol == 1 or entry.orig.dport == dport):
+                return entry
+        return None
+
+    def move_here(self) -> None:
+        """Take the VIPs: what the failover process does."""
+        for device, vip in (("lan0", LAN_VIP), ("wan0", WAN_VIP)):
+            self.namespace.run("ip", "address", "add", f"{vip}/24", "dev", device)
+
+    def move_away(self) -> None:
+        for device, vip in (("lan0", LAN_VIP), ("wan0", WAN_VIP)):
+            self.namespace.run("ip", "address", "del", f"{vip}/24", "dev", device)
+
+
+class Pair:
+    """The whole lab. fw1 has the VIPs at first."""
+
+    def __init__(self, network: Network, directory: Path) -> None:
+        self.network = network
+        self.client, self.server = network.host("client"), network.host("server")
+        namespaces = {name: network.host(name, forwarding=True) for name in ("fw1", "fw2")}
+        fw1, fw2 = namespaces["fw1"], namespaces["fw2"]
+        network.bridge(
+            "lan",
+            [
+                (self.client, "lan0", [f"{CLIENT}/24"]),
+                (fw1, "lan0", ["10.1.0.2/24"]),
+                (fw2, "lan0", ["10.1.0.3/24"]),
+            ],
+        )
+        network.bridge(
+            "wan",
+            [
+                (self.server, "wan0", [f"{SERVER}/24"]),
+                (fw1, "wan0", ["10.2.0.2/24"]),
+                (fw2, "wan0", ["10.2.0.3/24"]),
+            ],
+        )
+        network.bridge(
+            "sync",
+            [
+                (fw1, "sync0", [f"{SYNC['fw1']}/24"]),
+                (fw2, "sync0", [f"{SYNC['fw2']}/24"]),
+                (self.server, "sync0", [f"{OUTSIDER}/24"]),
+            ],
+        )
+        self.client.run("ip", "route", "add", "default", "via", LAN_VIP)
+        self.server.run("ip", "route", "add", "10.1.0.0/24", "via", WAN_VIP)
+        for namespace in namespaces.values():
+            namespace.nft(RULES)
+            namespace.sysctl("net/netfilter/nf_conntrack_tcp_loose", 0)
+        self.fw1 = StatesNode(fw1, directory, "fw1")
+        self.fw2 = StatesNode(fw2, directory, "fw2")
+        self.nodes = (self.fw1, self.fw2)
+        self.fw1.move_here()
+
+    def start(self) -> None:
+        """Both states processes, connected and with each other's table; fw1 is master."""
+        for node in self.nodes:
+            node.start_failover(master=node is self.fw1)
+        for node in self.nodes:
+            node.start()
+        self.synchronised()
+
+    def synchronised(self) -> None:
+        for node in self.nodes:
+            wait_until(
+                lambda node=node: node.peer_status()["bulk"] == "complete" and self._masters(),
+                10,
+                f"{node.name} has the table of its peer",
+            )
+
+    def _masters(self) -> bool:
+        return all(
+            node.failover is None or node.status()["master"] == node.failover.master
+            for node in self.nodes
+        )
+
+    def fail_over(self) -> None:
+        """fw1 lets go of the VIPs, fw2 takes them; the neighbours learn it at once."""
+        self.fw1.move_away()
+        self.fw2.move_here()
+        for host in (self.client, self.server):
+            host.forget_neighbours()
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
+
+
+class Flow:
+    """A TCP connection or UDP exchange between two hosts of the lab, with real packets."""
+
+    def __init__(
+        self, kind: socket.SocketKind, near: Namespace, far: Namespace, to: tuple[str, int], at: int
+    ) -> None:
+        self.kind = kind
+        with far.entered():
+            self._listener = socket.socket(socket.AF_INET, kind)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind(("", at))
+        self._listener.settimeout(2)
+        with near.entered():
+            self.near = socket.socket(socket.AF_INET, kind)
+        self.near.settimeout(2)
+        if kind is socket.SOCK_STREAM:
+            self._listener.listen()
+            self.near.connect(to)
+            self.far, _name = self._listener.accept()
+            self.far.settimeout(2)
+        else:
+            self.near.connect(to)
+            self.far = self._listener
+            self.near.send(b"first")
+            _data, peer = self.far.recvfrom(100)
+            self.far.connect(peer)
+            self.far.send(b"answer")
+            self.near.recv(100)
+
+    @property
+    def port(self) -> int:
+        """The source port that the client chose."""
+        port: int = self.near.getsockname()[1]
+        return port
+
+    def echoes(self, data: bytes = b"ping") -> bool:
+        """Whether a message passes in each direction, in time."""
+        try:
+            self.near.send(data)
+            there = self.far.recv(100)
+            self.far.send(there[::-1])
+            return self.near.recv(100) == data[::-1]
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        for sock in (self.near, self.far, self._listener):
+            sock.close()
+
+
+@contextlib.contextmanager
+def flow(
+    kind: socket.SocketKind,
+    near: Namespace,
+    far: Namespace,
+    to: tuple[str, int],
+    at: int | None = None,
+) -> Iterator[Flow]:
+    """A connection from `near` to `to`, answered in `far` on port `at` (the same if not given)."""
+    made = Flow(kind, near, far, to, to[1] if at is None else at)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def packed(address: str) -> bytes:
+    return IPv4Address(address).packed

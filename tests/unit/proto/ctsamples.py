@@ -1,0 +1,210 @@
+"""Messages of the kernel for the tests of conntrack bytes: recorded ones, and any it may send.
+
+`event` writes what the kernel would, attribute by attribute in the kernel's order;
+`expected_create` and `expected_delete` write what a peer must get, straight from the same fields.
+Neither uses a line of what is tested.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hypothesis import strategies as st
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "conntrack.hex"
+ICMP, TCP, UDP = 1, 6, 17
+ANSWERS = {8: 0, 13: 14, 15: 16, 17: 18, 0: 8, 14: 13, 16: 15, 18: 17}
+
+
+def recorded() -> dict[str, bytes]:
+    """The recorded messages by name."""
+    lines = [line for line in GOLDEN.read_text().splitlines() if not line.startswith("#")]
+    return {name: bytes.fromhex(data) for name, data in (line.split() for line in lines)}
+
+
+def attr(type_: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), type_) + value + bytes(-len(value) % 4)
+
+
+def nest(type_: int, *inner: bytes) -> bytes:
+    return attr(0x8000 | type_, b"".join(inner))
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One direction: addresses, and ports (ICMP: the id twice)."""
+
+    src: bytes
+    dst: bytes
+    sport: int
+    dport: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """All that a message of the kernel may tell about an entry."""
+
+    protocol: int
+    orig: Way
+    reply: Way
+    status: int
+    timeout: int
+    icmp: tuple[int, int] = (8, 0)  # type and code of the original direction
+    tcp: tuple[int, int, int, int, int] | None = None  # state, wscales, flags
+    mark: int | None = None
+    zone: int | None = None
+    id: int = 7
+    labels: bytes | None = None
+    counters: bool = False
+    secctx: bytes | None = None
+    destroy: bool = False
+    flags: int = 0
+    sequence: int = 0
+    port: int = 0
+
+
+def _tuple(type_: int, way: Way, protocol: int, icmp: tuple[int, int]) -> bytes:
+    addresses = nest(1, attr(1, way.src), attr(2, way.dst))
+    if protocol == ICMP:
+        ends = attr(4, struct.pack(">H", way.sport))
+        ends += attr(5, bytes([icmp[0]])) + attr(6, bytes([icmp[1]]))
+    else:
+        ends = attr(2, struct.pack(">H", way.sport)) + attr(3, struct.pack(">H", way.dport))
+    return nest(type_, addresses, nest(2, attr(1, bytes([protocol])), ends))
+
+
+def message(type_: int, flags: int, body: bytes, sequence: int = 0, port: int = 0) -> bytes:
+    body = bytes((2, 0, 0, 0)) + body
+    return struct.pack("=IHHII", 16 + len(body), type_, flags, sequence, port) + body
+
+
+def event(sample: Sample) -> bytes:
+    """The message as the kernel writes it (ctnetlink_conntrack_event, ctnetlink_fill_info)."""
+    answer = (ANSWERS.get(sample.icmp[0], sample.icmp[0]), sample.icmp[1])
+    parts = [
+        _tuple(1, sample.orig, sample.protocol, sample.icmp),
+        _tuple(2, sample.reply, sample.protocol, answer),
+    ]
+    if sample.zone is not None:
+        parts.append(attr(18, struct.pack(">H", sample.zone)))
+    parts += [attr(12, struct.pack(">I", sample.id)), attr(3, struct.pack(">I", sample.status))]
+    if sample.counters:
+        pair = attr(1, struct.pack(">Q", sample.id)) + attr(2, struct.pack(">Q", 3))
+        parts += [nest(9, pair), nest(10, pair)]
+    if sample.timeout >= 0:
+        parts.append(attr(7, struct.pack(">I", sample.timeout)))
+    if sample.tcp is not None:
+        state, wscale_orig, wscale_reply, flags_orig, flags_reply = sample.tcp
+        tcp = [
+            attr(1, bytes([state])),
+            attr(2, bytes([wscale_orig])),
+            attr(3, bytes([wscale_reply])),
+        ]
+        tcp += [attr(4, bytes([flags_orig, 0])), attr(5, bytes([flags_reply, 0]))]
+        parts.append(nest(4, nest(1, *tcp)))
+    if sample.secctx is not None:
+        parts.append(nest(19, attr(1, sample.secctx)))
+    if sample.labels is not None:
+        parts.append(attr(22, sample.labels))
+    if sample.mark is not None:
+        parts.append(attr(8, struct.pack(">I", sample.mark)))
+    type_ = 0x0102 if sample.destroy else 0x0100
+    return message(type_, sample.flags, b"".join(parts), sample.sequence, sample.port)
+
+
+def _zone(sample: Sample) -> bytes:
+    return b"" if sample.zone is None else attr(18, struct.pack(">H", sample.zone))
+
+
+def expected_delete(sample: Sample) -> bytes:
+    orig = _tuple(1, sample.orig, sample.protocol, sample.icmp)
+    return message(0x0102, 0x0001, orig + _zone(sample))
+
+
+def expected_create(sample: Sample) -> bytes:
+    orig, reply = sample.orig, sample.reply
+    back = Way(orig.dst, orig.src, orig.dport, orig.sport)
+    answer = (ANSWERS.get(sample.icmp[0], sample.icmp[0]), sample.icmp[1])
+    parts = [
+        _tuple(1, orig, sample.protocol, sample.icmp),
+        _tuple(2, back, sample.protocol, answer),
+    ]
+    if (reply.dst, reply.dport) != (orig.src, orig.sport):
+        parts.append(_nat(6, reply.dst, reply.dport))
+    port_moved = reply.sport != orig.dport and sample.protocol != ICMP
+    if reply.src != orig.dst or port_moved:
+        parts.append(_nat(13, reply.src, reply.sport))
+    parts.append(attr(3, struct.pack(">I", sample.status & 0x6 | 0x8)))
+    state = sample.tcp[0] if sample.tcp else (3 if sample.status & 4 else 2)
+    lasting = sample.protocol != TCP or state == 3
+    timeout = max(sample.timeout, 3600 if lasting else 0)
+    parts.append(attr(7, struct.pack(">I", timeout)))
+    if sample.protocol == TCP:
+        _, wscale_orig, wscale_reply, flags_orig, flags_reply = sample.tcp or (state, 0, 0, 0, 0)
+        tcp = [
+            attr(1, bytes([state])),
+            attr(2, bytes([wscale_orig])),
+            attr(3, bytes([wscale_reply])),
+        ]
+        tcp += [
+            attr(4, bytes([flags_orig & 3 | 8, 0xB])),
+            attr(5, bytes([flags_reply & 3 | 8, 0xB])),
+        ]
+        parts.append(nest(4, nest(1, *tcp)))
+    if sample.mark:
+        parts.append(attr(8, struct.pack(">I", sample.mark)))
+    return message(0x0100, 0x0601, b"".join(parts) + _zone(sample))
+
+
+def _nat(type_: int, address: bytes, port: int) -> bytes:
+    ports = nest(3, attr(1, struct.pack(">H", port)), attr(2, struct.pack(">H", port)))
+    return nest(type_, attr(1, address), attr(2, address), ports)
+
+
+# ---------------------------------------------------------------------------------- strategies
+
+addresses = st.sampled_from([bytes((10, net, 0, host)) for net in (1, 2) for host in (10, 100)])
+ports = st.one_of(st.sampled_from([80, 443]), st.integers(0, 0xFFFF))
+
+
+@st.composite
+def samples(draw: st.DrawFn) -> Sample:
+    """Any entry of a protocol that we replicate, translated or not."""
+    protocol = draw(st.sampled_from([ICMP, TCP, UDP]))
+    orig = draw(st.builds(Way, addresses, addresses, ports, ports))
+    if protocol == ICMP:
+        orig = replace(orig, dport=orig.sport)
+    reply = Way(orig.dst, orig.src, orig.dport, orig.sport)
+    if draw(st.booleans()):
+        reply = replace(reply, dst=draw(addresses), dport=draw(ports))
+    if draw(st.booleans()):
+        reply = replace(reply, src=draw(addresses), sport=draw(ports))
+    if protocol == ICMP:
+        reply = replace(reply, sport=reply.dport)
+    byte = st.integers(0, 255)
+    tcp = st.none() | st.tuples(
+        st.integers(0, 9), st.integers(0, 14), st.integers(0, 14), byte, byte
+    )
+    return Sample(
+        protocol,
+        orig,
+        reply,
+        status=draw(st.integers(0, 0x3FF)),
+        timeout=draw(
+            st.one_of(st.integers(0, 432_000), st.sampled_from([3599, 3600, 3601, 2**32 - 1]))
+        ),
+        icmp=(draw(st.sampled_from([8, 13, 15, 17])), draw(byte)),
+        tcp=draw(tcp) if protocol == TCP else None,
+        mark=draw(st.none() | st.integers(0, 2**32 - 1)),
+        zone=draw(st.none() | st.integers(0, 0xFFFF)),
+        id=draw(st.integers(0, 2**32 - 1)),
+        labels=draw(st.none() | st.binary(min_size=16, max_size=16)),
+        counters=draw(st.booleans()),
+        secctx=draw(st.none() | st.binary(min_size=1, max_size=30)),
+        destroy=draw(st.booleans()),
+        flags=draw(st.sampled_from([0, 0x600, 2])),
+        sequence=draw(st.integers(0, 2**32 - 1)),
+        port=draw(st.integers(0, 2**32 - 1)),
+    )

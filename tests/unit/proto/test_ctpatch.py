@@ -1,0 +1,178 @@
+"""The patcher against the plain reference of ctsamples.py, and that it is fast for a reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carpool.proto import ctmessage as ct
+from carpool.proto import ctpatch
+from tests.unit.proto import ctsamples
+from tests.unit.proto.ctsamples import TCP, UDP, Sample, Way, recorded
+
+RECORDED = recorded()
+CLIENT, SERVER, VIP = (
+    IPv4Address(text).packed for text in ("10.1.0.10", "10.2.0.10", "10.2.0.100")
+)
+EVERY = ct.Rules(every=True)
+
+
+def expected(sample: Sample) -> bytes:
+    make = ctsamples.expected_delete if sample.destroy else ctsamples.expected_create
+    return make(sample)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ctsamples.samples(), min_size=1, max_size=8))
+def test_every_request_is_the_reference(samples: list[Sample]) -> None:
+    """In any order, the first of its shape and all that follow, whatever was learned before."""
+    patcher = ctpatch.Patcher(EVERY)
+    for sample in [*samples, *samples]:
+        assert patcher.request(ctsamples.event(sample)) == expected(sample)
+
+
+@given(ctsamples.samples(), ctsamples.samples())
+def test_a_shape_is_parsed_once_for_each_way_to_translate(first: Sample, other: Sample) -> None:
+    """Another flow of the same shape, with addresses, ports, mark, timeout of its own: no parsing
+    but where another end is translated, or the timeout crosses the floor."""
+    second = replace(
+        first,
+        orig=other.orig if first.protocol == other.protocol else first.orig,
+        reply=other.reply if first.protocol == other.protocol else first.reply,
+        id=other.id,
+        sequence=other.sequence,
+        port=other.port,
+    )
+    patcher = ctpatch.Patcher(EVERY)
+    assert patcher.request(ctsamples.event(first)) == expected(first)
+    assert patcher.parsed == 1
+    assert patcher.request(ctsamples.event(second)) == expected(second)
+    parsed = patcher.parsed
+    for again in (first, second, first):
+        assert patcher.request(ctsamples.event(again)) == expected(again)
+    assert patcher.parsed == parsed <= 2
+
+
+@pytest.mark.parametrize("name", sorted(RECORDED))
+def test_recorded_messages_are_known_the_second_time(name: str) -> None:
+    patcher = ctpatch.Patcher(ct.Rules(every=False))
+    message = RECORDED[name]
+    first, parsed = patcher.request(message), patcher.parsed
+    assert patcher.request(message) == first
+    assert patcher.parsed == parsed
+    read = ct.parse(message)
+    if isinstance(read, ct.Skip) or not read.assured:
+        assert first == b""
+    else:
+        assert first == (ct.delete_request if "destroy" in name else ct.create_request)(read)
+
+
+def sample(**changes: object) -> Sample:
+    base = Sample(
+        TCP,
+        Way(CLIENT, SERVER, 4000, 80),
+        Way(SERVER, VIP, 80, 4000),
+        status=0x19E,
+        timeout=432_000,
+        tcp=(3, 7, 7, 0x23, 0x23),
+    )
+    return replace(base, **changes)  # type: ignore[arg-type] # a test's shorthand
+
+
+def test_translation_is_seen_although_the_shape_is_the_same() -> None:
+    """The status of NAT is no proof: what the tuples say decides, in either order."""
+    plain = sample(reply=Way(SERVER, CLIENT, 80, 4000))
+    for order in ([sample(), plain], [plain, sample()]):
+        patcher = ctpatch.Patcher(EVERY)
+        for one in [*order, *order]:
+            assert patcher.request(ctsamples.event(one)) == ctsamples.expected_create(one)
+
+
+@pytest.mark.parametrize(
+    ("rules", "message", "cause"),
+    [
+        (ct.Rules(every=False), sample(status=0x18A), "skipped_not_assured"),
+        (ct.Rules(every=True, local=frozenset({CLIENT})), sample(), "skipped_local"),
+        (ct.Rules(every=True, local=frozenset({SERVER})), sample(), "skipped_local"),
+        (ct.Rules(every=True, own=frozenset({VIP})), sample(), "skipped_own_address"),
+    ],
+)
+def test_what_stays_here_is_counted_by_cause(rules: ct.Rules, message: Sample, cause: str) -> None:
+    patcher = ctpatch.Patcher(ct.Rules(every=True))
+    raw = ctsamples.event(message)
+    assert patcher.request(raw) != b""  # learned while everything travels
+    patcher.rules = rules
+    for seen in (1, 2, 3):
+        assert patcher.request(raw) == b""
+        assert patcher.causes == {cause: seen}
+
+
+def test_other_families_are_counted_and_not_parsed() -> None:
+    patcher = ctpatch.Patcher(EVERY)
+    assert patcher.request(RECORDED["plain-tcp6-event"]) == b""
+    assert patcher.request(RECORDED["plain-icmp6-destroy"]) == b""
+    assert (patcher.causes, patcher.parsed) == ({"skipped_family": 2}, 0)
+
+
+def test_what_an_entry_loses_on_the_way_is_counted_each_time() -> None:
+    patcher = ctpatch.Patcher(EVERY)
+    labelled = sample(labels=bytes(15) + b"\1")
+    for seen in (1, 2, 3):
+        assert patcher.request(ctsamples.event(labelled)) == ctsamples.expected_create(labelled)
+        assert patcher.causes == {"without_labels": seen}
+    assert patcher.parsed == 1
+
+
+def test_an_attribute_of_a_newer_kernel_is_parsed_around_and_counted() -> None:
+    patcher = ctpatch.Patcher(EVERY)
+    body = ctsamples.event(sample())[20:] + ctsamples.attr(99, b"new")
+    message = ctsamples.message(0x0100, 0, body)
+    for seen in (1, 2):
+        assert patcher.request(message) == ctsamples.expected_create(sample())
+        assert (patcher.causes, patcher.parsed) == ({"unknown_attribute": seen}, seen)
+
+
+def test_zero_numbers_of_sequence_adjustment_lose_nothing_others_are_counted() -> None:
+    for value, causes in ((0, {}), (5, {"without_seqadj_orig": 1})):
+        numbers = (ctsamples.attr(n, value.to_bytes(4, "big")) for n in (1, 2, 3))
+        body = ctsamples.event(sample())[20:] + ctsamples.nest(15, *numbers)
+        patcher = ctpatch.Patcher(EVERY)
+        request = patcher.request(ctsamples.message(0x0100, 0, body))
+        assert request == ctsamples.expected_create(sample())
+        assert patcher.causes == causes
+
+
+@given(st.sampled_from(sorted(RECORDED)), st.integers(0, 300), st.binary(max_size=8))
+def test_garbage_is_counted_never_an_exception(name: str, at: int, garbage: bytes) -> None:
+    patcher = ctpatch.Patcher(EVERY)
+    message = RECORDED[name]
+    patcher.request(message)
+    at %= len(message)
+    for broken in (message[:at], message[:at] + garbage + message[at + len(garbage) :]):
+        read = ct.parse(broken)
+        first = patcher.request(broken)
+        if isinstance(read, ct.Skip):
+            assert first == b""
+        assert patcher.request(broken) == first
+
+
+def test_shapes_without_end_do_not_take_memory_without_end() -> None:
+    shapes: ctpatch.Shapes[int] = ctpatch.Shapes()
+    for number in range(3 * ctpatch.SHAPES_MAX):
+        shapes.learn(number.to_bytes(8, "big"), [(0, 4)], number)
+    known = sum(shapes.find(n.to_bytes(8, "big")) == n for n in range(3 * ctpatch.SHAPES_MAX))
+    assert 0 < known <= ctpatch.SHAPES_MAX
+    last = 3 * ctpatch.SHAPES_MAX - 1
+    assert shapes.find(b"free" + last.to_bytes(4, "big")) == last
+    assert shapes.find(last.to_bytes(9, "big")) is None
+
+
+def test_is_delete_tells_the_type() -> None:
+    gone = sample(destroy=True, protocol=UDP, tcp=None)
+    assert ctpatch.is_delete(ctsamples.event(gone))
+    assert ctpatch.is_delete(ctsamples.expected_delete(gone))
+    assert not ctpatch.is_delete(ctsamples.event(sample()))
