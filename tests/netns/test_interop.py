@@ -100,7 +100,16 @@ def test_tshark_decodes_our_packets_without_a_complaint(mixed: Mixed, tmp_path: 
     mixed.carpool.configure(vip(addresses=(f"{VIP4}/24", f"{VIP6}/64")))
     capture = tmp_path / "adverts.pcap"
     sniffer = mixed.other.start(
-        *("tcpdump", "-i", "lan0", "-U", "-w", str(capture), "ip proto 112 or ip6 proto 112")
+        *(
+            "tcpdump",
+            "-i",
+            "lan0",
+            "-U",
+            "--immediate-mode",
+            "-w",
+            str(capture),
+            "ip proto 112 or ip6 proto 112",
+        )
     )
     wait_until(capture.exists, 5)
     with running(mixed.carpool):
