@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import median
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from carpool.lab.channel import Report
@@ -18,21 +19,27 @@ GOOD, BAD, DIM = "green", "bold red", "dim"
 
 
 def drills_table(reports: Iterable[Report]) -> Table:
-    """One line a scenario: median, least and most of all its runs."""
-    table = Table(title="failover drills", title_justify="left", caption_justify="left")
-    table.caption = (
-        "ms as median (min to max); connections as survived of opened, all runs together"
+    """One line a scenario: median, least and most of all its runs. Fits 80 columns."""
+    table = Table(
+        title="failover drills",
+        title_justify="left",
+        caption="ms: median (least-most); lost: probes, at most; alive and young: connections",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        collapse_padding=True,
     )
-    table.add_column("scenario")
-    for heading in ("runs", "gap ms", "probes lost", "taken over ms", "connections", "young"):
-        table.add_column(heading, justify="right")
+    table.add_column("scenario", no_wrap=True)
+    for heading in ("good", "gap ms", "lost", "take-over ms", "alive", "young"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for report in reports:
         runs = report["runs"]
         table.add_row(
             report["scenario"],
             _runs(runs),
             spread([run["gap_ms"] for run in runs]),
-            spread([run["probes_lost"] for run in runs]),
+            str(max(run["probes_lost"] for run in runs)),
             spread([run["took_over_ms"] for run in runs if run["took_over_ms"] is not None]),
             _alive(runs, "connections"),
             _alive(runs, "young"),
@@ -41,25 +48,28 @@ def drills_table(reports: Iterable[Report]) -> Table:
 
 
 def spread(values: Sequence[float]) -> str:
-    """`12.3 (11.0 to 14.9)`; a dash for nothing."""
+    """`12.3 (11.0-14.9)`, without decimals from 100 on; a dash for nothing."""
     if not values:
         return "-"
     if len(values) == 1:
-        return f"{values[0]:.1f}"
-    return f"{median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+        return _short(values[0])
+    return f"{_short(median(values))} ({_short(min(values))}-{_short(max(values))})"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def _runs(runs: Sequence[Report]) -> str:
     good = sum(passed(run) for run in runs)
     style = GOOD if good == len(runs) else BAD
-    return f"[{style}]{good}/{len(runs)} good[/]"
+    return f"[{style}]{good}/{len(runs)}[/]"
 
 
 def _alive(runs: Sequence[Report], kind: str) -> str:
     survived = sum(run[kind]["survived"] for run in runs)
     opened = sum(run[kind]["opened"] for run in runs)
-    style = GOOD if survived == opened else BAD
-    return f"[{style}]{survived}/{opened}[/]"
+    return f"[{GOOD}]all {opened}[/]" if survived == opened else f"[{BAD}]{survived}/{opened}[/]"
 
 
 def pair_table(answers: dict[str, dict[str, Answer | str]]) -> Table:

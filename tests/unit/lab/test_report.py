@@ -22,8 +22,9 @@ def run_of(survived: int = 200, took_over_ms: float | None = 3391.2) -> dict[str
 
 
 def test_spread_shows_median_least_and_most() -> None:
-    assert spread([3.0, 1.0, 2.0]) == "2.0 (1.0 to 3.0)"
+    assert spread([3.0, 1.0, 2.0]) == "2.0 (1.0-3.0)"
     assert spread([3.0]) == "3.0"
+    assert spread([3398.04, 99.96]) == "1749 (100.0-3398)"
     assert spread([]) == "-"
 
 
@@ -47,13 +48,22 @@ def test_the_table_counts_over_all_runs() -> None:
     console.print(drills_table([{"scenario": "crash", "runs": [run_of(), run_of(survived=150)]}]))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    assert "1/2 good" in text
+    assert "1/2" in text
     assert "350/400" in text
-    assert "360/360" in text
+    assert "all 360" in text
+
+
+def test_the_table_fits_80_columns() -> None:
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    runs = [run_of(), run_of(), {**run_of(), "gap_ms": 2574.66, "took_over_ms": 2579.2}] * 4
+    console.print(drills_table([{"scenario": "switchover", "runs": runs}]))
+    assert isinstance(console.file, io.StringIO)
+    assert "…" not in console.file.getvalue()
+    assert "3398 (2575-3398)" in console.file.getvalue()
 
 
 def test_nobody_took_over_shows_a_dash_and_no_crash() -> None:
     console = Console(file=io.StringIO(), width=120, color_system=None)
     console.print(drills_table([{"scenario": "crash", "runs": [run_of(took_over_ms=None)]}]))
     assert isinstance(console.file, io.StringIO)
-    assert "0/1 good" in console.file.getvalue()
+    assert "0/1" in console.file.getvalue()
