@@ -10,11 +10,12 @@ import os
 from pathlib import Path
 
 from carpool import __version__
+from carpool.errors import KernelError
 from carpool.kernel import clock
 from carpool.kernel.addresses import AddressHolder
 from carpool.kernel.flagfile import FlagFile
 from carpool.kernel.journal import Journal, never_wait_for_stderr, say
-from carpool.kernel.links import LinkMonitor
+from carpool.kernel.links import LinkMonitor, device_facts
 from carpool.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket
 from carpool.kernel.poller import Poller
 from carpool.kernel.realtime import be_realtime
@@ -22,13 +23,15 @@ from carpool.kernel.unixserver import Client, UnixServer
 from carpool.machine import effects as fx
 from carpool.machine.engine import Engine
 from carpool.model.config import Config
+from carpool.model.validate import check_system
 from carpool.service.failover import FailoverService
 from carpool.service.guard import guard
 
 
 def run_failover(config: Config, run_dir: Path, state_dir: Path) -> int:
     """`carpool run failover`: the guard, and the worker as its child. Returns the exit code."""
-    run_dir.mkdir(parents=True, exist_ok=True)
+    _make(run_dir)
+    _warn_of_this_machine(config)
     # Owned by the guard, the nft table outlives a worker: see kernel/addresses.py.
     owner = NetlinkSocket(NETLINK_NETFILTER)
     gc.freeze()  # what is loaded by now is shared by guard and worker; keep the pages so
@@ -40,9 +43,27 @@ def run_failover(config: Config, run_dir: Path, state_dir: Path) -> int:
 
 def run_states(config: Config, run_dir: Path) -> int:
     """`carpool run states`. Returns the exit code."""
+    _make(run_dir)
     from carpool.service import states  # what failover does not need, it does not load
 
     return states.run(config, run_dir)
+
+
+def _make(run_dir: Path) -> None:
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KernelError(
+            f"make the run directory {run_dir}: {error.strerror}",
+            hint="name another one with --run-dir, or CARPOOL_RUN_DIR",
+        ) from error
+
+
+def _warn_of_this_machine(config: Config) -> None:
+    """What `carpool check` would refuse on this machine. A firewall that boots with a wrong mask is
+    better than none, so this is told and not more."""
+    for problem in check_system(config, device_facts(config.node.interfaces.values())):
+        say(f"failover: {problem}; `carpool check` tells more")
 
 
 def _failover(

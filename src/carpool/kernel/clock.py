@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 
 
 def monotonic_s() -> float:
-    """Seconds on a clock that never steps back (CLOCK_MONOTONIC: it stands still in suspend)."""
-    return time.monotonic()
+    """Seconds on a clock that never steps back and goes on in suspend (CLOCK_BOOTTIME): a master
+    that was suspended must notice that its time is over, before it says anything."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def wall_us() -> int:

@@ -1,7 +1,7 @@
 """What can happen to a firewall: each scenario prepares, then strikes at one known instant.
 
 Room: lab. Knows how things break, not how that is measured. `strike` gives the time of the fault,
-CLOCK_MONOTONIC seconds.
+CLOCK_BOOTTIME seconds.
 """
 
 from __future__ import annotations

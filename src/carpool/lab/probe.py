@@ -2,7 +2,7 @@
 
 Room: lab. `Trace` is pure and judges; `run_probe` and `run_echo` are processes of their own, at
 the lowest real-time priority where that is allowed, so that a busy machine does not look like an
-outage. All times are CLOCK_MONOTONIC, which all namespaces of a machine share.
+outage. All times are CLOCK_BOOTTIME, which all namespaces of a machine share.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Room: lab. Each stream sends a message of its own content about every 100 ms and expects exactly the
 same bytes back in order, so a byte that is lost, doubled or somebody else's is found. Processes of
-their own; no asyncio. All times are CLOCK_MONOTONIC seconds.
+their own; no asyncio. All times are CLOCK_BOOTTIME seconds.
 """
 
 from __future__ import annotations
