@@ -56,6 +56,7 @@ class Box:
         self.links_down = dict.fromkeys(world.plan.interfaces, 0)
         self.send_faults = dict.fromkeys(world.plan.interfaces, 0)
         self.expires: dict[VhostKey, float] = {}  # local time
+        self._watched: set[VhostKey] = set()  # keys with a pending look at their expiry
         self.ticks: list[float] = []
         self._inbox: deque[fx.Input] = deque()
         self._inputs: deque[fx.Input] = deque()
@@ -193,9 +194,10 @@ class Box:
     # -------------------------------------------------------------------------------- timer
 
     def _arm(self) -> None:
-        if self.engine is None or self.engine.deadline_s is None:
+        deadline_s = self.engine.deadline_s if self.engine is not None else None
+        if deadline_s is None:
             return
-        due_s = max(self.world.now_s, self.virtual_s(self.engine.deadline_s))
+        due_s = max(self.world.now_s, self.virtual_s(deadline_s))
         if self._armed_s is not None and self._armed_s <= due_s + TIMER_LATE_S:
             return  # when it fires it is armed again
         self._armed_s = due_s + self.world.chance.uniform(0, TIMER_LATE_S)
@@ -211,9 +213,11 @@ class Box:
         engine = self.engine
         if engine is None or self.frozen:
             return
-        if engine.deadline_s is not None and self.clock_s() >= engine.deadline_s:
+        deadline_s = engine.deadline_s
+        if deadline_s is not None and self.clock_s() >= deadline_s:
             self.put(fx.Tick())
-        self._arm()
+        else:
+            self._arm()
 
     # ------------------------------------------------------------------------------ effects
 
@@ -229,13 +233,14 @@ class Box:
                 failing = self.send_faults[interface] or not self.link_up(interface)
                 self.put(fx.SendResult(interface, "no buffer space" if failing else None))
             case fx.TakeAddresses(key) | fx.HoldAddresses(key):
+                if not self.owns(key):
+                    world.changed()
                 self.expires[key] = self.clock_s() + ADDRESS_LIFETIME_S
-                world.at(self.virtual_s(self.expires[key]) + 1e-6, world.changed)
-                world.changed()
+                self._watch_expiry(key)
                 self.put(fx.AddressResult(key, None))
             case fx.ReleaseAddresses(key):
-                self.expires.pop(key, None)
-                world.changed()
+                if self.expires.pop(key, None) is not None:
+                    world.changed()
             case fx.Announce(key):
                 world.announced(self, key)
             case fx.Transition(key, old, new, reason):
@@ -249,6 +254,20 @@ class Box:
                 self.stopped = True
                 self.die()
                 world.changed()
+
+    def _watch_expiry(self, key: VhostKey) -> None:
+        """Look again when the addresses run out, unless somebody does so already."""
+        if key in self._watched:
+            return
+        self._watched.add(key)
+        self.world.at(self.virtual_s(self.expires[key]) + 1e-6, lambda: self._expired(key))
+
+    def _expired(self, key: VhostKey) -> None:
+        self._watched.discard(key)
+        if self.owns(key):
+            self._watch_expiry(key)
+        else:
+            self.world.changed()
 
 
 # --------------------------------------------------------------------------- configurations

@@ -15,7 +15,7 @@ from tests.sim.profile import FRESH, search
 from tests.sim.strategies import plans
 
 
-@pytest.mark.timeout(36000 if FRESH else 60)
+@pytest.mark.timeout(36000 if FRESH else 240)
 @search(200)
 @given(plan=plans())
 def test_a_group_survives_a_bad_day(plan: Plan) -> None:
