@@ -4,7 +4,9 @@ Room: machine. Knows neither packets nor who is master.
 
 Rule 1: our counter is derived from the time, so that it grows over restarts, and ends in a tag
         of the node: two nodes with the same time must not take each other's packets for their own.
-Rule 2: a peer whose counter was seen to grow in small steps may not go back while it lives.
+Rule 2: a counter that stands still or goes back a little was recorded: chance does not do that.
+        A peer whose counter was seen to grow in small steps is proven, and may not go back at all
+        while it lives.
 Rule 3: a peer lives until nothing of it was accepted for `lifetime_s` (the master-down interval):
         after that a lower counter is a restart. Remembering longer would turn a peer that came back
         with a corrected clock into a second master (docs/decisions/0010).
@@ -68,7 +70,7 @@ class CounterMemory:
             self._remember(source, _Record(counter, 0, now_s))
             return True
         step = counter - record.last
-        if step <= 0 and record.steps >= PROVEN_STEPS:
+        if step <= 0 and (step > -STEP_MAX or record.steps >= PROVEN_STEPS):
             return False
         record.steps = min(record.steps + 1, PROVEN_STEPS) if 0 < step < STEP_MAX else 0
         record.last = counter

@@ -69,6 +69,15 @@ def test_a_proven_peer_may_not_go_back_nor_stand_still(back: int) -> None:
     assert memory.accept(FW2, last + 1, 4.0, LIFETIME_S)
 
 
+@pytest.mark.parametrize("back", [0, 1, 1000])
+def test_a_counter_that_stands_still_or_goes_back_a_little_is_refused_at_once(back: int) -> None:
+    """Otherwise who repeats each advert would keep its sender from being proven."""
+    memory = CounterMemory()
+    assert memory.accept(FW2, 10_000, 0.0, LIFETIME_S)
+    assert not memory.accept(FW2, 10_000 - back, 0.1, LIFETIME_S)
+    assert memory.accept(FW2, 10_001, 1.0, LIFETIME_S)
+
+
 def test_a_refused_counter_does_not_prolong_the_life_of_its_sender() -> None:
     memory = CounterMemory()
     last = proven(memory)
