@@ -57,7 +57,7 @@ def test_better_node_is_master_and_answers_in_both_families(pair: Pair) -> None:
         wait_until(lambda: pair.client.pings(VIP6))
         assert pair.client.neighbour_mac(VIP4) == "00:00:5e:00:01:33"
         assert pair.client.neighbour_mac(VIP6) == "00:00:5e:00:01:33"
-        assert "fw1 (10.10.1.2)" in pair.fw2.status()["summary"]
+        wait_until(lambda: pair.fw2.status()["summary"] == "backup, hearing fw1")
 
 
 def test_stop_hands_over_at_once_and_leaves_nothing_behind(pair: Pair) -> None:

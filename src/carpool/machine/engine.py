@@ -164,6 +164,11 @@ class Engine:
         name = self.peers.get((interface, address))
         return f"{name} ({address})" if name else str(address)
 
+    def masters_heard(self) -> str:
+        """Whom we follow, by name: `fw2`, or `10.10.1.9 and fw2`; empty when nobody was heard."""
+        heard = {(v.key.interface, v.master) for v in self.vhosts.values() if v.master}
+        return " and ".join(sorted({self.peers.get(who, str(who[1])) for who in heard}))
+
     # ------------------------------------------------------------------------------ packets
 
     def _on_packet(self, packet: fx.PacketReceived, now_s: float) -> list[Effect]:
@@ -423,11 +428,9 @@ class Engine:
         return [*done, fx.Stopped()] if over and departure.kind == "stop" else done
 
     def _end_switchover(self, took_s: float, now_s: float) -> list[Effect]:
-        successors = {
-            self.name_of(v.key.interface, v.master) for v in self.vhosts.values() if v.master
-        }
+        successors = self.masters_heard()
         if not self.is_master and successors:
-            text = f"{' and '.join(sorted(successors))} took over"
+            text = f"{successors} took over"
             return [fx.SwitchoverDone(True, took_s, text), fx.Note("switchover", text)]
         done = [e for vhost in self.vhosts.values() for e in vhost.stay(now_s)]
         done += self._demote(SWITCHOVER, Rank.SWITCHOVER, False, now_s)

@@ -76,7 +76,6 @@ def _summary(engine: Engine) -> str:
         return f"master of all {len(vhosts)} VHIDs{why}"
     if masters:
         return f"master of {', '.join(str(v.key) for v in masters)} only{why}"
-    heard = sorted({engine.name_of(v.key.interface, v.master) for v in vhosts if v.master})
     if any(vhost.state is State.BACKUP for vhost in vhosts):
-        return f"backup, hearing {' and '.join(heard) or 'nobody yet'}{why}"
+        return f"backup, hearing {engine.masters_heard() or 'nobody yet'}{why}"
     return f"not taking part{why}"
