@@ -8,13 +8,16 @@ sets that a peer is likely to have: ours without one address, one family only, o
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from carpool.model.config import AddressWithMask, VhostKey, Vip
 from carpool.proto.carp import Advert, Signer
 
 SEARCH_EVERY_S = 1.0  # a search costs some hundred HMACs; a forger must not buy them at will
 CANDIDATES_MAX = 600
+KNOWN_MAX = 8  # explanations kept a VHID: as many as a group has nodes
 
 _UNEXPLAINED = (
     "signs another set of addresses or uses another password: compare group.toml on both nodes"
@@ -28,38 +31,56 @@ class Explanation:
 
 
 class MismatchFinder:
-    """Remembers per VHID what explained the last wrong digest."""
+    """Remembers per VHID what explained wrong digests."""
 
     def __init__(self) -> None:
-        self._known: dict[VhostKey, tuple[Signer, Explanation]] = {}
+        self._known: dict[VhostKey, list[tuple[Signer, Explanation]]] = {}
         self._searched_s: dict[VhostKey, float] = {}
 
     def explain(self, vip: Vip, advert: Advert, now_s: float) -> Explanation:
-        known = self._known.get(vip.key)
-        if known is not None and known[0].verify(advert):
-            return known[1]
+        known = self._known.setdefault(vip.key, [])
+        for signer, explanation in known:
+            if signer.verify(advert):
+                return explanation
         searched_s = self._searched_s.get(vip.key)
         if searched_s is None or now_s - searched_s >= SEARCH_EVERY_S:
             self._searched_s[vip.key] = now_s
-            for addresses in _candidates(vip):
-                signer = Signer(vip.vhid, vip.password, (a.ip for a in addresses))
-                if signer.verify(advert):
-                    explanation = Explanation(True, _tell(vip, addresses))
-                    self._known[vip.key] = (signer, explanation)
-                    return explanation
+            found = _search(vip, advert)
+            if found is not None:
+                known.insert(0, found)
+                del known[KNOWN_MAX:]
+                return found[1]
         return Explanation(False, _UNEXPLAINED)
 
 
-def _candidates(vip: Vip) -> list[tuple[AddressWithMask, ...]]:
-    all_ = vip.addresses
-    sets = [tuple(a for a in all_ if a is not gone) for gone in all_]
-    sets += [tuple(a for a in all_ if a.version == version) for version in (4, 6)]
-    sets += [(only,) for only in all_]
-    sets.append(())
-    return [s for s in dict.fromkeys(sets) if set(s) != set(all_)][:CANDIDATES_MAX]
+def _search(vip: Vip, advert: Advert) -> tuple[Signer, Explanation] | None:
+    for candidate in islice(_candidates(vip), CANDIDATES_MAX):
+        signed = b"".join([packed for packed, _ in candidate])
+        signer = Signer.over(vip.vhid, vip.password, signed)
+        if signer.verify(advert):
+            return signer, Explanation(True, _tell(vip, {address for _, address in candidate}))
+    return None
 
 
-def _tell(vip: Vip, addresses: tuple[AddressWithMask, ...]) -> str:
+def _candidates(vip: Vip) -> Iterator[list[tuple[bytes, AddressWithMask]]]:
+    """The sets to try, the likelier ones first, each in the order in which it is signed.
+
+    The bytes of each address are taken once: a VHID may have hundreds.
+    """
+    ours = sorted(((a.ip.packed, a) for a in vip.addresses), key=lambda o: (len(o[0]), o[0]))
+    for gone in ours:
+        yield [one for one in ours if one is not gone]
+    if len({len(packed) for packed, _ in ours}) > 1:
+        for version in (4, 6):
+            yield [one for one in ours if one[1].version == version]
+    if len(ours) > 2:
+        for only in ours:
+            yield [only]
+    if len(ours) > 1:
+        yield []
+
+
+def _tell(vip: Vip, addresses: Container[AddressWithMask]) -> str:
     lacking = ", ".join(str(a) for a in vip.addresses if a not in addresses)
     return (
         f"has another address set for VHID {vip.vhid} on {vip.interface}: it lacks {lacking}, "

@@ -16,6 +16,7 @@ import hmac
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 from carpool.model.config import Address
 from carpool.model.reject import Reject
@@ -59,9 +60,19 @@ class Signer:
     __slots__ = ("_prepared",)
 
     def __init__(self, vhid: int, password: bytes, addresses: Iterable[Address]) -> None:
+        self._prepare(vhid, password, signed_addresses(addresses))
+
+    @classmethod
+    def over(cls, vhid: int, password: bytes, signed: bytes) -> Self:
+        """For addresses that are in the form of `signed_addresses` already."""
+        signer = cls.__new__(cls)
+        signer._prepare(vhid, password, signed)
+        return signer
+
+    def _prepare(self, vhid: int, password: bytes, signed: bytes) -> None:
         key = password[:_KEY_BYTES].ljust(_KEY_BYTES, b"\0")
         self._prepared = hmac.new(key, _DIGEST_PREFIX.pack(2, 1, vhid), hashlib.sha1)
-        self._prepared.update(signed_addresses(addresses))
+        self._prepared.update(signed)
 
     def digest(self, counter: int) -> bytes:
         mac = self._prepared.copy()
