@@ -80,6 +80,7 @@ class Vhost:
         self.leaving = False
         self._heard_s = 0.0
         self._sent_s = 0.0
+        self._asserted_s = 0.0  # when we last told everybody that the addresses are ours
         self._held_s = 0.0
         self._announce_at_s: list[float] = []
 
@@ -171,7 +172,7 @@ class Vhost:
 
     def take_over(self, reason: str, now_s: float) -> list[Effect]:
         """Become MASTER: own, announce, and only then tell the old master by an advert."""
-        self._held_s = now_s
+        self._held_s = self._asserted_s = now_s
         self._announce_at_s = [now_s + after_s for after_s in ANNOUNCE_AGAIN_S]
         self.leaving = False
         self.master = None
@@ -270,8 +271,9 @@ class Vhost:
     def _assert_against(self, source: Address, now_s: float) -> list[Effect]:
         """We are the better master: tell the other at once, and take the switches' and
         neighbours' tables back, which it may have turned to itself."""
-        if now_s - self._sent_s < ASSERT_EVERY_S:
+        if now_s - self._asserted_s < ASSERT_EVERY_S:
             return []
+        self._asserted_s = now_s
         self._announce_at_s = [now_s + after_s for after_s in ANNOUNCE_AGAIN_S]
         text = f"another master was heard: {source}, slower than we are"
         return [*self.advertise(now_s), Announce(self.key), Note("conflict", text, self.key)]

@@ -295,6 +295,20 @@ def test_an_inferior_master_is_answered_at_most_every_tenth_of_a_second() -> Non
     assert vhost.on_advert(heard(200), PEER, 110.5 + 1.1 * ASSERT_EVERY_S) != []
 
 
+def test_an_advert_just_sent_does_not_spare_the_announcement_after_a_conflict() -> None:
+    """The other may yield to that very advert and be heard no more: who else would announce?"""
+    vhost = master()
+    vhost.advertise(110.5)
+    effects = vhost.on_advert(heard(200), PEER, 110.501)
+    assert kinds(effects) == ["SendAdvert", "Announce", "Note"]
+
+
+def test_the_adverts_of_who_was_just_preempted_are_no_conflict() -> None:
+    vhost = backup()
+    vhost.take_over("test", 100.0)
+    assert vhost.on_advert(heard(200), PEER, 100.001) == []
+
+
 def test_after_a_conflict_announcements_are_repeated() -> None:
     vhost = master()
     vhost.on_advert(heard(200), PEER, 110.5)
