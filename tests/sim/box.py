@@ -233,9 +233,10 @@ class Box:
                 failing = self.send_faults[interface] or not self.link_up(interface)
                 self.put(fx.SendResult(interface, "no buffer space" if failing else None))
             case fx.TakeAddresses(key) | fx.HoldAddresses(key):
-                if not self.owns(key):
-                    world.changed()
+                news = not self.owns(key)
                 self.expires[key] = self.clock_s() + ADDRESS_LIFETIME_S
+                if news:
+                    world.look()  # now: it may let go in the same instant
                 self._watch_expiry(key)
                 self.put(fx.AddressResult(key, None))
             case fx.ReleaseAddresses(key):

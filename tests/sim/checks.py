@@ -44,6 +44,7 @@ from tests.sim.world import World
 DRIFT = 1e-3
 SLACK_S = 0.01 + TIMER_LATE_S
 QUIET_S = 20.0  # ten of the slowest intervals
+NOBODY = (1 << 16, 0)  # worse than everybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ class Bounds:
     @property
     def without_owner_s(self) -> float:
         """A backup's timer was started by a packet of the last owner at the latest, which was D on
-        its way; from then on it is DOWN."""
+        its way; from then on it is DOWN. (An owner for an instant is one: a node that slept acts
+        on the stale packets that queued up meanwhile, and may tell the others to wait anew.)"""
         return self.stretched(self.down_s + self.delay_s)
 
     @property
@@ -239,13 +241,16 @@ def check_quiet(world: World) -> None:
 
 def _check_one(world: World, key: VhostKey, able: list[Box], owners: list[Box]) -> None:
     heard = [box for box in able if not box.send_faults[key.interface]]
-    if not heard and len(able) > 1:
-        return  # nobody can make itself heard: as if each were alone
+    mute = [box for box in able if box.send_faults[key.interface]]
+    if mute and min(standing(box, key) for box in mute) < min(
+        (standing(box, key) for box in heard), default=NOBODY
+    ):
+        return  # as on a one-way path: the better node cannot make itself heard, and knows it
     masters = [box for box in able if _state(box, key) is State.MASTER]
     assert len(masters) == 1, f"{key}: masters are {_names(masters)} among {_names(able)}"
     assert owners == masters, f"{key}: master is {_names(masters)}, owners are {_names(owners)}"
     (master,) = masters
-    ranked = {box.index: standing(box, key) for box in (heard or able)}
+    ranked = {box.index: standing(box, key) for box in heard}
     assert master.index in ranked, f"{key}: {master.name} is master, but cannot be heard"
     best = min(ranked.values())
     if world.plan.preempt:

@@ -91,15 +91,18 @@ class World:
             self.now_s, _, action = heapq.heappop(self._heap)
             action()
             if self._dirty:
-                self._dirty = False
-                for watcher in self.watchers:
-                    watcher.observe(self)
+                self.look()
         self.now_s = time_s
-        for watcher in self.watchers:
-            watcher.observe(self)
+        self.look()
 
     def changed(self) -> None:
+        """Ownership or connectivity changed: look when this event is through."""
         self._dirty = True
+
+    def look(self) -> None:
+        self._dirty = False
+        for watcher in self.watchers:
+            watcher.observe(self)
 
     def tell(self, text: str, *, transition: bool = False) -> None:
         self.transitions += transition
