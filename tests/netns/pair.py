@@ -23,7 +23,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from carpool.kernel.conntrack import Dump
+from carpool.kernel.conntrack import Dump, Injector
 from carpool.proto import ctmessage as ct
 from tests.netns.lab import Namespace, Network, wait_until
 
@@ -198,6 +198,27 @@ class StatesNode:
         status: dict[str, Any] = self.status()["peers"][0]
         return status
 
+    def whole(self) -> bool:
+        """Whether it has its peer's table, and knows what its failover process says."""
+        status = self.status()
+        wanted = self.failover is not None and self.failover.master
+        return bool(status["peers"][0]["bulk"] == "complete" and status["master"] == wanted)
+
+    def lost_peer(self) -> bool:
+        return not self.peer_status()["connected"]
+
+    def delete(self, entry: ct.Entry) -> None:
+        """Remove an entry of this kernel, as its end or an operator would."""
+        self.inject(ct.delete_request(entry))
+
+    def inject(self, *requests: bytes) -> None:
+        """Change this kernel's table from outside of the states process."""
+        with self.namespace.entered():
+            injector = Injector()
+        failures = injector.inject(b"".join(requests))
+        injector.close()
+        assert not failures, [failure.name for failure in failures]
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Returns the exit code; what it said is in `output`."""
         assert self.process is not None
@@ -291,17 +312,7 @@ class Pair:
 
     def synchronised(self) -> None:
         for node in self.nodes:
-            wait_until(
-                lambda node=node: node.peer_status()["bulk"] == "complete" and self._masters(),
-                10,
-                f"{node.name} has the table of its peer",
-            )
-
-    def _masters(self) -> bool:
-        return all(
-            node.failover is None or node.status()["master"] == node.failover.master
-            for node in self.nodes
-        )
+            wait_until(node.whole, 10, f"{node.name} has the table of its peer")
 
     def fail_over(self) -> None:
         """fw1 lets go of the VIPs, fw2 takes them; the neighbours learn it at once."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -23,6 +24,7 @@ from carpool.proto import rtnetlink as rt
 RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
 DATAGRAM_BYTES = 64 * 1024  # the kernel's dumps come in pieces of 32 KiB at most
 _SO_RCVBUFFORCE = 33
+_ERROR = struct.Struct("=IHHIIi")  # nlmsghdr and the errno of nlmsgerr; the request follows
 _COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
 
 
@@ -75,32 +77,31 @@ class Injector(_Socket):
             raise KernelError(
                 f"give {len(requests)} bytes to conntrack: {error.strerror}"
             ) from error
-        failures: list[Failure] = []
-        for message in self._answers():
-            answer = nl.answer(message)
-            if answer.errno:
-                failures.append(Failure(answer.errno, message.body[4:]))
-        return failures
-
-    def ask(self, requests: Sequence[bytes]) -> list[bytes | None]:
-        """What each get request (its sequence: its place in the list) asks for, or None."""
-        self._socket.send(b"".join(requests))
-        found: list[bytes | None] = [None] * len(requests)
-        for data in self._datagrams():
-            for message in nl.messages(data):
-                if message.type == ct.MSG_NEW and message.sequence < len(found):
-                    found[message.sequence] = data
-        return found
-
-    def _answers(self) -> list[nl.Message]:
         return [
-            message
+            Failure(-code, data[_ERROR.size :])
             for data in self._datagrams()
-            for message in nl.messages(data)
-            if message.type == nl.NLMSG_ERROR
+            for _length, type_, _flags, _sequence, _port, code in (_ERROR.unpack_from(data),)
+            if type_ == nl.NLMSG_ERROR and code < 0
         ]
 
+    def ask(self, requests: Sequence[bytes]) -> list[bytes | None]:
+        """What each get request (its sequence: its place in the list) asks for, or None.
+
+        Raises KernelError when the kernel took none.
+        """
+        found: list[bytes | None] = [None] * len(requests)
+        try:
+            self._socket.send(b"".join(requests))
+        except OSError as error:
+            raise KernelError(f"ask conntrack for entries: {error.strerror}") from error
+        for data in self._datagrams():
+            _length, type_, _flags, sequence, _port = nl.HEADER.unpack_from(data)
+            if type_ == ct.MSG_NEW and sequence < len(found):
+                found[sequence] = data
+        return found
+
     def _datagrams(self) -> list[bytes]:
+        """All answers that are there: one message each, a refusal with the whole request."""
         found: list[bytes] = []
         while True:
             try:

@@ -19,8 +19,8 @@ from carpool.kernel.poller import Poller
 from carpool.model.config import Address
 
 QUEUE_MAX_BYTES = 32 * 1024 * 1024  # a peer so far behind is better served by a fresh table
-READ_BYTES = 256 * 1024
-READS_MAX = 4  # in one round, so that one peer cannot keep the loop
+READ_BYTES = 256 * 1024  # in one round: what takes some 30 ms at worst, so that nobody else waits
+_DISCARD_READS_MAX = 4
 DEAD_AFTER_MS = 5000  # unacknowledged data, TCP_USER_TIMEOUT
 BACKLOG = 16
 _SENT_AT_ONCE = 16  # buffers given to one sendmsg
@@ -74,7 +74,7 @@ class Stream:
         with suppress(OSError):
             # Unread input would make this a reset, which may overtake the last words.
             self._socket.shutdown(socket.SHUT_WR)
-            for _ in range(READS_MAX):
+            for _ in range(_DISCARD_READS_MAX):
                 self._socket.recv(READ_BYTES)
         self._socket.close()
 
@@ -88,28 +88,25 @@ class Stream:
     def _ready(self) -> None:
         if self._queue:
             self._flush()
-        for _ in range(READS_MAX):
-            if self._failed is not None or self.closed or not self._read():
-                break
+        if self._failed is None and not self.closed:
+            self._read()
         if self._failed is not None and not self.closed:
             self.close()
             self._on_close(self._failed)
 
-    def _read(self) -> bool:
-        """Whether there may be more."""
+    def _read(self) -> None:
         try:
             data = self._socket.recv(READ_BYTES)
         except BlockingIOError:
-            return False
+            return
         except OSError as error:
             self._failed = f"receive: {error.strerror}"
-            return False
-        if not data:
+            return
+        if data:
+            self.received_bytes += len(data)
+            self._on_data(data)
+        else:
             self._failed = "closed by the peer"
-            return False
-        self.received_bytes += len(data)
-        self._on_data(data)
-        return len(data) == READ_BYTES
 
     def _flush(self) -> None:
         queue = self._queue

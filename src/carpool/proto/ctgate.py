@@ -31,8 +31,10 @@ _CREATE = (
     | {f"protoinfo.tcp{name}" for name in _TCP | {".flags_orig", ".flags_reply"}}
     | {"protoinfo", "status", "timeout", "mark"}
 )
+_ORDER = ("orig", "reply", "nat_src", "nat_dst", "status", "timeout", "protoinfo", "mark", "zone")
+_NEEDED = frozenset({"status", "timeout"})  # and both tuples, as ever
 # Values of any size in which two requests of one form may differ.
-_FREE = frozenset(
+FREE = frozenset(
     {f"{way}{name}" for way in ("orig", "reply") for name in (".ip.src", ".ip.dst", ".proto.id")}
     | {f"{way}.proto.{port}" for way in ("orig", "reply") for port in ("sport", "dport")}
     | {f"{nat}.{name}" for nat in ("nat_src", "nat_dst") for name in ("min_ip", "max_ip")}
@@ -91,7 +93,7 @@ class Gate:
             return f"{strange[0]} is not for a peer to set"
         reason = self._judge_values(request, found, create=type_ == ct.MSG_NEW)
         if reason is None:
-            free: list[Span] = [span for name, span in found.items() if name in _FREE]
+            free: list[Span] = [span for name, span in found.items() if name in FREE]
             self._known.learn(request, free, True)
         return reason
 
@@ -99,6 +101,11 @@ class Gate:
     def _judge_values(request: bytes, found: ct.Fields, *, create: bool) -> str | None:
         if not ct.sizes_fit(found):
             return "a value of the wrong size"
+        there = [name for name in found if "." not in name]
+        if there != [name for name in _ORDER if name in there]:
+            return "attributes in another order than ours"
+        if create and not _NEEDED <= found.keys():
+            return "an incomplete entry"
         if create:
             return "an incomplete entry" if isinstance(ct.parse(request), ct.Skip) else None
         return None if ct.parse_tuple(request, found, "orig") else "a deletion of nothing certain"

@@ -244,7 +244,7 @@ def parse(message: bytes) -> Entry | Skip:
     if protocol is not None and message[protocol[0]] not in (IP_ICMP, IP_TCP, IP_UDP):
         return Skip.PROTOCOL
     get = _Reader(message, found)
-    orig, reply = get.tuple("orig"), get.tuple("reply")
+    orig, reply = get.way("orig"), get.way("reply")
     if not get.sizes_fit or orig is None or reply is None or orig.protocol != reply.protocol:
         return Skip.MALFORMED
     return Entry(
@@ -282,7 +282,7 @@ def parse_create(request: bytes) -> Entry | Skip:
 def parse_tuple(message: bytes, found: Fields, way: str) -> Tuple | None:
     """The tuple `orig` or `reply` of a message; None unless it is complete and of a protocol
     that we replicate."""
-    read = _Reader(message, found).tuple(way)
+    read = _Reader(message, found).way(way)
     return read if read is not None and read.protocol in (IP_ICMP, IP_TCP, IP_UDP) else None
 
 
@@ -304,7 +304,7 @@ class _Reader:
         value = self.value(name)
         return None if value is None else int.from_bytes(value, "big")
 
-    def tuple(self, name: str) -> Tuple | None:
+    def way(self, name: str) -> Tuple | None:
         """None unless addresses, protocol and ports (or the ICMP id) are there."""
         src, dst = self.value(f"{name}.ip.src"), self.value(f"{name}.ip.dst")
         protocol = self.number(f"{name}.proto.protocol")
@@ -375,12 +375,6 @@ def delete_by_reply_request(entry: Entry) -> bytes:
     return _request(MSG_DELETE, CHANGE_FLAGS, _tuple(Cta.TUPLE_REPLY, entry.reply), *_zone(entry))
 
 
-def get_request(entry: Entry, sequence: int) -> bytes:
-    """Ask for the entry with this original tuple (in either direction)."""
-    orig = _tuple(Cta.TUPLE_ORIG, entry.orig)
-    return _request(MSG_GET, CHANGE_FLAGS, orig, *_zone(entry), sequence=sequence)
-
-
 def least_timeout_s(entry: Entry) -> int:
     """The least timeout of a copy: it outlives the silence between two events of its flow."""
     passing = entry.orig.protocol == IP_TCP and _tcp(entry).state != TCP_ESTABLISHED
@@ -392,9 +386,8 @@ def _answer(entry: Entry) -> Tuple:
     return replace(entry.orig.inverted(), zone=entry.reply.zone)
 
 
-def _request(type_: int, flags: int, *attributes: bytes, sequence: int = 0) -> bytes:
-    body = NFGEN.pack(AF_INET, 0, 0) + b"".join(attributes)
-    return netlink.message(type_, flags, sequence, body)
+def _request(type_: int, flags: int, *attributes: bytes) -> bytes:
+    return netlink.message(type_, flags, 0, NFGEN.pack(AF_INET, 0, 0) + b"".join(attributes))
 
 
 def _tuple(type_: int, way: Tuple) -> bytes:

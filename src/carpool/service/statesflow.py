@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from errno import EEXIST, EIO, ENOENT
+from errno import EBUSY, EEXIST, EIO, ENOENT
 
 from carpool.errors import KernelError
 from carpool.kernel.conntrack import Dump, Failure, Injector
 from carpool.kernel.ctevents import EventSocket
 from carpool.machine import replica
-from carpool.proto import ctgate, ctpatch
+from carpool.proto import ctgate, ctpatch, ctprobe
 from carpool.proto import ctmessage as ct
 from carpool.proto import statestream as ss
 from carpool.service.stateslink import Link
@@ -182,6 +182,15 @@ def _payloads(requests: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
         yield b"".join(batch), len(batch)
 
 
+def _make_way(create: bytes, answer: bytes | None) -> list[bytes]:
+    """The requests for an entry whose tuples another one has."""
+    wanted = ct.parse_create(create)
+    found = ct.parse(answer) if answer is not None else None
+    if isinstance(wanted, ct.Skip):
+        return []  # the gate has seen to it that this cannot be
+    return replica.settle(wanted, found if isinstance(found, ct.Entry) else None)
+
+
 class Inflow:
     """What peers send, into the kernel. On a master nothing of theirs changes or removes an entry:
     the connections that live here are known better here."""
@@ -194,6 +203,7 @@ class Inflow:
         self._counters = counters
         self._tell = tell  # what kind of trouble, and its words
         self._gate = ctgate.Gate()
+        self._prober = ctprobe.Prober()
 
     def take(self, link: Link, payload: bytes) -> str | None:
         """Check and inject; or why this payload is not for a peer to send."""
@@ -224,7 +234,7 @@ class Inflow:
 
     def _answer(self, link: Link, failures: Sequence[Failure]) -> int:
         """Deal with what the kernel refused; the number of those that are well in the end."""
-        taken: list[ct.Entry] = []
+        taken: list[bytes] = []
         well = 0
         for failure in failures:
             if ctpatch.is_delete(failure.request) and failure.errno == ENOENT:
@@ -233,27 +243,33 @@ class Inflow:
             elif failure.errno == EEXIST and self.master:
                 self._counters["kept_own"] += 1
                 well += 1
-            elif failure.errno == EEXIST and isinstance(
-                entry := ct.parse_create(failure.request), ct.Entry
-            ):
-                taken.append(entry)
+            elif failure.errno == EEXIST:
+                taken.append(failure.request)
             else:
                 self._count_error(link, failure)
         return well + (self._settle(link, taken) if taken else 0)
 
-    def _settle(self, link: Link, wanted: Sequence[ct.Entry]) -> int:
-        """Entries of the peer whose tuples are in use here: see replica.settle."""
-        asked = [ct.get_request(entry, number) for number, entry in enumerate(wanted)]
+    def _settle(self, link: Link, wanted: Sequence[bytes]) -> int:
+        """Entries of the peer whose tuples are in use here. Mostly by the same flow: then it is an
+        update, on bytes. Else see replica.settle. Returns how many are well in the end."""
+        prober = self._prober
+        asked = [prober.get(create, number) for number, create in enumerate(wanted)]
         requests: list[bytes] = []
-        for entry, answer in zip(wanted, self._injector.ask(asked), strict=True):
-            found = ct.parse(answer) if answer is not None else None
-            requests += replica.settle(entry, found if isinstance(found, ct.Entry) else None)
+        for create, answer in zip(wanted, self._injector.ask(asked), strict=True):
+            if answer is not None and prober.same(create, answer):
+                requests.append(prober.update(create))
+            else:
+                requests += _make_way(create, answer)
         bad = 0
         for payload, _count in _payloads(requests):
             for failure in self._inject(payload):
-                if failure.errno != ENOENT or not ctpatch.is_delete(failure.request):
-                    self._count_error(link, failure)
-                    bad += 1
+                if failure.errno == ENOENT and ctpatch.is_delete(failure.request):
+                    continue
+                if failure.errno == EBUSY:
+                    self._counters["kept_status"] += 1  # it has seen more than the peer tells
+                    continue
+                self._count_error(link, failure)
+                bad += 1
         self._counters["settled"] += len(wanted) - bad
         return len(wanted) - bad
 

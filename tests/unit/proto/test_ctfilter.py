@@ -47,7 +47,7 @@ def passes(program: bytes, message: bytes) -> bool:
             case 0x45:
                 at += true if a & k else false
             case 0x06:
-                return k != 0
+                return bool(k)
             case _:
                 raise AssertionError(f"unknown instruction {op:#x}")
     raise AssertionError("no return")

@@ -1,0 +1,306 @@
+"""The stream between two states processes: breaks, strangers, hostile peers, the hold."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from carpool.kernel import conntrack
+from carpool.kernel.ctevents import RECEIVE_BUFFER_BYTES
+from carpool.proto import ctmessage as ct
+from carpool.proto import statestream as ss
+from carpool.proto.statestream import Broken, Frame, Kind
+from tests.netns.lab import Network, wait_until
+from tests.netns.pair import GROUP, SERVER, SYNC, Pair, StatesNode, flow, packed
+
+TCP = socket.SOCK_STREAM
+PORT = 3782
+FLUSH = bytes.fromhex("14000000 0201 0100 00000000 00000000 02000000")  # a delete without a tuple
+
+
+@pytest.fixture
+def pair(network: Network, tmp_path: Path) -> Iterator[Pair]:
+    made = Pair(network, tmp_path)
+    yield made
+    made.close()
+
+
+def many(count: int, *, first: int = 0) -> list[bytes]:
+    """Create requests of so many assured UDP flows through the firewall, each another one."""
+    server = packed(SERVER)
+    found = []
+    for number in range(first, first + count):
+        client = (0x0A010000 + 256 + number // 50_000).to_bytes(4, "big")
+        orig = ct.Tuple(client, server, ct.IP_UDP, 1024 + number % 50_000, 53)
+        found.append(ct.create_request(ct.Entry(orig, orig.inverted(), 0xE, 3600)))
+    return found
+
+
+def fill(node: StatesNode, requests: list[bytes]) -> None:
+    for at in range(0, len(requests), 300):
+        node.inject(*requests[at : at + 300])
+
+
+def count(node: StatesNode) -> int:
+    with node.namespace.entered():
+        return conntrack.entries()
+
+
+# ------------------------------------------------------------------------------------- breaks
+
+
+def test_a_killed_process_takes_the_whole_table_when_it_is_back(pair: Pair) -> None:
+    pair.start()
+    assert pair.fw2.failover is not None
+    pair.fw2.stop(signal.SIGKILL)
+    wait_until(pair.fw1.lost_peer, 5, "fw1 notices")
+    with (
+        flow(TCP, pair.client, pair.server, (SERVER, 80)) as one,
+        flow(TCP, pair.client, pair.server, (SERVER, 81)) as other,
+    ):
+        assert one.echoes() and other.echoes()
+        fill(pair.fw1, many(2000))
+        assert pair.fw2.find(6, 80) is None
+        told = len(pair.fw2.failover.bulks)
+        pair.fw2.start()
+        pair.synchronised()
+        for dport in (80, 81):
+            here, there = pair.fw1.find(6, dport), pair.fw2.find(6, dport)
+            assert here is not None and there is not None
+            assert (here.orig, here.reply, here.tcp is None) == (there.orig, there.reply, False)
+        assert sum(entry.orig.dport == 53 for entry in pair.fw2.entries()) == 2000
+        wait_until(lambda: not pair.fw2.failover or not pair.fw2.failover.bulks[-1][0], 5)
+        assert (True, "taking the table of fw1") in pair.fw2.failover.bulks[told:]
+        assert pair.fw2.failover.bulks[-1] == (False, "the table of fw1 is complete")
+
+
+def test_a_table_that_is_there_already_is_kept_by_the_master_and_renewed_on_the_backup(
+    pair: Pair,
+) -> None:
+    pair.start()
+    fill(pair.fw1, many(500))
+    wait_until(lambda: count(pair.fw2) >= 500, 5, "500 entries on fw2")
+    kept, settled = pair.fw1.counter("kept_own"), pair.fw2.counter("settled")
+    pair.fw2.stop()
+    pair.fw2.start()
+    pair.synchronised()
+    assert pair.fw1.counter("kept_own") - kept >= 500
+    assert pair.fw2.counter("settled") >= 500 >= settled
+    for node in pair.nodes:
+        assert node.peer_status()["errors"] == 0
+        assert sum(entry.orig.dport == 53 for entry in node.entries()) == 500
+
+
+def test_a_cut_cable_is_noticed_and_mended(pair: Pair) -> None:
+    pair.start()
+    switch = pair.network.hosts["sync"]
+    switch.run("ip", "link", "set", "br0", "down")
+    for node in pair.nodes:
+        wait_until(node.lost_peer, 7, "the cut is noticed")
+        assert "silent for 5 s" in node.peer_status()["last_error"] or (
+            "timed out" in node.peer_status()["last_error"].lower()
+        )
+    fill(pair.fw1, many(100))
+    switch.run("ip", "link", "set", "br0", "up")
+    pair.synchronised()
+    assert sum(entry.orig.dport == 53 for entry in pair.fw2.entries()) == 100
+
+
+@pytest.mark.timeout(120)
+def test_an_overflow_is_counted_and_answered_by_the_whole_table(pair: Pair) -> None:
+    """The process stands still while more happens than its socket can hold."""
+    pair.start()
+    assert pair.fw1.process is not None
+    requests = many(RECEIVE_BUFFER_BYTES // 400)
+    pair.fw1.process.send_signal(signal.SIGSTOP)
+    try:
+        fill(pair.fw1, requests)
+    finally:
+        pair.fw1.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: pair.fw1.counter("overflows") >= 1, 20, "the overflow is counted")
+    wait_until(lambda: pair.fw1.counter("bulks") >= 2, 20, "a bulk answers it")
+    wait_until(lambda: count(pair.fw2) >= len(requests), 40, "all are on fw2")
+    wait_until(lambda: pair.fw2.peer_status()["bulk"] == "complete", 20, "the bulk ends")
+    assert pair.fw2.peer_status()["errors"] == 0
+
+
+def test_a_flushed_ruleset_is_noticed(pair: Pair) -> None:
+    """`flush ruleset`, as every /etc/nftables.conf does, takes our table too."""
+    pair.start()
+    pair.fw1.namespace.nft("flush ruleset")
+    wait_until(lambda: pair.fw1.counter("table_restored") == 1, 5, "the table is back")
+    tables = pair.fw1.namespace.run("nft", "list", "tables").stdout
+    assert "table inet carpool_states" in tables
+
+
+def test_a_clean_stop_leaves_nothing_behind(pair: Pair) -> None:
+    pair.start()
+    assert pair.fw1.failover is not None
+    assert pair.fw1.stop() == 0
+    assert "carpool_states" not in pair.fw1.namespace.run("nft", "list", "tables").stdout
+    assert not (pair.fw1.run_dir / "states.sock").exists()
+    wait_until(
+        lambda: (
+            pair.fw1.failover and pair.fw1.failover.bulks[-1] == (False, "the states process stops")
+        ),
+        5,
+        "failover is told",
+    )
+    wait_until(pair.fw2.lost_peer, 5, "fw2 notices")
+
+
+def test_a_node_alone_does_not_wait_for_ever(pair: Pair) -> None:
+    pair.fw1.start_failover(master=False)
+    pair.fw1.start()
+    assert pair.fw1.failover is not None
+    bulks = pair.fw1.failover.bulks
+    wait_until(lambda: bulks, 5, "failover is told")
+    assert bulks[0] == (True, "looking for fw2 to take a table from")
+    wait_until(lambda: not bulks[-1][0], 13, "preemption is free")
+    assert bulks[-1] == (False, "no peer reachable: nothing to take")
+
+
+# ------------------------------------------------------------------------- who may talk to us
+
+
+class Stranger:
+    """Somebody who connects from a namespace and says what a test likes."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+    def say(self, *frames: bytes) -> None:
+        self.sock.sendall(b"".join(frames))
+
+    def hears(self) -> list[Frame]:
+        """All frames until the other side closes."""
+        parser, found = ss.Parser(), list[Frame]()
+        parser.trust()
+        while data := self._read():
+            parser.feed(data)
+            while (frame := parser.next()) is not None:
+                assert not isinstance(frame, Broken), frame
+                found.append(frame)
+        return found
+
+    def _read(self) -> bytes:
+        try:
+            return self.sock.recv(65536)
+        except (ConnectionResetError, BrokenPipeError):
+            return b""
+
+
+@contextmanager
+def connected(pair: Pair, host: str, source: str | None = None) -> Iterator[Stranger]:
+    """Connected to the states port of fw1."""
+    with pair.network.hosts[host].entered():
+        sock = socket.socket()
+    with sock:
+        sock.settimeout(5)
+        if source is not None:
+            sock.bind((source, 0))
+        with suppress(ConnectionResetError):  # reset before we looked: `hears` tells
+            sock.connect((SYNC["fw1"], PORT))
+        yield Stranger(sock)
+
+
+def test_a_stranger_is_refused_counted_and_told_once(pair: Pair) -> None:
+    pair.start()
+    for _ in range(3):
+        with connected(pair, "server") as stranger:
+            assert stranger.hears() == []
+    assert pair.fw1.counter("strangers") == 3
+    assert pair.fw1.peer_status()["connected"]
+    assert pair.fw1.stop() == 0
+    assert pair.fw1.output.count("refused 10.3.0.77") == 1
+
+
+HELLO = ss.build_hello("test", "fw2")
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ([b"GET / HTTP/1.0\r\n\r\n"], "no frame starts with"),
+        ([ss.build_hello("other", "fw2")], "fw2 is of group 'other', fw1 of 'test'"),
+        ([ss.build_hello("test", "fw9")], "calls itself 'fw9'"),
+        ([ss.build(Kind.EVENTS, FLUSH)], "EVENTS before HELLO"),
+        ([HELLO, ss.build(Kind.EVENTS, FLUSH)], "a deletion of nothing certain"),
+        ([HELLO, ss.build(Kind.EVENTS, many(1)[0] + FLUSH)], "request 2: a deletion of nothing"),
+        ([HELLO, ss.build(Kind.EVENTS, b"\xff" * 500)], "request 1 claims"),
+        ([HELLO, bytes.fromhex("7fffffff 03 000000")], "EVENTS of 2147483647 bytes"),
+    ],
+    ids=["http", "group", "name", "early", "flush", "flush-second", "garbage", "endless"],
+)
+def test_a_hostile_peer_gets_a_reason_and_no_entry_is_lost(
+    pair: Pair, said: list[bytes], reason: str
+) -> None:
+    """From the peer's own address, past every check of who he is."""
+    pair.fw1.start_failover(master=True)
+    pair.fw1.start()
+    fill(pair.fw1, many(10, first=100))
+    with connected(pair, "fw2", SYNC["fw2"]) as hostile:
+        hostile.say(*said)
+        last = hostile.hears()[-1]
+    assert last.kind is Kind.REFUSE and reason in last.payload.decode()
+    assert sum(entry.orig.dport == 53 for entry in pair.fw1.entries()) == 10
+    pair.fw2.start_failover(master=False)
+    pair.fw2.start()
+    pair.synchronised()  # and the real one is welcome
+
+
+def knows_why(node: StatesNode) -> bool:
+    return "group" in str(node.peer_status()["last_error"])
+
+
+def test_two_groups_tell_each_other_that_they_do_not_fit(pair: Pair) -> None:
+    pair.fw2.configure(group=GROUP.replace('name = "test"', 'name = "other"'))
+    for node in pair.nodes:
+        node.start_failover(master=False)
+        node.start()
+    for node in pair.nodes:
+        wait_until(partial(knows_why, node), 5, f"{node.name} knows why")
+        assert not node.peer_status()["connected"]
+
+
+def test_a_second_stream_of_the_peer_replaces_the_first_only_once_it_has_greeted(
+    pair: Pair,
+) -> None:
+    pair.start()
+    since = pair.fw1.peer_status()["since_s"]
+    with connected(pair, "fw2", SYNC["fw2"]) as silent:
+        silent.hears()  # fw1's greeting, and its patience ends after 3 s
+    status = pair.fw1.peer_status()
+    assert status["connected"] and status["since_s"] > since + 2.5
+    with connected(pair, "fw2", SYNC["fw2"]) as newer:
+        newer.say(HELLO)
+        wait_until(lambda: pair.fw1.counter("streams_lost") == 1, 5, "the old one is dropped")
+    wait_until(lambda: pair.fw1.counter("streams_lost") >= 2, 5, "the new one is gone")
+    pair.synchronised()
+
+
+def test_a_peer_that_does_not_read_costs_its_stream_and_no_memory(pair: Pair) -> None:
+    """32 MiB wait for it at most; then it may come back and take the table."""
+    pair.fw1.start_failover(master=True)
+    pair.fw1.start()
+    queued = 0
+
+    def dropped() -> bool:
+        nonlocal queued
+        status = pair.fw1.peer_status()
+        queued = max(queued, status["queued_bytes"])
+        return not status["connected"]
+
+    with connected(pair, "fw2", SYNC["fw2"]) as deaf:
+        deaf.say(HELLO)
+        wait_until(lambda: pair.fw1.peer_status()["connected"], 5, "connected")
+        fill(pair.fw1, many(60_000))
+        wait_until(dropped, 15, "the deaf one is dropped")
+    assert 0 < queued <= 33 * 1024 * 1024
+    assert pair.fw1.status()["ok"]
