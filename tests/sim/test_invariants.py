@@ -20,3 +20,11 @@ from tests.sim.strategies import plans
 @given(plan=plans())
 def test_a_group_survives_a_bad_day(plan: Plan) -> None:
     play(plan)
+
+
+@pytest.mark.timeout(36000 if FRESH else 240)
+@search(40)
+@given(plan=plans(one_way=True))
+def test_nobody_is_without_a_gateway_where_hearing_is_not_mutual(plan: Plan) -> None:
+    """One-way paths are among the faults: less is asked then, see checks.py."""
+    play(plan)
