@@ -11,10 +11,11 @@ import pytest
 from carpool.errors import KernelError
 from carpool.kernel.adverts import AdvertSocket
 from carpool.kernel.clock import monotonic_s
-from carpool.kernel.ingress import Ingress, Parent
+from carpool.kernel.ingress import Ingress
 from carpool.kernel.links import LinkMonitor, LinkState
 from carpool.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket
 from carpool.proto import ipheader as ip
+from carpool.proto.ingresstable import Macvlan, Parent
 from tests.netns.lab import Namespace, Network, wait_until
 
 CARP = 112
@@ -31,7 +32,7 @@ class Table:
             left_addresses=("10.1.1.2/24",),
             right_addresses=("10.1.1.3/24",),
         )
-        self.host.run("ip", "link", "add", "link", "lan0", "name", "mv0", "type", "macvlan")
+        self.host.sh(f"ip link add link lan0 name mv0 address {VMAC.hex(':')} type macvlan")
         with self.host.entered():
             self.owner = NetlinkSocket(NETLINK_NETFILTER)
             self.ingress = Ingress(self.owner, 3.0)
@@ -43,12 +44,22 @@ class Table:
             far = LinkMonitor({"lan": "eth0"})
             self.peer = AdvertSocket(far.current()[0])
         far.close()
-        self.parents = [Parent("lan0", self.index, self.state.mac, (51, 52), (51,), ("mv0",))]
+        words = self.host.sh("ip -o link show dev mv0").split(":")
+        self.macvlan = Macvlan(51, "mv0", int(words[0]))
+        self.parents = [self.parent(self.macvlan)]
         self.ingress.install(self.parents)
 
-    @property
-    def index(self) -> int:
-        return self.state.index
+    def parent(self, *macvlans: Macvlan) -> Parent:
+        return Parent("lan0", self.state.index, self.state.mac, (51, 52), macvlans)
+
+    def admit(self) -> None:
+        self.ingress.admit(self.state.index, self.macvlan)
+
+    def expel(self) -> None:
+        self.ingress.expel(self.state.index, self.macvlan)
+
+    def admitted(self) -> set[bytes]:
+        return self.ingress.admitted(self.parents[0])
 
     def rules(self) -> str:
         return self.host.sh("nft list ruleset")
@@ -134,38 +145,53 @@ def test_tagged_frames_belong_to_a_vlan_device_and_pass(table: Table) -> None:
 
 
 def test_an_admission_lasts_for_its_lifetime_and_is_renewed(table: Table) -> None:
-    assert table.ingress.admitted(table.index) == set()
-    table.ingress.admit(table.index, 51)
-    wait_until(lambda: table.ingress.admitted(table.index) == {VMAC})
+    assert table.admitted() == set()
+    table.admit()
+    wait_until(lambda: table.admitted() == {VMAC})
     began_s = monotonic_s()
     while monotonic_s() < began_s + 3.5:
-        table.ingress.admit(table.index, 51)
-        assert table.ingress.admitted(table.index) == {VMAC}
+        table.admit()
+        assert table.admitted() == {VMAC}
     began_s = monotonic_s()
 
-    wait_until(lambda: not table.ingress.admitted(table.index))
+    wait_until(lambda: not table.admitted())
 
     assert 2.5 < monotonic_s() - began_s < 3.5
 
 
 def test_expelling_is_at_once_and_harmless(table: Table) -> None:
-    table.ingress.admit(table.index, 51)
-    wait_until(lambda: table.ingress.admitted(table.index))
+    table.admit()
+    wait_until(table.admitted)
     for _twice in range(2):
-        table.ingress.expel(table.index, 51)
-        wait_until(lambda: not table.ingress.admitted(table.index))
+        table.expel()
+        wait_until(lambda: not table.admitted())
+
+
+def test_a_macvlan_hears_when_it_is_admitted(table: Table) -> None:
+    table.host.sh("ip link set mv0 up; ip address add 10.1.1.51/32 dev mv0")
+    table.host.sysctl("net/ipv4/conf/lan0/arp_ignore", 1)
+    assert not table.far.pings("10.1.1.51", 0.2)
+    table.far.forget_neighbours()
+
+    table.admit()
+    wait_until(table.admitted)
+    table.ingress.install(table.parents)  # and goes on to
+    assert table.far.pings("10.1.1.51")
+
+    table.expel()
+    table.far.forget_neighbours()
+    assert not table.far.pings("10.1.1.51", 0.2)
 
 
 def test_a_replaced_table_keeps_who_was_admitted(table: Table) -> None:
-    table.ingress.admit(table.index, 51)
-    wait_until(lambda: table.ingress.admitted(table.index))
+    table.admit()
+    wait_until(table.admitted)
 
     table.ingress.install(table.parents)
-    assert table.ingress.admitted(table.index) == {VMAC}
+    assert table.admitted() == {VMAC}
 
-    none = [Parent("lan0", table.index, table.state.mac, (51,), (), ())]
-    table.ingress.install(none)  # all in interface mode
-    assert table.ingress.admitted(table.index) == set()
+    table.ingress.install([table.parent()])  # all in interface mode
+    assert table.admitted() == set()
 
 
 def test_nobody_flushes_or_deletes_the_table(table: Table) -> None:
@@ -199,12 +225,12 @@ def test_removing_is_harmless_when_there_is_none(table: Table) -> None:
     table.ingress.remove()
 
     assert "carpool" not in table.rules()
-    assert table.ingress.admitted(table.index) == set()
+    assert table.admitted() == set()
 
 
 def test_a_table_that_is_refused_changes_nothing(table: Table) -> None:
     # A device that is gone is refused as well, but not by kernels that bind hooks by name.
-    impossible = Parent("a-name-beyond-15", 99, bytes(6), (51,), (51,), ())
+    impossible = Parent("a-name-beyond-15", 99, bytes(6), (51,))
     before = table.rules()
 
     with pytest.raises(KernelError, match="hook on a-name-beyond-15"):
@@ -217,7 +243,7 @@ def test_without_lo_admission_is_an_error(table: Table) -> None:
     table.host.run("ip", "link", "set", "lo", "down")
 
     with pytest.raises(KernelError, match="ip link set lo up"):
-        table.ingress.admit(table.index, 51)
+        table.admit()
 
 
 def load_of_rules(host: Namespace, elements: int) -> subprocess.Popen[str]:
@@ -238,11 +264,11 @@ def test_a_large_load_of_rules_holds_no_admission_up(table: Table) -> None:
     rounds = 0
     while child.poll() is None:
         began_s = monotonic_s()
-        table.ingress.admit(table.index, 51)
+        table.admit()
         slowest_s = max(slowest_s, monotonic_s() - began_s)
         rounds += 1
 
     assert child.returncode == 0
     assert rounds > 100, "the load was over too soon to prove anything"
     assert slowest_s < 0.1
-    assert table.ingress.admitted(table.index) == {VMAC}
+    assert table.admitted() == {VMAC}

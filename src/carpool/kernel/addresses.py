@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from carpool.errors import KernelError
 from carpool.kernel import sysctl
 from carpool.kernel.background import Background
-from carpool.kernel.ingress import Ingress, Parent
+from carpool.kernel.ingress import Ingress
 from carpool.kernel.links import LinkState, Topology, read_topology
 from carpool.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, Request
-from carpool.model.config import Config, MacMode, VhostKey, Vip
+from carpool.model.config import AddressWithMask, Config, MacMode, VhostKey, Vip
 from carpool.proto import rtnetlink as rt
+from carpool.proto.ingresstable import Macvlan, Parent
 from carpool.proto.ipheader import virtual_mac
 
 ADDRESS_LIFETIME_S = 3  # without being held again; whole seconds are what the kernel counts
 SYSCTL_FILE = "sysctls.json"  # in the run directory
+DELETE_GROUP = 0x43415250  # "CARP": the group of links that our macvlans are put in to be deleted
 
 _ALIAS = "carpool "  # begins the alias of our macvlans: "carpool 51@lan"
 _GONE = frozenset({errno.ENODEV, errno.EADDRNOTAVAIL})  # as good as deleted
@@ -34,8 +36,6 @@ _EXISTS = frozenset({errno.EEXIST})
 # takes what the routing table would send elsewhere (the VIP has no subnet here).
 _MACVLAN_IPV4 = {"arp_ignore": 1, "arp_announce": 2, "arp_filter": 0, "arp_notify": 0}
 _MACVLAN_IPV4 |= {"rp_filter": 2, "proxy_arp": 0}
-_MACVLAN_IPV6 = {"accept_ra": 0, "autoconf": 0, "accept_dad": 0, "dad_transmits": 0}
-_MACVLAN_IPV6 |= {"ndisc_notify": 0, "proxy_ndp": 0, "use_tempaddr": 0}
 # Of a device that macvlans stand on: it must not answer for addresses of the macvlan with its own
 # MAC (arp_ignore), nor ask with a VIP as the sender, which would teach neighbours the same
 # (arp_announce).
@@ -48,10 +48,11 @@ class _Vhost:
 
     vip: Vip
     parent: int = 0  # index of the device; 0: not prepared
+    macvlan: Macvlan | None = None  # None: the addresses are on the device itself
     taken: bool = False
     error: str | None = None  # of the last refreshing in the background
     put: list[Request] = field(default_factory=list)  # take and hold
-    drop: list[Request] = field(default_factory=list)
+    drop: list[Request] = field(default_factory=list)  # release
 
     @property
     def virtual(self) -> bool:
@@ -99,26 +100,20 @@ class AddressHolder:
         ours = [v for v in self._vhosts.values() if v.vip.interface == state.interface]
         topology = self._make_macvlans(state, [v.vip for v in ours if v.virtual])
         for vhost in ours:
-            index = state.index
-            if vhost.virtual:
-                index = self._macvlan(topology, vhost.vip, state)
+            vhost.macvlan = self._macvlan(topology, vhost.vip, state) if vhost.virtual else None
             if vhost.parent != state.index:
                 vhost.taken = False
             vhost.parent = state.index
+            index = vhost.macvlan.index if vhost.macvlan else state.index
             vhost.put = list(_put(vhost.vip, index))
             vhost.drop = list(_drop(vhost.vip, index))
-        virtual = [v.vip for v in ours if v.virtual]
-        if virtual:
+        macvlans = tuple(vhost.macvlan for vhost in ours if vhost.macvlan)
+        if macvlans:
             for name, value in _PARENT_IPV4.items():
                 self._sysctls.at_least(f"net/ipv4/conf/{state.device}/{name}", value)
-        self._parents[state.interface] = Parent(
-            state.device,
-            state.index,
-            state.mac,
-            tuple(v.vip.vhid for v in ours),
-            tuple(vip.vhid for vip in virtual),
-            tuple(_name(vip, state.index) for vip in virtual),
-        )
+        vhids = tuple(vhost.vip.vhid for vhost in ours)
+        parent = Parent(state.device, state.index, state.mac, vhids, macvlans)
+        self._parents[state.interface] = parent
         self._install(topology)
         self._prepared[state.interface] = state
 
@@ -128,12 +123,11 @@ class AddressHolder:
         wanted = {_name(vip, state.index): vip for vip in vips}
         aliases = {_alias(vip.key) for vip in wanted.values()}
         elsewhere = {_alias(v.vip.key) for v in self._vhosts.values() if v.virtual} - aliases
-        requests = []
-        for link in topology.links.values():
-            if link.alias.startswith(_ALIAS) and link.kind == "macvlan":
-                keep = link.name in wanted or link.alias in elsewhere
-                if not keep:
-                    requests.append(_delete(link))
+        requests = _delete(
+            link
+            for link in _ours(topology)
+            if link.name not in wanted and link.alias not in elsewhere
+        )
         have = {link.name for link in topology.links.values()}
         missing = {name: vip for name, vip in wanted.items() if name not in have}
         for name, vip in missing.items():
@@ -141,18 +135,24 @@ class AddressHolder:
             made = rt.new_macvlan(name, state.index, virtual_mac(vip.vhid))
             requests.append(Request(what, made, _EXISTS))
             requests.append(Request(what, rt.set_alias(name, _alias(vip.key))))
-            if (sysctl.read("net/ipv6/conf/all/disable_ipv6")) is not None:
+            if _has_ipv6():
                 requests.append(Request(what, rt.set_no_link_local(name)))
         if requests:
             self._socket.request(requests)
             topology = read_topology(self._socket)
-        for name, vip in wanted.items():
-            _configure(name, ipv6=any(address.version == 6 for address in vip.addresses))
+        self._socket.request(
+            [
+                Request(f"configure macvlan {name}", rt.set_ipv4_conf(name, _MACVLAN_IPV4))
+                for name in wanted
+            ]
+        )
+        for name, vip in wanted.items() if _has_ipv6() else ():
+            _configure_ipv6(name, wanted=any(own.version == 6 for own in vip.addresses))
         return topology
 
     @staticmethod
-    def _macvlan(topology: Topology, vip: Vip, state: LinkState) -> int:
-        """The index of the macvlan of a VIP."""
+    def _macvlan(topology: Topology, vip: Vip, state: LinkState) -> Macvlan:
+        """The macvlan of a VIP, which must be there by now."""
         name = _name(vip, state.index)
         link = topology.named(name)
         mac = virtual_mac(vip.vhid)
@@ -161,7 +161,7 @@ class AddressHolder:
                 f"device {name} is not the macvlan of {vip.key} on {state.device}",
                 hint=f"carpool needs that name: ip link delete {name}",
             )
-        return link.index
+        return Macvlan(vip.vhid, name, link.index)
 
     def _install(self, topology: Topology) -> None:
         """The nft table, for the devices that are there."""
@@ -177,8 +177,7 @@ class AddressHolder:
         with self._lock:
             vhost.taken, vhost.error = True, None
             refusals = self._socket.attempt(vhost.put)
-            if vhost.virtual:
-                self._ingress.admit(vhost.parent, vhost.vip.vhid)
+            self._admit(vhost)
         if refusals:
             raise KernelError(refusals[0].reason)
 
@@ -192,35 +191,44 @@ class AddressHolder:
         if not vhost.taken:
             self.take(key)
             return
-        if vhost.virtual:
-            self._ingress.admit(vhost.parent, vhost.vip.vhid)
+        self._admit(vhost)
         self._background.submit(key, lambda: self._refresh(vhost))
         error, vhost.error = vhost.error, None
         if error:
             raise KernelError(error)
 
     def release(self, key: VhostKey) -> None:
-        """Stop owning them. Harmless when they are not owned, or their device is gone."""
+        """Stop owning them. Harmless when they are not owned, or their device is gone.
+
+        A macvlan that is expelled neither hears a question nor takes a packet. Its addresses go a
+        little later, in the background, because setting it down takes the kernel some 16 ms; and
+        they go with that, because removing IPv6 addresses before makes it send a frame (MLD) that
+        teaches switches the wrong port.
+        """
         vhost = self._vhosts[key]
+        vhost.taken, vhost.error = False, None
+        if not vhost.parent:
+            return
+        if vhost.macvlan:
+            try:
+                self._ingress.expel(vhost.parent, vhost.macvlan)
+                self._background.submit(key, lambda: self._set_down(vhost))
+            except KernelError:  # without `lo`: the long way
+                self._set_down(vhost)
+            return
         with self._lock:
-            vhost.taken, vhost.error = False, None
-            if not vhost.parent:
-                return
-            refusals = self._socket.attempt(vhost.drop)
-            if vhost.virtual:
-                self._ingress.expel(vhost.parent, vhost.vip.vhid)
-        if refusals:
-            raise KernelError(refusals[0].reason)
+            self._socket.request(vhost.drop)
 
     def held(self) -> frozenset[VhostKey]:
         """What the kernel has at this moment, whoever put it there: VHIDs of the configuration with
         at least one address that is there and answers."""
-        topology = read_topology(self._socket)
-        by_alias = {link.alias: link for link in topology.links.values() if link.up}
+        with self._lock:
+            topology = read_topology(self._socket)
+        macvlans = {link.alias: link for link in _ours(topology) if link.up}
         found = set()
         for key, vhost in self._vhosts.items():
             if vhost.virtual:
-                link = by_alias.get(_alias(key))
+                link = macvlans.get(_alias(key))
             else:
                 link = topology.named(self._config.device(key.interface))
             if link and topology.vips(link.index) & {own.ip for own in vhost.vip.addresses}:
@@ -232,11 +240,9 @@ class AddressHolder:
         self._background.close()
         with self._lock:
             for vhost in self._vhosts.values():
-                if vhost.parent:
+                if vhost.parent and not vhost.macvlan:
                     self._socket.attempt(vhost.drop)
-            links = read_topology(self._socket).links.values()
-            mine = [link for link in links if link.alias.startswith(_ALIAS)]
-            self._socket.attempt([_delete(link) for link in mine if link.kind == "macvlan"])
+            self._socket.attempt(_delete(_ours(read_topology(self._socket))))
             self._ingress.remove()
             self._sysctls.restore()
         self.close()
@@ -267,17 +273,29 @@ class AddressHolder:
         except KernelError as error:
             vhost.error = error.message
 
+    def _set_down(self, vhost: _Vhost) -> None:
+        """In the background. So that neither the network card nor a virtual switch that looks at
+        its filters goes on taking the virtual MAC's frames here."""
+        with self._lock:
+            if not vhost.taken:
+                self._socket.attempt(vhost.drop)
+
+    def _admit(self, vhost: _Vhost) -> None:
+        if vhost.macvlan:
+            self._ingress.admit(vhost.parent, vhost.macvlan)
+
     def _hold(self, vhost: _Vhost) -> None:
         refusals = self._socket.attempt(vhost.put)
-        vip = vhost.vip
-        if vhost.virtual:
+        state = self._prepared.get(vhost.vip.interface)
+        if vhost.macvlan and state is not None:
             removed = any(refusal.errno == errno.ENODEV for refusal in refusals)
-            admitted = virtual_mac(vip.vhid) in self._ingress.admitted(vhost.parent)
-            state = self._prepared.get(vip.interface)
-            if (removed or not admitted) and state is not None:
+            admitted = self._ingress.admitted(self._parents[state.interface])
+            if removed or virtual_mac(vhost.vip.vhid) not in admitted:
                 self._prepare(state)
                 refusals = self._socket.attempt(vhost.put)
-                self._ingress.admit(vhost.parent, vip.vhid)
+                self._admit(vhost)
+                if not vhost.taken:  # released meanwhile
+                    self._ingress.expel(vhost.parent, vhost.macvlan)
         if refusals:
             raise KernelError(refusals[0].reason)
 
@@ -288,8 +306,7 @@ def _put(vip: Vip, index: int) -> Iterator[Request]:
     if virtual:
         yield Request(f"set up {where}", rt.set_up(index, True))
     for own in vip.addresses:
-        # A link-local address talks to its neighbours on the macvlan itself: it needs the subnet.
-        subnet = 64 if virtual and own.ip.version == 6 and own.ip.is_link_local else None
+        subnet = _subnet(vip, own)
         # On the device itself a VIP must not become the source of the node's own connections, for
         # which the longest match would choose it (RFC 6724, rule 8): deprecated, it is the last.
         message = rt.put_address(
@@ -299,30 +316,50 @@ def _put(vip: Vip, index: int) -> Iterator[Request]:
 
 
 def _drop(vip: Vip, index: int) -> Iterator[Request]:
-    """A macvlan that is down answers for nothing; its IPv6 addresses go with that, its IPv4 ones
-    would stay and puzzle people."""
-    where = f"{vip.key} (device {index})"
-    virtual = vip.mac is MacMode.VIRTUAL
-    if virtual:
-        yield Request(f"set down {where}", rt.set_up(index, False), _GONE)
+    """The IPv6 addresses of a macvlan go when it is down; its IPv4 ones would stay and puzzle."""
+    on_macvlan = vip.mac is MacMode.VIRTUAL
+    if on_macvlan:
+        yield Request(f"set down {vip.key} (device {index})", rt.set_up(index, False), _GONE)
     for own in vip.addresses:
-        if own.version == 4 or not virtual:
-            yield Request(f"delete {own.ip} from {where}", rt.delete_address(index, own.ip), _GONE)
+        if own.version == 4 or not on_macvlan:
+            what = f"delete {own.ip} from {vip.key} (device {index})"
+            yield Request(what, rt.delete_address(index, own.ip), _GONE)
 
 
-def _configure(name: str, *, ipv6: bool) -> None:
-    for key, value in _MACVLAN_IPV4.items():
-        sysctl.write(f"net/ipv4/conf/{name}/{key}", value)
-    if sysctl.read("net/ipv6/conf/all/disable_ipv6") is None:
-        return  # a kernel without IPv6
-    for key, value in _MACVLAN_IPV6.items():
-        if sysctl.read(f"net/ipv6/conf/{name}/{key}") is not None:
-            sysctl.write(f"net/ipv6/conf/{name}/{key}", value)
-    sysctl.write(f"net/ipv6/conf/{name}/disable_ipv6", int(not ipv6))
+def _subnet(vip: Vip, own: AddressWithMask) -> int | None:
+    """None: the address alone. But a link-local address on a macvlan talks to its neighbours there,
+    so it needs their subnet."""
+    on_macvlan = vip.mac is MacMode.VIRTUAL
+    return 64 if on_macvlan and own.version == 6 and own.ip.is_link_local else None
 
 
-def _delete(link: rt.Link) -> Request:
-    return Request(f"delete macvlan {link.name}", rt.delete_link(link.index), _GONE)
+def _configure_ipv6(name: str, *, wanted: bool) -> None:
+    for key, value in (("accept_ra", 0), ("disable_ipv6", int(not wanted))):
+        path = f"net/ipv6/conf/{name}/{key}"
+        if sysctl.read(path) != value:
+            sysctl.write(path, value)
+
+
+def _has_ipv6() -> bool:
+    return sysctl.read("net/ipv6/conf/all/disable_ipv6") is not None
+
+
+def _ours(topology: Topology) -> Iterator[rt.Link]:
+    """All macvlans that a carpool made, this one or one before."""
+    for link in topology.links.values():
+        if link.kind == "macvlan" and link.alias.startswith(_ALIAS):
+            yield link
+
+
+def _delete(links: Iterable[rt.Link]) -> list[Request]:
+    """Delete links, all together: one by one each takes some 16 ms."""
+    requests = [
+        Request(f"delete macvlan {link.name}", rt.set_group(link.index, DELETE_GROUP), _GONE)
+        for link in links
+    ]
+    if requests:
+        requests.append(Request("delete macvlans", rt.delete_group(DELETE_GROUP), _GONE))
+    return requests
 
 
 def _name(vip: Vip, parent: int) -> str:

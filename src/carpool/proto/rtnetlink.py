@@ -8,6 +8,7 @@ sequence number 0: `kernel/netlink.py` numbers them.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
@@ -41,10 +42,19 @@ _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _CACHEINFO = struct.Struct("=IIII")  # preferred, valid (s); created, updated (1/100 s)
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINK, _IFLA_OPERSTATE, _IFLA_LINKINFO = 1, 3, 5, 16, 18
-_IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_EXT_MASK, _IFLA_CARRIER = 20, 26, 29, 33
+_IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_EXT_MASK = 20, 26, 27, 29
 _RTEXT_FILTER_SKIP_STATS = 1 << 3
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_MACVLAN_MODE = 1, 2, 1
 _MACVLAN_MODE_BRIDGE = 4
+_IFLA_INET_CONF = 1
+IPV4_DEVCONF = {  # include/uapi/linux/ip.h
+    "proxy_arp": 3,
+    "rp_filter": 8,
+    "arp_filter": 13,
+    "arp_announce": 18,
+    "arp_ignore": 19,
+    "arp_notify": 22,
+}
 _IFLA_INET6_ADDR_GEN_MODE, _IN6_ADDR_GEN_MODE_NONE = 8, 1
 
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_CACHEINFO, _IFA_FLAGS, _IFA_PROTO = 1, 2, 6, 8, 11
@@ -125,15 +135,23 @@ def new_macvlan(name: str, parent: int, mac: bytes) -> bytes:
 
 def set_alias(name: str, alias: str) -> bytes:
     """Give a link the text that `ip link` shows as its alias (at most 255 bytes)."""
-    body = _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + nl.string(_IFLA_IFNAME, name)
-    return _request(RTM_NEWLINK, 0, body + nl.attr(_IFLA_IFALIAS, alias.encode()))
+    return _change_link(name, nl.attr(_IFLA_IFALIAS, alias.encode()))
 
 
 def set_no_link_local(name: str) -> bytes:
     """Keep a link from making itself an IPv6 link-local address."""
     mode = nl.attr(_IFLA_INET6_ADDR_GEN_MODE, bytes([_IN6_ADDR_GEN_MODE_NONE]))
-    body = _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + nl.string(_IFLA_IFNAME, name)
-    return _request(RTM_NEWLINK, 0, body + nl.nested(_IFLA_AF_SPEC, nl.nested(AF_INET6, mode)))
+    return _change_link(name, nl.nested(_IFLA_AF_SPEC, nl.nested(AF_INET6, mode)))
+
+
+def set_ipv4_conf(name: str, settings: Mapping[str, int]) -> bytes:
+    """What writing to /proc/sys/net/ipv4/conf/`name`/ does, for all of `settings` at once.
+
+    Of those in IPV4_DEVCONF; KeyError for others.
+    """
+    values = [nl.u32(IPV4_DEVCONF[key], value) for key, value in settings.items()]
+    conf = nl.nested(AF_INET, nl.nested(_IFLA_INET_CONF, *values))
+    return _change_link(name, nl.nested(_IFLA_AF_SPEC, conf))
 
 
 def set_up(index: int, up: bool) -> bytes:
@@ -143,6 +161,20 @@ def set_up(index: int, up: bool) -> bytes:
 
 def delete_link(index: int) -> bytes:
     return _request(RTM_DELLINK, 0, _IFINFO.pack(AF_UNSPEC, 0, index, 0, 0))
+
+
+def set_group(index: int, group: int) -> bytes:
+    """Make a link one of a group of links (32 bits)."""
+    return _request(
+        RTM_NEWLINK, 0, _IFINFO.pack(AF_UNSPEC, 0, index, 0, 0) + nl.u32(_IFLA_GROUP, group)
+    )
+
+
+def delete_group(group: int) -> bytes:
+    """Delete all links of a group together, which takes the kernel as long as one."""
+    return _request(
+        RTM_DELLINK, 0, _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + nl.u32(_IFLA_GROUP, group)
+    )
 
 
 def put_address(
@@ -272,6 +304,11 @@ def _dump(type_: int, body: bytes) -> bytes:
 
 def _request(type_: int, flags: int, body: bytes) -> bytes:
     return nl.message(type_, nl.NLM_F_REQUEST | flags, 0, body)
+
+
+def _change_link(name: str, attributes: bytes) -> bytes:
+    head = _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0)
+    return _request(RTM_NEWLINK, 0, head + nl.string(_IFLA_IFNAME, name) + attributes)
 
 
 def _device_address(index: int, address: Address, prefix_length: int | None) -> bytes:

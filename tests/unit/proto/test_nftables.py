@@ -1,5 +1,7 @@
-"""nf_tables messages, compared with what nft 1.0.6 sends for the same (`nft --debug=mnl`); the whole
-table goes through a real kernel in tests/netns/test_kernel_ingress.py."""
+"""nf_tables messages, compared with what nft 1.0.6 sends for the same (`nft --debug=mnl`).
+
+The whole table goes through a real kernel in tests/netns/test_kernel_ingress.py.
+"""
 
 from __future__ import annotations
 
