@@ -128,7 +128,7 @@ def components(world: World, interface: str) -> list[list[Box]]:
             near = [other for other in left if _hears(world, interface, box, other, any)]
             edge += near
             left = [other for other in left if other not in near]
-        found.append(group)
+        found.append(sorted(group, key=lambda box: box.index))
     return found
 
 
