@@ -54,6 +54,14 @@ class Firewall:
     def log(self, role: str) -> Path:
         return self.root / f"{role}.log"
 
+    def last_words(self, role: str) -> str:
+        """The last line of a process's log."""
+        try:
+            lines = self.log(role).read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            lines = []
+        return lines[-1] if lines else "it said nothing"
+
     def prepare(self) -> None:
         """Make the directories and write both configuration files."""
         for directory in (self.config_dir, self.run_dir, self.state_dir):

@@ -156,7 +156,7 @@ class Lab:
     # ---------------------------------------------------------------------------- health
 
     def wait_healthy(self, timeout_s: float = HEALTHY_WAIT_S) -> None:
-        """Wait until nothing is wrong; CarpoolError says what still was."""
+        """Wait until nothing is wrong; CarpoolError says what still was, or which process died."""
         deadline_s = monotonic_s() + timeout_s
         troubles = self.troubles()
         while troubles:
@@ -165,9 +165,21 @@ class Lab:
                     f"the lab is not healthy after {timeout_s:.0f} s: " + "; ".join(troubles),
                     hint=f"the logs are {self.root}/fw*/*.log",
                 )
+            self._check_alive()
             self._give_back()
             sleep_s(POLL_S)
             troubles = self.troubles()
+
+    def _check_alive(self) -> None:
+        """CarpoolError, with its last words, for a process that has ended."""
+        for firewall in self.firewalls.values():
+            for role in self.roles:
+                if self.tracked(firewall.name, role) is None:
+                    said = firewall.last_words(role)
+                    raise CarpoolError(
+                        f"`carpool run {role}` on {firewall.name} ended: {said}",
+                        hint=f"all of its log: {firewall.log(role)}",
+                    )
 
     def troubles(self) -> list[str]:
         """What is not as it should be in a healthy lab, one sentence each."""

@@ -25,6 +25,8 @@ STATS_S = 0.1
 ON_THE_WAY_S = 0.02  # the newest probes: too early to call them lost
 LINGER_S = 0.3  # how long the last probes may still be answered
 PROBES_MAX = 3_600_000  # an hour; then the probe ends by itself
+SILENCE_S = 0.02  # shorter ones are the machine's own
+SILENCES_MAX = 20
 BEFORE_S = 0.005  # a probe sent this long before the fault may be lost by it
 DATAGRAM = struct.Struct("=QQ")  # sequence number, and its complement: nobody else's datagram
 COMPLEMENT = (1 << 64) - 1
@@ -59,31 +61,40 @@ class Trace:
 
         `gap_ms` is the longest time without an answer that ended after the fault, or had not ended
         by `end_s`; `idle_gap_ms` is the longest one between `since_s` and the fault: what the
-        machine does by itself.
+        machine does by itself. `silences_ms` are all of some length: begin after the fault, length.
         """
         answers = sorted(at for at in self.answered_s if since_s <= at <= end_s)
         idle, longest, start_s = 0.0, 0.0, fault_s
+        silences: list[tuple[float, float]] = []
         if answers:
             answers.append(max(end_s, answers[-1]))
         for before, after in pairwise(answers):
             if after <= fault_s:
                 idle = max(idle, after - before)
-            elif after - before > longest:
+                continue
+            if after - before >= SILENCE_S:
+                silences.append((_ms(before - fault_s), _ms(after - before)))
+            if after - before > longest:
                 longest, start_s = after - before, before
         if not answers:
             longest = end_s - fault_s
         probes = zip(self.sent_s, self.answered_s, strict=True)
         lost = [at for at, back in probes if not back and since_s <= at <= end_s]
         return {
-            "gap_ms": round(longest * 1000, 3),
+            "gap_ms": _ms(longest),
+            "silences_ms": silences[:SILENCES_MAX],
             "gap_start_s": start_s,
             "probes_sent": sum(since_s <= at <= end_s for at in self.sent_s),
             "probes_lost": sum(at >= fault_s - BEFORE_S for at in lost),
             "lost_before": sum(at < fault_s - BEFORE_S for at in lost),
             "duplicates": self.duplicates,
-            "idle_gap_ms": round(idle * 1000, 3),
-            "late_ms": round(self.late_s * 1000, 3),
+            "idle_gap_ms": _ms(idle),
+            "late_ms": _ms(self.late_s),
         }
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
 
 
 def run_probe(target: str, every_s: float) -> int:

@@ -38,6 +38,17 @@ def test_an_outage_is_measured_between_the_answers_around_it() -> None:
     assert (found["probes_lost"], found["lost_before"]) == (250, 0)
 
 
+def test_all_silences_are_listed_with_their_beginning() -> None:
+    trace = steady(2.0)
+    lose(trace, 101.1, 101.2)
+    lose(trace, 101.5, 101.55)
+    found = trace.outage(since_s=100.0, fault_s=101.0, end_s=102.0)
+    assert found["silences_ms"] == [
+        (pytest.approx(99.2), pytest.approx(101.0)),
+        (pytest.approx(499.2), pytest.approx(51.0)),
+    ]
+
+
 def test_what_was_lost_before_the_fault_is_told_apart() -> None:
     trace = steady(2.0)
     lose(trace, 100.2, 100.3)
