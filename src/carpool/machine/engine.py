@@ -6,8 +6,9 @@ when a `Tick` is due next. No sockets, no clock, no chance: same inputs, same ef
 Rule 1: an authentic advert decides nothing about a VHID that is not ours; a packet that is refused
         moves a counter and nothing else.
 Rule 2: demotion is the node's: whatever happens on one interface is advertised on all, at once.
-Rule 3: who takes one VHID over from a master that is alive (slower, demoted, leaving) takes all: a
-        group that is split between two nodes forwards nothing.
+Rule 3: who takes one VHID over from a master that is alive (slower, demoted, leaving) takes all, and
+        who yields one to a faster master offers it all: a group that is split between two nodes
+        forwards nothing.
 Rule 4: leaving is make-before-break: we own the addresses until a successor is heard, but at most
         for LEAVE_WAIT_S; a switchover that nobody answers is taken back.
 Rule 5: when in doubt between two masters and none, one working gateway wins, and we say so.
@@ -25,7 +26,7 @@ from carpool.machine.effects import Effect, State
 from carpool.machine.mismatch import MismatchFinder
 from carpool.machine.replay import CounterClock
 from carpool.machine.report import status_of
-from carpool.machine.vhost import Vhost
+from carpool.machine.vhost import Vhost, standing_of
 from carpool.model.config import Address, Config, Transport, VhostKey, family_of
 from carpool.model.reject import Reject
 from carpool.model.status import FailoverStatus
@@ -43,11 +44,15 @@ BULK_SYNC, MAINTENANCE, SWITCHOVER = "bulk sync", "maintenance", "switchover"
 CRASH = "recent crash"
 
 
+DepartureKind = Literal["stop", "disable", "switchover", "follow"]
+
+
 @dataclass(slots=True)
 class _Departure:
-    """We are on our way out: of the process, of CARP, or of the mastership."""
+    """We are on our way out: of the process, of CARP, or of the mastership, which an operator asked
+    us to give away (switchover) or a faster master began to take (follow)."""
 
-    kind: Literal["stop", "disable", "switchover"]
+    kind: DepartureKind
     started_s: float
     until_s: float
 
@@ -196,6 +201,9 @@ class Engine:
         if before is State.BACKUP and vhost.state is State.MASTER:
             self.counters["preemptions"] += 1
             done += self._take_the_rest(vhost, now_s)
+        if before is State.MASTER and vhost.state is State.BACKUP and self._departure is None:
+            if standing_of(advert) < vhost.standing:
+                done += self._depart("follow", LEAVE_WAIT_S, now_s)
         return done
 
     def _check_sender(
@@ -316,7 +324,7 @@ class Engine:
         done: list[Effect] = []
         if self._departure and self._departure.kind == "disable":
             self._departure = None
-            done += [e for vhost in self.vhosts.values() for e in vhost.stay(now_s)]
+            done += self._stay(now_s)
         return done + [e for v in self.vhosts.values() for e in self._settle(v, now_s)]
 
     def _on_bulk(self, event: fx.SetBulkSync, now_s: float) -> list[Effect]:
@@ -329,7 +337,7 @@ class Engine:
         return [*done, fx.Note("bulk", event.reason or ("running" if event.on else "complete"))]
 
     def _on_switchover(self, now_s: float) -> list[Effect]:
-        if self._departure is not None:
+        if self._departure is not None and self._departure.kind != "follow":
             text = f"refused: this node is busy with a {self._departure.kind}; try again"
             return [fx.SwitchoverDone(False, 0.0, text)]
         if not self.is_master:
@@ -395,9 +403,7 @@ class Engine:
                 done += vhost.advertise(now_s)
         return done
 
-    def _depart(
-        self, kind: Literal["stop", "disable", "switchover"], wait_s: float, now_s: float
-    ) -> list[Effect]:
+    def _depart(self, kind: DepartureKind, wait_s: float, now_s: float) -> list[Effect]:
         earlier = self._departure
         if earlier is not None and earlier.kind in (kind, "stop"):
             return []
@@ -420,6 +426,8 @@ class Engine:
             self._departure = None
         if departure.kind == "switchover":
             return self._end_switchover(now_s - departure.started_s, now_s) if over else []
+        if departure.kind == "follow":
+            return self._stay(now_s) if over else []
         state = State.DISABLED if departure.kind == "disable" else State.INIT
         reason = "disabled by an operator" if departure.kind == "disable" else "stopping"
         # What is handed over leaves the game at once: as BACKUP it would preempt its successor.
@@ -427,14 +435,24 @@ class Engine:
         done = [effect for v in gone for effect in v.on_unusable(now_s, reason, state)]
         return [*done, fx.Stopped()] if over and departure.kind == "stop" else done
 
+    def _stay(self, now_s: float) -> list[Effect]:
+        """Go on as master where nobody came."""
+        return [e for vhost in self.vhosts.values() for e in vhost.stay(now_s)]
+
     def _end_switchover(self, took_s: float, now_s: float) -> list[Effect]:
         successors = self.masters_heard()
         if not self.is_master and successors:
             text = f"{successors} took over"
             return [fx.SwitchoverDone(True, took_s, text), fx.Note("switchover", text)]
-        done = [e for vhost in self.vhosts.values() for e in vhost.stay(now_s)]
-        done += self._demote(SWITCHOVER, Rank.SWITCHOVER, False, now_s)
-        done += self._forget(CRASH, now_s)
+        done: list[Effect] = []
+        for reason in (
+            SWITCHOVER,
+            CRASH,
+        ):  # before we advertise: a peer would preempt a demoted one
+            self._retry_s.pop(reason, None)
+            if self.demotion.set(reason, Rank.SWITCHOVER, False):
+                done.append(fx.Note("demotion", f"no longer demoted: {reason}"))
+        done += [e for vhost in self.vhosts.values() for e in vhost.stay(now_s)]
         text = f"nobody took over within {took_s:.1f} s; "
         text += (
             "this node stays master: is a peer running?"

@@ -272,7 +272,8 @@ def test_a_switchover_that_nobody_answers_is_taken_back() -> None:
     assert not done.ok
     assert "nobody took over within 1.0 s" in done.text
     assert (states(engine), reasons(engine)) == (ALL_MASTER, [])
-    assert skews(effects)[-2:] == [100, 100]
+    assert skews(effects) == [255, 255, 100, 100]  # and never 240, which a peer would preempt
+    assert notes(effects)[0] == ("demotion", "no longer demoted: switchover")
 
 
 def test_switchover_on_a_backup_is_done_already() -> None:
@@ -409,7 +410,7 @@ def test_adopted_addresses_are_kept_when_nobody_wants_them() -> None:
     engine.handle(fx.Adopt(frozenset({LAN, WAN})), 0.1)
     effects = engine.handle(fx.Tick(), 0.1 + SWITCHOVER_WAIT_S)
     assert (states(engine), reasons(engine)) == (ALL_MASTER, [])
-    assert skews(effects)[-2:] == [100, 100]
+    assert skews(effects) == [255, 255, 100, 100]
     assert "ReleaseAddresses" not in kinds(effects)
 
 
