@@ -58,6 +58,7 @@ class Box:
         self.expires: dict[VhostKey, float] = {}  # local time
         self._watched: set[VhostKey] = set()  # keys with a pending look at their expiry
         self.ticks: list[float] = []
+        self._idle_ticks = 0
         self._inbox: deque[fx.Input] = deque()
         self._inputs: deque[fx.Input] = deque()
         self._performing = False
@@ -185,10 +186,15 @@ class Box:
         self._arm()
 
     def _check_progress(self, engine: Engine) -> None:
+        """A Tick does all that is due. More may be due at once where it ended a demotion (that
+        moves the other deadlines), but not again and again."""
         now_s, deadline_s = self.clock_s(), engine.deadline_s
         self.ticks.append(self.world.now_s)
-        assert deadline_s is None or deadline_s > now_s, (
-            f"{self.name}: the deadline {deadline_s} did not move past {now_s} by a Tick: busy loop"
+        moved = deadline_s is None or deadline_s > now_s
+        self._idle_ticks = 0 if moved else self._idle_ticks + 1
+        assert self._idle_ticks <= 3, (
+            f"{self.name}: {self._idle_ticks} Ticks did not move the deadline {deadline_s} past "
+            f"{now_s}: busy loop"
         )
 
     # -------------------------------------------------------------------------------- timer
