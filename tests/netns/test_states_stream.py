@@ -304,3 +304,45 @@ def test_a_peer_that_does_not_read_costs_its_stream_and_no_memory(pair: Pair) ->
         wait_until(dropped, 15, "the deaf one is dropped")
     assert 0 < queued <= 33 * 1024 * 1024
     assert pair.fw1.status()["ok"]
+
+
+def test_what_was_made_while_nobody_listened_is_deleted_like_the_rest(pair: Pair) -> None:
+    pair.start()
+    # The kernel prepares all entries for events, and not only while somebody listens.
+    assert pair.fw1.namespace.read_sysctl("net/netfilter/nf_conntrack_events") == "1"
+    assert pair.fw1.stop() == 0
+    with flow(TCP, pair.client, pair.server, (SERVER, 80)) as made:
+        assert made.echoes()
+        pair.fw1.start()
+        pair.synchronised()
+        here = pair.fw1.find(6, 80)
+        assert here is not None and pair.fw2.find(6, 80) is not None
+        pair.fw1.delete(here)
+        wait_until(lambda: pair.fw2.find(6, 80) is None, 5, "deleted on fw2")
+
+
+def test_a_new_master_renews_the_copies_of_the_old_one(pair: Pair) -> None:
+    """A UDP flow whose original on fw1 is left to expire while it lives on at fw2."""
+    pair.start()
+    server = packed(SERVER)
+    orig = ct.Tuple(packed("10.1.0.10"), server, ct.IP_UDP, 4000, 53)
+    create = ct.create_request(ct.Entry(orig, orig.inverted(), 0xE, ct.QUIET_TIMEOUT_S))
+    pair.fw1.inject(create)
+    wait_until(lambda: pair.fw2.find(17, 53), 5, "the copy is on fw2")
+    found = ct.fields(create)
+    assert found is not None
+    at, _length = found["timeout"]
+    short = create[:at] + (120).to_bytes(4, "big") + create[at + 4 :]
+    pair.fw1.delete(ct.Entry(orig, orig.inverted(), 0xE))
+    pair.fw1.inject(short)
+    here = pair.fw1.find(17, 53)
+    assert here is not None and here.timeout_s <= 120
+    assert pair.fw1.failover is not None and pair.fw2.failover is not None
+    pair.fw1.failover.be(False)
+    pair.fw2.failover.be(True)
+
+    def renewed() -> bool:
+        entry = pair.fw1.find(17, 53)
+        return entry is not None and entry.timeout_s > 3000
+
+    wait_until(renewed, 8, "the old master keeps it as a copy now")

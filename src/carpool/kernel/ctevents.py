@@ -11,6 +11,8 @@ import errno
 import socket
 import struct
 import subprocess
+from contextlib import suppress
+from pathlib import Path
 
 from carpool.errors import KernelError
 from carpool.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket, Request
@@ -27,6 +29,7 @@ _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1
 _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
 _NFT_GETTABLE, _NFTA_TABLE_NAME = 0x0A01, 1  # NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE
 _NFPROTO_INET = 1
+_ALL_EVENTS = Path("/proc/sys/net/netfilter/nf_conntrack_events")
 
 # What ends a flow's life, and what makes it worth keeping. Those who never get "assured" (ICMP and
 # protocols that the kernel knows nothing of) are worth it with the first answer. An expected
@@ -76,8 +79,16 @@ class EventMask:
         self._netlink = NetlinkSocket(NETLINK_NETFILTER, strict=False)
 
     def install(self) -> None:
-        """Put it there, in one step with the removal of an older one. Raises KernelError."""
+        """Put it there, in one step with the removal of an older one. Raises KernelError.
+
+        An entry that is made while nobody listens can never tell its end unless the kernel is told
+        to prepare all entries for events; otherwise a restart of this process would leave copies of
+        those on the peers. 2 ("when somebody listens") is the default; a 0 is an operator's choice.
+        """
         _nft(ruleset(every=self._every))
+        with suppress(OSError):  # not writable in a sandbox: then it is as it was before
+            if _ALL_EVENTS.read_text(encoding="ascii").strip() == "2":
+                _ALL_EVENTS.write_text("1", encoding="ascii")
 
     def present(self) -> bool:
         """Whether the table is there: one question to the kernel, some microseconds."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from carpool.proto import ctmessage as ct
+from carpool.proto import ctpatch
 from carpool.proto import statestream as ss
 
 KEEPALIVE_S = 1.0
@@ -19,7 +20,7 @@ SILENCE_MAX_S = 5.0  # a peer that says nothing for so long is gone
 GREETING_MAX_S = 3.0  # from connected to both HELLOs
 PEER_WAIT_S = 10.0  # how long a fresh node looks for somebody to take a table from
 HOLD_MAX_S = 300.0  # a table that is not complete by then never will be; preemption is held no more
-DELETES_MAX = 100_000  # deletions remembered between two reads of a dump, some 90 bytes each
+DELETES_MAX = 100_000  # deletions remembered between two reads of a dump, some 250 bytes each
 
 
 # -------------------------------------------------------------------------------------- session
@@ -253,23 +254,27 @@ class Hold:
 
 
 class Deletions:
-    """Deletions sent since the last read of a dump. The kernel filled the part that is read next
-    before them, so it may hold the dead: they are deleted once more after it."""
+    """Flows deleted since the last read of a dump. The kernel filled the part that is read next
+    before that, so it may hold the dead: they are deleted once more after it; but not those that
+    have come back meanwhile."""
 
     def __init__(self) -> None:
-        self._requests: list[bytes] = []
+        self._requests: dict[bytes, bytes] = {}  # by flow
         self.overflowed = False  # more than DELETES_MAX: the dump must start anew
 
-    def add(self, request: bytes) -> None:
-        if len(self._requests) < DELETES_MAX:
-            self._requests.append(request)
+    def sent(self, request: bytes) -> None:
+        """A create or delete request has been sent as news."""
+        if not ctpatch.is_delete(request):
+            self._requests.pop(ctpatch.flow_of(request), None)
+        elif len(self._requests) < DELETES_MAX:
+            self._requests[ctpatch.flow_of(request)] = request
         else:
             self.overflowed = True
 
     def take(self) -> Sequence[bytes]:
         """All of them, to be sent after the part that has just been read."""
-        taken, self._requests = self._requests, []
-        return taken
+        taken, self._requests = self._requests, {}
+        return list(taken.values())
 
 
 def settle(wanted: ct.Entry, found: ct.Entry | None) -> list[bytes]:

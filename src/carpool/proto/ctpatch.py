@@ -24,6 +24,8 @@ from carpool.proto import netlink
 
 SHAPES_MAX = 1024  # learned at a time; one takes about 5 kB. When full, all are learned anew
 _IPV4 = bytes((ct.AF_INET,))
+_ATTR_LENGTH = struct.Struct("=H")
+_ZONE_HEADER = netlink.ATTR.pack(6, ct.Cta.ZONE)
 _DELETE_TYPE = struct.pack("=H", ct.MSG_DELETE)
 
 _ORIG_LEAVES = ("ip.src", "ip.dst", "proto.sport", "proto.dport", "proto.id")
@@ -63,6 +65,14 @@ _FREE_HEADER = ((8, 8), (18, 2))  # sequence and port; res_id, in which dumps te
 def is_delete(request: bytes) -> bool:
     """Whether a netlink message is of the type that removes entries (DESTROY events too)."""
     return request[4:6] == _DELETE_TYPE
+
+
+def flow_of(request: bytes) -> bytes:
+    """What tells the flow of a create or delete request of ours from any other: its original tuple
+    and, if it has one, its zone, which is the last attribute."""
+    (length,) = _ATTR_LENGTH.unpack_from(request, ct.BODY_AT)
+    zone = request[-8:] if request[-8:-4] == _ZONE_HEADER else b""
+    return request[ct.BODY_AT : ct.BODY_AT + length] + zone
 
 
 class Shapes(Generic[T]):

@@ -33,6 +33,9 @@ from carpool.service.stateslink import Link
 BUSY_EVENTS = 16  # found in one wake-up: from here on it pays to sleep before the next
 BUSY_SLEEP_S = 0.001
 CHECK_EVERY_S = 1.0  # whether the nft table is there, and which addresses are ours
+# A new master renews its peers' copies: what expires there while it lives here would be missing
+# when they take over again. Not before the old master knows that it is none: it keeps its own.
+RENEW_AFTER_S = 2.0
 TELL_EVERY_S = 60.0  # the same trouble on stderr; counters and status always tell
 TOLD_MAX = 256
 
@@ -96,6 +99,7 @@ class StatesService:
         self._hold_told: replica.Told | None = None
         self._resume_s: float | None = None  # the event socket is not watched until then
         self._check_s = 0.0
+        self._renew_s: float | None = None
 
     # --------------------------------------------------------------------------------- loop
 
@@ -118,6 +122,7 @@ class StatesService:
         wanted = [
             self._check_s,
             self._resume_s,
+            self._renew_s,
             self._hold.deadline_s,
             self._failover.deadline_s,
             self._outflow.bulk_deadline_s(now_s),
@@ -130,6 +135,10 @@ class StatesService:
             self._resume_s = None
             self.poller.add(self._events, self._drain)
             self._drain()
+        if self._renew_s is not None and now_s >= self._renew_s:
+            self._renew_s = None
+            for link in self.links:
+                self._outflow.want_bulk(link)
         self._outflow.step_bulk(now_s)
         for link in self.links:
             link.tick(now_s)
@@ -228,6 +237,8 @@ class StatesService:
         self._tell("failover", f"failover.sock: {reason}; no deletions are sent until it is back")
 
     def _be_master(self, master: bool) -> None:
+        if master != self.master:
+            self._renew_s = self.now_s() + RENEW_AFTER_S if master else None
         self.master = self._outflow.master = self._inflow.master = master
 
     def _tell_hold(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from errno import EBUSY, EEXIST, EIO, ENOENT
+from typing import Protocol
 
 from carpool.errors import KernelError
 from carpool.kernel.conntrack import Dump, Failure, Injector
@@ -17,11 +18,28 @@ from carpool.machine import replica
 from carpool.proto import ctgate, ctpatch, ctprobe
 from carpool.proto import ctmessage as ct
 from carpool.proto import statestream as ss
-from carpool.service.stateslink import Link
 
 DRAIN_MAX = 4096  # events handled in one round
 BULK_QUEUE_MAX_BYTES = 4 * 1024 * 1024  # a dump waits while more than this waits for a peer
 BULK_EVERY_S = 1.0  # at most: what follows an overflow must not be the cause of the next one
+
+
+class Receiver(Protocol):
+    """A peer, as far as this file goes (`stateslink.Link`)."""
+
+    name: str
+    sending_bulk: bool  # it is being given the table
+    received: int  # requests, since the start
+    injected: int
+    errors: int
+
+    @property
+    def up(self) -> bool: ...
+
+    @property
+    def queued_bytes(self) -> int: ...
+
+    def send(self, frame: bytes, requests: int = 0) -> None: ...
 
 
 class Outflow:
@@ -31,7 +49,7 @@ class Outflow:
         self,
         events: EventSocket,
         patcher: ctpatch.Patcher,
-        links: Sequence[Link],
+        links: Sequence[Receiver],
         counters: Counter[str],
     ) -> None:
         self.master = False
@@ -42,8 +60,8 @@ class Outflow:
         self._overflows = 0
         self._dump: Dump | None = None
         self._deletions = replica.Deletions()
-        self._receivers: list[Link] = []  # of the dump that is being read
-        self._wanted: list[Link] = []  # of the next one
+        self._receivers: list[Receiver] = []  # of the dump that is being read
+        self._wanted: list[Receiver] = []  # of the next one
         self._next_dump_s = 0.0
 
     def drain(self) -> int:
@@ -60,12 +78,12 @@ class Outflow:
                 self.want_bulk(link)
         return len(events)
 
-    def want_bulk(self, link: Link) -> None:
+    def want_bulk(self, link: Receiver) -> None:
         """Give this peer the whole table, as soon as may be."""
         if link.up and link not in self._wanted:
             self._wanted.append(link)
 
-    def forget(self, link: Link) -> None:
+    def forget(self, link: Receiver) -> None:
         """Its stream is gone, and with it what it was to get."""
         link.sending_bulk = False
         for waiting in (self._wanted, self._receivers):
@@ -105,19 +123,17 @@ class Outflow:
         """What the peers are to do about these events."""
         translate, is_delete = self.patcher.request, ctpatch.is_delete
         for event in events:
-            if is_delete(event):
-                if not self.master:  # an entry that merely expired here lives on over there
-                    self._counters["deletes_not_master"] += 1
-                    continue
-                request = translate(event)
-                if request and self._dump is not None:
-                    self._deletions.add(request)
-            else:
-                request = translate(event)
+            if not self.master and is_delete(event):
+                # What expires here may live on over there.
+                self._counters["deletes_not_master"] += 1
+                continue
+            request = translate(event)
             if request:
+                if self._dump is not None:
+                    self._deletions.sent(request)
                 yield request
 
-    def _send(self, kind: ss.Kind, requests: Iterable[bytes], links: Sequence[Link]) -> None:
+    def _send(self, kind: ss.Kind, requests: Iterable[bytes], links: Sequence[Receiver]) -> None:
         for payload, count in _payloads(requests):
             frame = ss.build(kind, payload)
             for link in links:
@@ -205,7 +221,7 @@ class Inflow:
         self._gate = ctgate.Gate()
         self._prober = ctprobe.Prober()
 
-    def take(self, link: Link, payload: bytes) -> str | None:
+    def take(self, link: Receiver, payload: bytes) -> str | None:
         """Check and inject; or why this payload is not for a peer to send."""
         count = self._gate.check(payload)
         if isinstance(count, str):
@@ -232,7 +248,7 @@ class Inflow:
             self._tell("inject", str(error))
             return [Failure(EIO, request) for request in ctgate.requests(payload)]
 
-    def _answer(self, link: Link, failures: Sequence[Failure]) -> int:
+    def _answer(self, link: Receiver, failures: Sequence[Failure]) -> int:
         """Deal with what the kernel refused; the number of those that are well in the end."""
         taken: list[bytes] = []
         well = 0
@@ -249,13 +265,19 @@ class Inflow:
                 self._count_error(link, failure)
         return well + (self._settle(link, taken) if taken else 0)
 
-    def _settle(self, link: Link, wanted: Sequence[bytes]) -> int:
+    def _settle(self, link: Receiver, wanted: Sequence[bytes]) -> int:
         """Entries of the peer whose tuples are in use here. Mostly by the same flow: then it is an
         update, on bytes. Else see replica.settle. Returns how many are well in the end."""
         prober = self._prober
         asked = [prober.get(create, number) for number, create in enumerate(wanted)]
+        try:
+            answers = self._injector.ask(asked)
+        except KernelError as error:
+            self._tell("ask", str(error))
+            link.errors += len(wanted)
+            return 0
         requests: list[bytes] = []
-        for create, answer in zip(wanted, self._injector.ask(asked), strict=True):
+        for create, answer in zip(wanted, answers, strict=True):
             if answer is not None and prober.same(create, answer):
                 requests.append(prober.update(create))
             else:
@@ -273,7 +295,7 @@ class Inflow:
         self._counters["settled"] += len(wanted) - bad
         return len(wanted) - bad
 
-    def _count_error(self, link: Link, failure: Failure) -> None:
+    def _count_error(self, link: Receiver, failure: Failure) -> None:
         link.errors += 1
         self._counters[f"error_{failure.name}"] += 1
         self._tell(failure.name, f"the kernel refuses entries of {link.name}: {failure.name}")

@@ -267,13 +267,29 @@ def test_an_entry_in_the_other_direction_makes_way() -> None:
     assert replica.settle(wanted, found) == [ct.delete_request(found), ct.create_request(wanted)]
 
 
+def test_the_dead_are_deleted_again_unless_they_came_back() -> None:
+    deletions = replica.Deletions()
+    first, second = entry(port=1), entry(port=2)
+    zoned = replace(first, zone=5)
+    for dead in (first, second, zoned):
+        deletions.sent(ct.delete_request(dead))
+    deletions.sent(ct.create_request(replace(first, mark=7)))
+    expected = [ct.delete_request(second), ct.delete_request(zoned)]
+    assert deletions.take() == expected
+    assert deletions.take() == []
+    deletions.sent(ct.delete_request(zoned))
+    deletions.sent(ct.create_request(zoned))
+    assert deletions.take() == []
+
+
 def test_deletions_are_remembered_up_to_a_limit() -> None:
     deletions = replica.Deletions()
+    request = ct.delete_request(entry())
+    at = ct.fields(request)["orig.ip.src"][0]  # type: ignore[index] # a request of ours is whole
     for number in range(replica.DELETES_MAX):
-        deletions.add(b"%d" % number)
+        deletions.sent(request[:at] + number.to_bytes(4, "big") + request[at + 4 :])
     assert not deletions.overflowed
     assert len(deletions.take()) == replica.DELETES_MAX
-    assert deletions.take() == []
-    for _ in range(replica.DELETES_MAX + 1):
-        deletions.add(b"x")
+    for number in range(replica.DELETES_MAX + 1):
+        deletions.sent(request[:at] + number.to_bytes(4, "big") + request[at + 4 :])
     assert deletions.overflowed

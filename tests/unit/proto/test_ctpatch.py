@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from carpool.proto import ctmessage as ct
 from carpool.proto import ctpatch
 from tests.unit.proto import ctsamples
-from tests.unit.proto.ctsamples import TCP, UDP, Sample, Way, recorded
+from tests.unit.proto.ctsamples import (
+    TCP,
+    UDP,
+    Sample,
+    Way,
+    expected_create,
+    expected_delete,
+    recorded,
+)
 
 RECORDED = recorded()
 CLIENT, SERVER, VIP = (
@@ -176,3 +184,13 @@ def test_is_delete_tells_the_type() -> None:
     assert ctpatch.is_delete(ctsamples.event(gone))
     assert ctpatch.is_delete(ctsamples.expected_delete(gone))
     assert not ctpatch.is_delete(ctsamples.event(sample()))
+
+
+@given(ctsamples.samples(), ctsamples.samples())
+def test_a_flow_is_known_by_its_create_and_its_delete(one: Sample, other: Sample) -> None:
+    flows = [
+        {ctpatch.flow_of(make(sample)) for make in (expected_create, expected_delete)}
+        for sample in (one, other)
+    ]
+    assert [len(flow) for flow in flows] == [1, 1]
+    assert (flows[0] == flows[1]) == (expected_delete(one) == expected_delete(other))

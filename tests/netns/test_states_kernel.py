@@ -1,0 +1,234 @@
+"""The hands of the states process on a real connection table, without a peer."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from carpool.kernel import conntrack
+from carpool.kernel.conntrack import Dump, Injector
+from carpool.kernel.ctevents import EventMask, EventSocket
+from carpool.proto import ctgate, ctpatch
+from carpool.proto import ctmessage as ct
+from carpool.proto import statestream as ss
+from carpool.service.statesflow import Outflow
+from tests.netns.lab import Namespace, Network
+
+SERVER = bytes((10, 2, 0, 10))
+
+
+def udp(number: int, status: int = 0xE) -> ct.Entry:
+    """One of 60,000 flows of a client."""
+    client = (0x0A010000 + number // 50_000).to_bytes(4, "big")
+    orig = ct.Tuple(client, SERVER, ct.IP_UDP, 1024 + number % 50_000, 53)
+    return ct.Entry(orig, orig.inverted(), status, ct.QUIET_TIMEOUT_S)
+
+
+@dataclass
+class Hands:
+    """Both sockets of a process, and the injector of somebody else, in one namespace."""
+
+    namespace: Namespace
+    own: Injector
+    other: Injector
+    events: EventSocket
+
+    def entries(self) -> list[ct.Entry]:
+        with self.namespace.entered():
+            dump = Dump()
+        found: list[ct.Entry] = []
+        while (piece := dump.read()) is not None:
+            found += [entry for raw in piece if isinstance(entry := ct.parse(raw), ct.Entry)]
+        dump.close()
+        return found
+
+
+@pytest.fixture
+def hands(network: Network) -> Iterator[Hands]:
+    namespace = network.host("fw", forwarding=True)
+    with namespace.entered():
+        own, other = Injector(), Injector()
+        made = Hands(namespace, own, other, EventSocket(own.port, every=False))
+    yield made
+    for part in (own, other, made.events):
+        part.close()
+
+
+def test_what_we_inject_makes_no_event_and_what_others_do_makes_one(hands: Hands) -> None:
+    create, delete = ct.create_request(udp(1)), ct.delete_request(udp(1))
+    assert hands.own.inject(create) == []
+    assert hands.own.inject(delete) == []
+    assert hands.events.drain(100) == []
+    assert hands.other.inject(create) == []
+    assert hands.other.inject(delete) == []
+    new, destroy = hands.events.drain(100)
+    assert not ctpatch.is_delete(new) and ctpatch.is_delete(destroy)
+
+
+@pytest.mark.parametrize(("status", "told"), [(0x8, 0), (0xA, 0), (0xE, 1)])
+def test_the_end_of_what_was_never_assured_is_not_told(
+    hands: Hands, status: int, told: int
+) -> None:
+    hands.other.inject(ct.create_request(udp(1, status)))
+    hands.events.drain(100)
+    hands.other.inject(ct.delete_request(udp(1, status)))
+    assert len(hands.events.drain(100)) == told
+
+
+def test_every_refusal_comes_back_with_its_request(hands: Hands) -> None:
+    there, new, gone = (ct.create_request(udp(n)) for n in (1, 2, 3))
+    assert hands.own.inject(there) == []
+    missing = ct.delete_request(udp(3))
+    failures = hands.own.inject(there + new + missing + gone)
+    assert [(failure.name, failure.request) for failure in failures] == [
+        ("EEXIST", there),
+        ("ENOENT", missing),
+    ]
+    assert sorted(entry.orig.sport for entry in hands.entries()) == [1025, 1026, 1027]
+
+
+def test_a_full_frame_of_refusals_fits_the_buffer(hands: Hands) -> None:
+    requests = [ct.create_request(udp(n)) for n in range(ss.FRAME_MAX_BYTES // 156)]
+    frame = b"".join(requests)
+    assert len(frame) <= ss.FRAME_MAX_BYTES
+    assert hands.own.inject(frame) == []
+    failures = hands.own.inject(frame)
+    assert [failure.request for failure in failures] == requests
+    assert hands.own.lost_answers == 0
+    # And as many questions with their answers.
+    with_number = [
+        request[:4] + ct.MSG_GET.to_bytes(2, "little") + b"\1\0" + n.to_bytes(4, "little")
+        for n, request in enumerate(requests)
+    ]
+    questions = [head + request[12:] for head, request in zip(with_number, requests, strict=True)]
+    assert all(hands.own.ask(questions))
+    assert hands.own.lost_answers == 0
+
+
+def test_a_dump_tells_every_entry_once(hands: Hands) -> None:
+    for start in range(0, 3000, 300):
+        frame = b"".join(ct.create_request(udp(n)) for n in range(start, start + 300))
+        assert hands.own.inject(frame) == []
+    assert sorted(entry.orig.sport for entry in hands.entries()) == list(range(1024, 4024))
+    with hands.namespace.entered():
+        assert conntrack.entries() == 3000
+
+
+def test_the_table_of_masks_comes_and_goes(hands: Hands) -> None:
+    with hands.namespace.entered():
+        mask = EventMask(every=False)
+        assert not mask.present()
+        for _ in range(2):  # putting it there again replaces it
+            mask.install()
+            assert mask.present()
+        mask.remove()
+        assert not mask.present()
+        mask.remove()
+    mask.close()
+
+
+def test_addresses_with_and_without_vips(hands: Hands) -> None:
+    run = hands.namespace.run
+    run("ip", "address", "add", "10.9.0.1/24", "dev", "lo")
+    run("ip", "address", "add", "10.9.0.2/24", "dev", "lo")
+    with hands.namespace.entered():
+        addresses = conntrack.Addresses()
+    present, unmarked = addresses.read()
+    addresses.close()
+    expected = {socket.inet_aton(text) for text in ("127.0.0.1", "10.9.0.1", "10.9.0.2")}
+    assert present == unmarked == expected
+
+
+# --------------------------------------------------------------------------------- bulk and news
+
+
+@dataclass
+class FakePeer:
+    """A peer that keeps its table as it is told to, in the order in which it is told."""
+
+    name: str = "fw2"
+    sending_bulk: bool = False
+    received: int = 0
+    injected: int = 0
+    errors: int = 0
+    queued_bytes: int = 0
+    up: bool = True
+    frames: list[ss.Kind] = field(default_factory=list)
+    table: set[tuple[bytes, int]] = field(default_factory=set)
+
+    def send(self, frame: bytes, requests: int = 0) -> None:
+        parser = ss.Parser()
+        parser.trust()
+        parser.feed(frame)
+        read = parser.next()
+        assert isinstance(read, ss.Frame)
+        self.frames.append(read.kind)
+        assert len(read.payload) <= ss.EVENTS_MAX_BYTES
+        for request in ctgate.requests(read.payload):
+            entry = ct.parse_create(request)
+            if isinstance(entry, ct.Entry):
+                self.table.add((entry.orig.src, entry.orig.sport))
+            else:
+                found = ct.fields(request)
+                assert found is not None and ctpatch.is_delete(request)
+                orig = ct.parse_tuple(request, found, "orig")
+                assert orig is not None
+                self.table.discard((orig.src, orig.sport))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_bulk_among_news_ends_with_the_right_table(hands: Hands, seed: int) -> None:
+    """Entries come and go between any two pieces of the dump, and while it waits for a peer; the
+    kernel filled the piece that is read next long before: no dead entry may be left."""
+    dice = random.Random(seed)
+    peer = FakePeer()
+    counters: Counter[str] = Counter()
+    patcher = ctpatch.Patcher(ct.Rules(every=False))
+    outflow = Outflow(hands.events, patcher, [peer], counters)
+    outflow.master = True
+    alive = set(range(2000))
+    for start in range(0, 2000, 250):
+        hands.own.inject(b"".join(ct.create_request(udp(n)) for n in range(start, start + 250)))
+    outflow.want_bulk(peer)
+    now_s, rounds = 100.0, 0
+    with hands.namespace.entered():
+        outflow.step_bulk(now_s)
+    while outflow.bulk_deadline_s(now_s) is not None or peer.queued_bytes:
+        born = {dice.randrange(2500) for _ in range(dice.randrange(40))} - alive
+        dead = set(dice.sample(sorted(alive), dice.randrange(60)))
+        for number in dead:
+            hands.other.inject(ct.delete_request(udp(number)))
+        for number in born:
+            hands.other.inject(ct.create_request(udp(number)))
+        alive = alive - dead | born
+        peer.queued_bytes = dice.choice([0, 0, 0, 100 * 1024 * 1024])
+        if dice.random() < 0.5:
+            outflow.drain()
+        outflow.step_bulk(now_s)
+        rounds += 1
+        assert rounds < 1000
+    outflow.drain()
+    assert rounds > 5 and peer.frames[0] is ss.Kind.BULK_BEGIN
+    assert peer.frames.count(ss.Kind.BULK_END) == 1
+    assert peer.table == {(udp(n).orig.src, udp(n).orig.sport) for n in alive}
+    assert peer.table == {(entry.orig.src, entry.orig.sport) for entry in hands.entries()}
+
+
+def test_a_backup_sends_no_deletion(hands: Hands) -> None:
+    peer = FakePeer()
+    counters: Counter[str] = Counter()
+    outflow = Outflow(hands.events, ctpatch.Patcher(ct.Rules(every=False)), [peer], counters)
+    hands.other.inject(ct.create_request(udp(1)))
+    hands.other.inject(ct.delete_request(udp(1)))
+    outflow.drain()
+    assert len(peer.table) == 1 and counters["deletes_not_master"] == 1
+    outflow.master = True
+    hands.other.inject(ct.create_request(udp(1)))
+    hands.other.inject(ct.delete_request(udp(1)))
+    outflow.drain()
+    assert peer.table == set()
