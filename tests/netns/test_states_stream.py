@@ -16,7 +16,7 @@ from carpool.kernel.ctevents import RECEIVE_BUFFER_BYTES
 from carpool.proto import ctmessage as ct
 from carpool.proto import statestream as ss
 from carpool.proto.statestream import Broken, Frame, Kind
-from tests.netns.lab import Network, wait_until
+from tests.netns.lab import Network, holds_for, wait_until
 from tests.netns.pair import GROUP, SERVER, SYNC, Pair, StatesNode, flow, packed
 
 TCP = socket.SOCK_STREAM
@@ -164,6 +164,16 @@ def test_a_node_alone_does_not_wait_for_ever(pair: Pair) -> None:
     assert bulks[0] == (True, "looking for fw2 to take a table from")
     wait_until(lambda: not bulks[-1][0], 13, "preemption is free")
     assert bulks[-1] == (False, "no peer reachable: nothing to take")
+    assert pair.fw1.process is not None
+    stat = Path(f"/proc/{pair.fw1.process.pid}/stat")
+
+    def cpu_ticks() -> int:
+        user, system = stat.read_text().rpartition(")")[2].split()[11:13]
+        return int(user) + int(system)
+
+    before = cpu_ticks()
+    holds_for(lambda: pair.fw1.process, 1.0)
+    assert cpu_ticks() - before <= 10  # hundredths of a second: alone, there is nothing to do
 
 
 # ------------------------------------------------------------------------- who may talk to us

@@ -242,12 +242,13 @@ class Hold:
             return Told(True, f"looking for {', '.join(self._peers)} to take a table from")
         return Told(False, "no peer reachable: nothing to take")
 
-    @property
-    def deadline_s(self) -> float | None:
-        """When `now` changes by itself."""
+    def deadline_s(self, now_s: float) -> float | None:
+        """When `now` changes by itself; None: not without an event."""
         if self._receiving:
-            return min(self._receiving.values()) + HOLD_MAX_S
-        return self._since_s + PEER_WAIT_S if self._complete is None else None
+            changes_s = min(self._receiving.values()) + HOLD_MAX_S
+        else:
+            changes_s = self._since_s + PEER_WAIT_S
+        return changes_s if changes_s > now_s else None
 
 
 # -------------------------------------------------------------------------------------- entries

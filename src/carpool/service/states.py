@@ -123,7 +123,7 @@ class StatesService:
             self._check_s,
             self._resume_s,
             self._renew_s,
-            self._hold.deadline_s,
+            self._hold.deadline_s(now_s),
             self._failover.deadline_s,
             self._outflow.bulk_deadline_s(now_s),
             *(link.deadline_s for link in self.links),

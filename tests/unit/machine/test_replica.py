@@ -185,25 +185,27 @@ def test_a_fresh_node_waits_for_a_peer_and_then_gives_up() -> None:
     hold = Hold(["fw2"], T0)
     assert hold.now(T0) == Told(True, "looking for fw2 to take a table from")
     end_s = T0 + replica.PEER_WAIT_S
-    assert hold.deadline_s == end_s
+    assert hold.deadline_s(T0) == end_s
     assert hold.now(end_s - 0.001).on
     assert hold.now(end_s) == Told(False, "no peer reachable: nothing to take")
+    assert hold.deadline_s(end_s) is None  # a deadline that has passed would keep the loop awake
 
 
 def test_preemption_is_held_until_the_table_is_here() -> None:
     hold = Hold(["fw2"], T0)
     hold.bulk_began("fw2", T0 + 1)
     assert hold.now(T0 + 100) == Told(True, "taking the table of fw2")
-    assert hold.deadline_s == T0 + 1 + replica.HOLD_MAX_S
+    assert hold.deadline_s(T0 + 100) == T0 + 1 + replica.HOLD_MAX_S
     hold.bulk_ended("fw2")
     assert hold.now(T0 + 100) == Told(False, "the table of fw2 is complete")
-    assert hold.deadline_s is None
+    assert hold.deadline_s(T0 + 100) is None
 
 
 def test_a_table_that_never_ends_is_not_waited_for_without_end() -> None:
     hold = Hold(["fw2"], T0)
     hold.bulk_began("fw2", T0)
     hold.bulk_began("fw2", T0 + 200)  # started anew: counts from the first
+    assert hold.deadline_s(T0 + replica.HOLD_MAX_S) is None
     told = hold.now(T0 + replica.HOLD_MAX_S)
     assert told == Told(False, "the table of fw2 is not complete after 300 s")
 
