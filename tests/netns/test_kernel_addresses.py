@@ -3,6 +3,7 @@ and what becomes of it when a process dies or somebody interferes."""
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_interface
@@ -374,6 +375,30 @@ def test_a_vip_moves_without_the_client_noticing(
             assert client.neighbour_mac(address) == VMAC
         wait_until(lambda old=old: not old.held())  # type: ignore[misc]
         assert client.pings(VIP4)  # what is done in the background is not seen outside either
+
+
+def test_giving_up_sends_nothing_from_the_virtual_mac(fw: Firewall, client: Namespace) -> None:
+    """A switch would send the new master's frames to the old one."""
+    with client.entered():
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        wire.bind(("eth0", 3))
+    wire.settimeout(5.0)
+
+    def from_the_virtual_mac() -> bool:
+        return wire.recv(2048)[6:12].hex(":") == VMAC
+
+    fw.start()
+    fw.take()
+    for _report in range(2):  # MLD joins, each within a second
+        wait_until(from_the_virtual_mac)
+    fw.release()
+    wait_until(lambda: not fw.held())
+
+    wire.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        while not from_the_virtual_mac():
+            pass
+    wire.close()
 
 
 def test_a_backup_reaches_the_vip_on_the_master(
