@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tests.sim.checks import play
-from tests.sim.plan import LinkDown, NodePlan, Plan, SendFault, VipPlan
+from tests.sim.groups import FAULT_S, group, masters, took_over
+from tests.sim.plan import Command, LinkDown, NodePlan, OneWay, Plan, SendFault, Split, VipPlan
+from tests.sim.world import World
 
 PAIR = (NodePlan(advskew=0), NodePlan(advskew=100))
 LAN_WAN = (VipPlan("lan", 1), VipPlan("wan", 1))
@@ -22,3 +24,36 @@ def test_a_link_that_goes_down_while_sending_fails_does_not_demote_for_ever() ->
             ),
         )
     )
+
+
+def test_a_deaf_node_does_not_make_a_healthy_backup_flap() -> None:
+    """It preempted the deaf node once a second, though it followed a better, living master."""
+    deaf = tuple(OneWay(FAULT_S, None, "lan", sender, 2) for sender in (0, 1))
+    world = World(group(0, 50, 100, faults=deaf))
+    world.run_until(60.0)
+    assert "fw2" not in took_over(world)
+
+
+def test_a_switchover_among_four_settles_at_once() -> None:
+    """Goodbyes still on their way made a node take over that followed the successor already."""
+    plan = group(0, 50, 100, 150, faults=(Command(FAULT_S, 0, "switchover"),))
+    world = World(plan)
+    world.run_until(FAULT_S + 0.05)
+    assert [masters(world, "1@lan"), masters(world, "1@wan")] == [["fw2"], ["fw2"]]
+
+
+def test_who_wins_after_a_split_brain_always_announces() -> None:
+    """If the winner's advert was heard first, it never learned of the other master."""
+    for tenth in range(10):
+        healed_s = 21.0 + tenth / 10
+        split = Split(FAULT_S, healed_s - FAULT_S, "lan", (0,))
+        world = play(group(0, 100, faults=(split,)))
+        assert any(
+            box.index == 0 and time_s >= healed_s for time_s, box, _ in world.announcements
+        ), f"healed at {healed_s}"
+
+
+def test_without_preemption_a_healed_link_does_not_leave_the_group_split() -> None:
+    """Nothing brought the VHIDs of a healed link back to the others: half a gateway each."""
+    world = play(group(100, 0, preempt=False, faults=(Split(FAULT_S, 6.0, "lan", (0,)),)))
+    assert masters(world, "1@lan") == masters(world, "1@wan")

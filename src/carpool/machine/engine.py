@@ -6,9 +6,9 @@ when a `Tick` is due next. No sockets, no clock, no chance: same inputs, same ef
 Rule 1: an authentic advert decides nothing about a VHID that is not ours; a packet that is refused
         moves a counter and nothing else.
 Rule 2: demotion is the node's: whatever happens on one interface is advertised on all, at once.
-Rule 3: who takes one VHID over from a master that is alive (slower, demoted, leaving) takes all, and
-        who yields one to a faster master offers it all: a group that is split between two nodes
-        forwards nothing.
+Rule 3: who takes one VHID over from a master that is alive (slower, demoted, leaving) takes all: a
+        group that is split between two nodes forwards nothing. Without preemption, who wins one
+        from another master (a healed partition) takes those that it left to slower masters.
 Rule 4: leaving is make-before-break: we own the addresses until a successor is heard, but at most
         for LEAVE_WAIT_S; a switchover that nobody answers is taken back.
 Rule 5: when in doubt between two masters and none, one working gateway wins, and we say so.
@@ -26,7 +26,7 @@ from carpool.machine.effects import Effect, State
 from carpool.machine.mismatch import MismatchFinder
 from carpool.machine.replay import CounterClock
 from carpool.machine.report import status_of
-from carpool.machine.vhost import Vhost, standing_of
+from carpool.machine.vhost import Vhost
 from carpool.model.config import Address, Config, Transport, VhostKey, family_of
 from carpool.model.reject import Reject
 from carpool.model.status import FailoverStatus
@@ -44,13 +44,12 @@ BULK_SYNC, MAINTENANCE, SWITCHOVER = "bulk sync", "maintenance", "switchover"
 CRASH = "recent crash"
 
 
-DepartureKind = Literal["stop", "disable", "switchover", "follow"]
+DepartureKind = Literal["stop", "disable", "switchover"]
 
 
 @dataclass(slots=True)
 class _Departure:
-    """We are on our way out: of the process, of CARP, or of the mastership, which an operator asked
-    us to give away (switchover) or a faster master began to take (follow)."""
+    """We are on our way out: of the process, of CARP, or of the mastership."""
 
     kind: DepartureKind
     started_s: float
@@ -201,9 +200,8 @@ class Engine:
         if before is State.BACKUP and vhost.state is State.MASTER:
             self.counters["preemptions"] += 1
             done += self._take_the_rest(vhost, now_s)
-        if before is State.MASTER and vhost.state is State.BACKUP and self._departure is None:
-            if standing_of(advert) < vhost.standing:
-                done += self._depart("follow", LEAVE_WAIT_S, now_s)
+        if before is State.MASTER and vhost.state is State.MASTER and not vhost.leaving:
+            done += self._take_the_rest(vhost, now_s, slower_only=True)
         return done
 
     def _check_sender(
@@ -337,7 +335,7 @@ class Engine:
         return [*done, fx.Note("bulk", event.reason or ("running" if event.on else "complete"))]
 
     def _on_switchover(self, now_s: float) -> list[Effect]:
-        if self._departure is not None and self._departure.kind != "follow":
+        if self._departure is not None:
             text = f"refused: this node is busy with a {self._departure.kind}; try again"
             return [fx.SwitchoverDone(False, 0.0, text)]
         if not self.is_master:
@@ -372,12 +370,14 @@ class Engine:
                 done.append(fx.SendProbe(interface))
         return done
 
-    def _take_the_rest(self, first: Vhost, now_s: float) -> list[Effect]:
+    def _take_the_rest(
+        self, first: Vhost, now_s: float, *, slower_only: bool = False
+    ) -> list[Effect]:
         """Rule 3."""
         return [
             effect
             for vhost in self.vhosts.values()
-            if vhost.state is State.BACKUP
+            if vhost.state is State.BACKUP and (vhost.follows_slower or not slower_only)
             for effect in vhost.take_over(f"moving with {first.key}: {first.reason}", now_s)
         ]
 
@@ -426,8 +426,6 @@ class Engine:
             self._departure = None
         if departure.kind == "switchover":
             return self._end_switchover(now_s - departure.started_s, now_s) if over else []
-        if departure.kind == "follow":
-            return self._stay(now_s) if over else []
         state = State.DISABLED if departure.kind == "disable" else State.INIT
         reason = "disabled by an operator" if departure.kind == "disable" else "stopping"
         # What is handed over leaves the game at once: as BACKUP it would preempt its successor.

@@ -13,6 +13,8 @@ Rule 3: deadlines are derived from what was heard and from the present demotion,
         demotion that ends or begins moves them at once.
 Rule 4: a master that has not extended its addresses' lifetime in time no longer owns them: it
         becomes BACKUP before it does anything else.
+Rule 5: a BACKUP that follows a living master does not heed a slower one: that one is the master's
+        to correct. Taking over from it would make two better nodes fight over a third's deafness.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ HOLD_EVERY_S = 1.0
 ANNOUNCE_AGAIN_S = (0.2, 1.1, 2.3, 5.0)  # Linux neighbours ignore a change within 1 s (locktime)
 LEAVE_EVERY_S = 0.05  # repeat the goodbye: one lost packet must not cost three seconds
 ASSERT_EVERY_S = 0.1  # answer an inferior master at most so often
+PREEMPTED_S = 1.0  # an inferior master heard within this time of our take-over was just preempted
 LEAVING_ADVBASE_S = 255  # slower than 3 * advbase: peers without preemption take over, too
 
 
@@ -50,6 +53,7 @@ class Standing(NamedTuple):
     demote: int
 
 
+BEST = Standing(0, 0)
 LEAVING = Standing(LEAVING_ADVBASE_S * 256 + carp.LEAVING_ADVSKEW, 255)
 
 
@@ -79,6 +83,8 @@ class Vhost:
         self.counter = 0  # the last that we sent
         self.leaving = False
         self._heard_s = 0.0
+        self._followed_s = 0.0  # when the followed master was heard
+        self._followed = BEST  # and what it advertised
         self._sent_s = 0.0
         self._asserted_s = 0.0  # when we last told everybody that the addresses are ours
         self._held_s = 0.0
@@ -96,6 +102,11 @@ class Vhost:
         if self.leaving:
             return LEAVING
         return Standing(self.vip.advbase_s * 256 + self.effective_advskew, self.demotion.rank)
+
+    @property
+    def follows_slower(self) -> bool:
+        """Whether we leave the VHID to a slower master, as a BACKUP without preemption does."""
+        return self.master is not None and self.standing < self._followed
 
     @property
     def down_after_s(self) -> float:
@@ -227,6 +238,8 @@ class Vhost:
 
     def _as_backup(self, advert: carp.Advert, source: Address, now_s: float) -> list[Effect]:
         theirs, ours = standing_of(advert), self.standing
+        if ours < theirs and self._follows_another_than(source, now_s):
+            return []  # Rule 5
         if advert.leaving:
             return self.take_over(f"{source} is leaving", now_s)
         if self.preempt and ours < theirs:
@@ -240,7 +253,14 @@ class Vhost:
         known = self.master and family_of(self.master)
         if known is None or family_of(source) in (known, self._first_family):
             self.master = source  # of a dual-stack master the address that node.toml names it by
+        if self.master == source:
+            self._followed_s = now_s
+            self._followed = theirs
         return []
+
+    def _follows_another_than(self, source: Address, now_s: float) -> bool:
+        fresh = now_s - self._followed_s <= self.down_after_s
+        return self.master is not None and self.master != source and fresh
 
     def _as_master(self, advert: carp.Advert, source: Address, now_s: float) -> list[Effect]:
         if advert.leaving:
@@ -251,9 +271,9 @@ class Vhost:
         if self.leaving:
             return self._step_down(f"handed over to {source}", source, now_s)
         if theirs < ours:
-            return self._step_down(f"{source} is a faster master", source, now_s)
+            return self._yield_to(source, "is a faster master", now_s)
         if theirs == ours and self._yields_tie_to(source):
-            return self._step_down(f"{source} is as fast and has the lower address", source, now_s)
+            return self._yield_to(source, "is as fast and has the lower address", now_s)
         return self._assert_against(source, now_s)
 
     def _yields_tie_to(self, source: Address) -> bool:
@@ -275,12 +295,22 @@ class Vhost:
             return []
         self._asserted_s = now_s
         self._announce_at_s = [now_s + after_s for after_s in ANNOUNCE_AGAIN_S]
-        text = f"another master was heard: {source}, slower than we are"
-        return [*self.advertise(now_s), Announce(self.key), Note("conflict", text, self.key)]
+        told: list[Effect] = [*self.advertise(now_s), Announce(self.key)]
+        if now_s - self.since_s > PREEMPTED_S:
+            text = f"another master was heard: {source}, slower than we are"
+            told.append(Note("conflict", text, self.key))
+        return told
+
+    def _yield_to(self, source: Address, why: str, now_s: float) -> list[Effect]:
+        """Let go, and then say what we were: the winner, which may not have heard us before, must
+        announce its addresses again, or neighbours and switches go on sending to us."""
+        last_words = self.advertise(now_s)
+        release, *rest = self._step_down(f"{source} {why}", source, now_s)
+        return [release, *last_words, *rest]
 
     def _step_down(self, reason: str, to: Address | None, now_s: float) -> list[Effect]:
-        self._heard_s = now_s
-        self.master = to
+        self._heard_s = self._followed_s = now_s
+        self.master, self._followed = to, BEST
         release: list[Effect] = [ReleaseAddresses(self.key)]
         return release + self._become(State.BACKUP, reason, now_s)
 

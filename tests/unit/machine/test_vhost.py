@@ -247,7 +247,8 @@ def test_which_advert_makes_a_master_yield(advert: Advert, source: Address, yiel
     vhost = master()
     effects = vhost.on_advert(advert, source, 110.9)
     if yields:
-        assert kinds(effects) == ["ReleaseAddresses", "Transition"]
+        # The advert is our last word: it makes the winner announce its addresses again.
+        assert kinds(effects) == ["ReleaseAddresses", "SendAdvert", "Transition"]
         assert (vhost.state, vhost.master) == (State.BACKUP, source)
         assert vhost.deadline_s == 110.9 + DOWN_S
     else:
