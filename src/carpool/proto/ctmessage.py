@@ -28,7 +28,7 @@ IP_ICMP, IP_TCP, IP_UDP = 1, 6, 17
 
 SEEN_REPLY, ASSURED, CONFIRMED = 0x2, 0x4, 0x8  # enum ip_conntrack_status
 TCP_SYN_RECV, TCP_ESTABLISHED = 2, 3  # enum tcp_conntrack
-WINDOW_SCALE, SACK_PERM, BE_LIBERAL = 0x01, 0x02, 0x08  # IP_CT_TCP_FLAG_*
+WINDOW_SCALE, SACK_PERM, CLOSE_INIT, BE_LIBERAL = 0x01, 0x02, 0x04, 0x08  # IP_CT_TCP_FLAG_*
 
 # An established flow makes no events: its copy must outlive a silence of the flow (one hour), and
 # ends with the DESTROY of the original. TCP's other states are short-lived on both nodes.
@@ -429,8 +429,10 @@ def _tcp(entry: Entry) -> Tcp:
 
 def _protoinfo(tcp: Tcp) -> bytes:
     """Sequence numbers do not travel: "be liberal" keeps the first packets from being INVALID.
-    The scale factors do, so that the window is tracked rightly from then on."""
-    mask = WINDOW_SCALE | SACK_PERM | BE_LIBERAL
+    The scale factors do, so that the window is tracked rightly from then on; and who began to
+    close, without which the kernel lets a new connection of the same ports revive an entry in
+    TIME_WAIT in silence, unknown to the peers, in place of a new one that makes its event."""
+    mask = WINDOW_SCALE | SACK_PERM | CLOSE_INIT | BE_LIBERAL
     flags = [bytes((flag & mask | BE_LIBERAL, mask)) for flag in (tcp.flags_orig, tcp.flags_reply)]
     inner = netlink.nested(
         1,

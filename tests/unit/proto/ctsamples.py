@@ -149,8 +149,8 @@ def expected_create(sample: Sample) -> bytes:
             attr(3, bytes([wscale_reply])),
         ]
         tcp += [
-            attr(4, bytes([flags_orig & 3 | 8, 0xB])),
-            attr(5, bytes([flags_reply & 3 | 8, 0xB])),
+            attr(4, bytes([flags_orig & 7 | 8, 0xF])),
+            attr(5, bytes([flags_reply & 7 | 8, 0xF])),
         ]
         parts.append(nest(4, nest(1, *tcp)))
     if sample.mark:
