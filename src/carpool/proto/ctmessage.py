@@ -3,7 +3,7 @@
 Room: proto. The reference for `ctpatch.py`, and its slow path; refuses to know sockets, frames and
 who is master. Numbers and layouts are those of the kernel headers nfnetlink_conntrack.h,
 nf_conntrack_common.h and nf_conntrack_tcp.h in include/uapi/linux/netfilter. What must change on
-the way between two nodes, and why, is in docs/decisions/0020-connection-state.md.
+the way between two nodes, and why, is in docs/decisions/0023-connection-state.md.
 
 Lengths and types are host endian, values network endian: bytes of a node of the other byte order
 are refused when two nodes greet each other (`statestream.py`).

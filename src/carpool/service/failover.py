@@ -289,7 +289,12 @@ class FailoverService:
             client.send({"master": self._was_master})
 
     def _record(
-        self, kind: str, key: VhostKey | None, text: str, old: str | None = None, new: str | None = None
+        self,
+        kind: str,
+        key: VhostKey | None,
+        text: str,
+        old: str | None = None,
+        new: str | None = None,
     ) -> None:
         self.journal.add(
             {

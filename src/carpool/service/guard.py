@@ -1,10 +1,10 @@
 """The guard: the parent of the failover worker, which starts it again within milliseconds.
 
-Room: service. The addresses of a dead worker stay in the kernel for up to three seconds, and the kernel
-goes on forwarding. A worker that starts and finds them takes them on and hands them to a peer at once
-(engine input `Adopt`), or keeps them when there is none: so a kill costs neither the master-down
-interval nor the gateway. The worker in turn stops gracefully when the guard dies. This file does
-nothing else: what does little breaks seldom.
+Room: service. The addresses of a dead worker stay in the kernel for up to three seconds, and the
+kernel goes on forwarding. A worker that starts and finds them takes them on and hands them to a
+peer at once (engine input `Adopt`), or keeps them when there is none: so a kill costs neither the
+master-down interval nor the gateway. The worker in turn stops gracefully when the guard dies. This
+file does nothing else: what does little breaks seldom.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STOP_WAIT_S = 5.0  # a worker that does not stop by then is hung
 
 
 def guard(main: Callable[[int], int], now_s: Callable[[], float]) -> int:
-    """Run `main` in a child until it stops cleanly or we are told to stop; returns the exit code."""
+    """Run `main` in a child until it stops cleanly or we are told to; returns the exit code."""
     deaths_s: list[float] = []
     while True:
         worker = Worker(main)

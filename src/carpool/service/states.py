@@ -100,6 +100,7 @@ class StatesService:
         self._resume_s: float | None = None  # the event socket is not watched until then
         self._check_s = 0.0
         self._renew_s: float | None = None
+        self._last_word: bool | None = None  # of failover, about who is master
 
     # --------------------------------------------------------------------------------- loop
 
@@ -137,7 +138,7 @@ class StatesService:
             self._drain()
         if self._renew_s is not None and now_s >= self._renew_s:
             self._renew_s = None
-            for link in self.links:
+            for link in self.links if self.master else ():
                 self._outflow.want_bulk(link)
         self._outflow.step_bulk(now_s)
         for link in self.links:
@@ -228,6 +229,10 @@ class StatesService:
     def _failover_says(self, answer: dict[str, object]) -> None:
         master = answer.get("master")
         if isinstance(master, bool):
+            # At our own start the bulk after the greeting has just told the peers all.
+            became = master and self._last_word is False
+            self._renew_s = self.now_s() + RENEW_AFTER_S if became else self._renew_s
+            self._last_word = master
             self._be_master(master)
         elif answer.get("ok") is False:
             self._tell("failover", f"failover refuses: {answer.get('error')}")
@@ -237,8 +242,6 @@ class StatesService:
         self._tell("failover", f"failover.sock: {reason}; no deletions are sent until it is back")
 
     def _be_master(self, master: bool) -> None:
-        if master != self.master:
-            self._renew_s = self.now_s() + RENEW_AFTER_S if master else None
         self.master = self._outflow.master = self._inflow.master = master
 
     def _tell_hold(self) -> None:
