@@ -24,7 +24,7 @@ from carpool.machine import effects as fx
 from carpool.machine.engine import Engine
 from carpool.model.config import Config
 from carpool.model.validate import check_system
-from carpool.service.failover import FailoverService
+from carpool.service.failover import FailoverService, Hands
 from carpool.service.guard import guard
 
 
@@ -84,8 +84,7 @@ def _failover(
         maintenance=flag.is_set(),
         await_bulk=config.group.states is not None,
     )
-    service = FailoverService(
-        engine,
+    hands = Hands(
         poller=poller,
         links=links,
         holder=holder,
@@ -93,13 +92,14 @@ def _failover(
         flag=flag,
         now_s=clock.monotonic_s,
         wall_iso=clock.wall_iso,
-        identity={
-            "process": "failover",
-            "version": __version__,
-            "pid": os.getpid(),
-            "guard_pid": os.getppid(),
-        },
     )
+    identity = {
+        "process": "failover",
+        "version": __version__,
+        "pid": os.getpid(),
+        "guard_pid": os.getppid(),
+    }
+    service = FailoverService(engine, hands, identity)
 
     def on_request(client: Client, request: dict[str, object]) -> None:
         service.on_request(client, request)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from carpool.errors import KernelError
 from carpool.kernel.addresses import AddressHolder
@@ -26,33 +26,35 @@ PACKETS_MAX = 64  # handled a round, so that a flood cannot keep the deadline wa
 WATCHERS_MAX = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """All that the service touches the system with."""
+
+    poller: Poller
+    links: LinkMonitor
+    holder: AddressHolder
+    journal: Journal
+    flag: FlagFile  # of maintenance
+    now_s: Callable[[], float]
+    wall_iso: Callable[[], str]
+
+
 class FailoverService:
     """Everything of one node's failover; `run` returns when the engine has stopped."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        *,
-        poller: Poller,
-        links: LinkMonitor,
-        holder: AddressHolder,
-        journal: Journal,
-        flag: FlagFile,
-        now_s: Callable[[], float],
-        wall_iso: Callable[[], str],
-        identity: Mapping[str, object],
-    ) -> None:
+    def __init__(self, engine: Engine, hands: Hands, identity: Mapping[str, object]) -> None:
+        """`identity`: of this process, for `status`: pid, version..."""
         self.engine = engine
         self.config: Config = engine.config
-        self.poller = poller
-        self.links = links
-        self.holder = holder
-        self.journal = journal
-        self.flag = flag
-        self.now_s = now_s
-        self.wall_iso = wall_iso
-        self.identity = identity  # of this process, for `status`: pid, version...
-        self.started_s = now_s()
+        self.poller = hands.poller
+        self.links = hands.links
+        self.holder = hands.holder
+        self.journal = hands.journal
+        self.flag = hands.flag
+        self.now_s = hands.now_s
+        self.wall_iso = hands.wall_iso
+        self.identity = identity
+        self.started_s = self.now_s()
         self.sockets: dict[str, AdvertSocket] = {}
         self.stopped = False
         self._inputs: deque[fx.Input] = deque()
@@ -60,7 +62,7 @@ class FailoverService:
         self._switchover_client: Client | None = None
         self._watchers: list[Client] = []
         self._was_master: bool | None = None
-        poller.add(links, self._on_links)
+        self.poller.add(self.links, self._on_links)
 
     # --------------------------------------------------------------------------------- loop
 
@@ -237,7 +239,7 @@ class FailoverService:
                 self._watch(client)
             case _:
                 client.refuse(
-                    f"unknown command {str(request.get('command'))[:40]!r}, or its arguments are off",
+                    f"unknown command {str(request.get('command'))[:40]!r}, or wrong arguments",
                     "see the table of commands in ARCHITECTURE.md",
                 )
 
