@@ -23,8 +23,10 @@ with socket.create_server(("{SERVER_IPV4}", {PORT})) as listener:
     print("ready", flush=True)
     while True:
         client, _ = listener.accept()
-        while (data := client.recv(100)) and data != b"bye":
+        while (data := client.recv(100)) not in (b"", b"close", b"reset"):
             client.sendall(data)
+        if data == b"reset":  # RST in place of FIN
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0]) + bytes(4))
         client.close()  # the server closes first: the client's port is free at once
 """
 CLIENT = f"""
@@ -37,10 +39,13 @@ for line in sys.stdin:
             client.settimeout(5)
             client.bind(("", 40000))
             client.connect(("{SERVER_IPV4}", {PORT}))
-        client.sendall(b"bye" if line == "close\\n" else b"hello")
-        print(client.recv(100).decode() or "closed", flush=True)
-        if line == "close\\n":
+        ending = line in ("close\\n", "reset\\n")
+        client.sendall(line.strip().encode() if ending else b"hello")
+        print(client.recv(100).decode() or "close", flush=True)
+        if ending:
             client.close()
+    except ConnectionResetError:
+        print("reset", flush=True)
     except OSError as error:
         print(repr(error), flush=True)
 """
@@ -102,7 +107,12 @@ def hand_over(lab: Lab, firewall: str) -> None:
     lab.firewalls[firewall].ask("failover", "switchover")
 
 
-def test_a_port_that_is_used_again_is_replicated_again(lab: Lab) -> None:
+@pytest.mark.parametrize(("ending", "state"), [("close", "TIME_WAIT"), ("reset", "CLOSE")])
+def test_a_port_that_is_used_again_is_replicated_again(lab: Lab, ending: str, state: str) -> None:
+    for firewall in FIREWALLS:  # the copies must still be there when the port is used again
+        times = {f"net.netfilter.nf_conntrack_tcp_timeout_{state.lower()}": 60}
+        shell.sysctl(lab.network.namespace(firewall), times)
+
     with (
         Host(lab.network.namespace("server"), SERVER) as server,
         Host(lab.network.namespace("client"), CLIENT) as client,
@@ -112,9 +122,9 @@ def test_a_port_that_is_used_again_is_replicated_again(lab: Lab) -> None:
         wait_until(lambda: tcp_state(lab, "fw2") == "ESTABLISHED")
         hand_over(lab, "fw1")
         assert client.does("again") == "hello"
-        assert client.does("close") == "closed"
+        assert client.does(ending) == ending
         for firewall in FIREWALLS:
-            wait_until(lambda firewall=firewall: tcp_state(lab, firewall) == "TIME_WAIT")  # type: ignore[misc]
+            wait_until(lambda firewall=firewall: tcp_state(lab, firewall) == state)  # type: ignore[misc]
         before = bulks(lab, "fw1")
         hand_over(lab, "fw2")
         wait_until(lambda: bulks(lab, "fw1") > before, what="a new master renews its copies")

@@ -27,7 +27,7 @@ AF_INET = 2
 IP_ICMP, IP_TCP, IP_UDP = 1, 6, 17
 
 SEEN_REPLY, ASSURED, CONFIRMED = 0x2, 0x4, 0x8  # enum ip_conntrack_status
-TCP_SYN_RECV, TCP_ESTABLISHED = 2, 3  # enum tcp_conntrack
+TCP_SYN_RECV, TCP_ESTABLISHED, TCP_TIME_WAIT, TCP_CLOSE = 2, 3, 7, 8  # enum tcp_conntrack
 WINDOW_SCALE, SACK_PERM, CLOSE_INIT, BE_LIBERAL = 0x01, 0x02, 0x04, 0x08  # IP_CT_TCP_FLAG_*
 
 # An established flow makes no events: its copy must outlive a silence of the flow (one hour), and
@@ -430,10 +430,12 @@ def _tcp(entry: Entry) -> Tcp:
 def _protoinfo(tcp: Tcp) -> bytes:
     """Sequence numbers do not travel: "be liberal" keeps the first packets from being INVALID.
     The scale factors do, so that the window is tracked rightly from then on; and who began to
-    close, without which the kernel lets a new connection of the same ports revive an entry in
-    TIME_WAIT in silence, unknown to the peers, in place of a new one that makes its event."""
+    close, without which a SYN of the same ports revives an entry in TIME_WAIT or CLOSE in silence,
+    unknown to the peers, where it should make a new one, with its event. After a RST (CLOSE) the
+    kernel goes by the last packet instead; a copy has seen none, so it gets the flag always."""
     mask = WINDOW_SCALE | SACK_PERM | CLOSE_INIT | BE_LIBERAL
-    flags = [bytes((flag & mask | BE_LIBERAL, mask)) for flag in (tcp.flags_orig, tcp.flags_reply)]
+    always = BE_LIBERAL | (CLOSE_INIT if tcp.state in (TCP_TIME_WAIT, TCP_CLOSE) else 0)
+    flags = [bytes((flag & mask | always, mask)) for flag in (tcp.flags_orig, tcp.flags_reply)]
     inner = netlink.nested(
         1,
         netlink.u8(1, tcp.state),

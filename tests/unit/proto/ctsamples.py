@@ -148,9 +148,10 @@ def expected_create(sample: Sample) -> bytes:
             attr(2, bytes([wscale_orig])),
             attr(3, bytes([wscale_reply])),
         ]
+        always = 0xC if state in (7, 8) else 8  # TIME_WAIT and CLOSE: a new SYN makes a new entry
         tcp += [
-            attr(4, bytes([flags_orig & 7 | 8, 0xF])),
-            attr(5, bytes([flags_reply & 7 | 8, 0xF])),
+            attr(4, bytes([flags_orig & 7 | always, 0xF])),
+            attr(5, bytes([flags_reply & 7 | always, 0xF])),
         ]
         parts.append(nest(4, nest(1, *tcp)))
     if sample.mark:
