@@ -18,7 +18,7 @@ from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
 if TYPE_CHECKING:
     from carpool.lab.lab import Lab
 
-SCENARIO_NAMES = ("crash", "stop", "poweroff", "switchover", "link", "kill", "return")
+SCENARIO_NAMES = ("crash", "stop", "poweroff", "switchover", "link", "kill", "killall", "return")
 NODE_NAMES = ("client", "switch", "fw1", "fw2", "server")
 EXIT_INTERRUPTED = 130  # 128 and SIGINT, as shells say it
 

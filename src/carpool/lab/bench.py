@@ -28,7 +28,7 @@ from carpool.lab.topology import FIREWALLS
 
 CONNECTIONS = 200
 IDLE_S = 30.0
-DRILLS = ("crash", "stop", "poweroff", "switchover", "link", "kill", "return")
+DRILLS = ("crash", "stop", "poweroff", "switchover", "link", "kill", "killall", "return")
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,13 @@ def kill(lab: Lab, cutter: Cutter) -> float:
     return at_s
 
 
+def killall(lab: Lab, cutter: Cutter) -> float:
+    """All processes are killed, the guard too; the machine lives and nobody speaks for it."""
+    at_s = monotonic_s()
+    processes.send(lab.processes_of(VICTIM), signal.SIGKILL)
+    return at_s
+
+
 def lose_victim(lab: Lab) -> None:
     """The beginning of `return`: the master has crashed and the backup has taken over."""
     cutter = Cutter(lab, SEGMENTS)
@@ -146,6 +153,7 @@ SCENARIOS = {
         Scenario("switchover", "`carpool switchover` on the master", switchover),
         Scenario("link", "LAN carrier lost on the master", link, cuts=(LAN,)),
         Scenario("kill", "the failover worker killed, its machine alive", kill, comes_back=True),
+        Scenario("killall", "all processes killed, the guard too; the machine alive", killall),
         Scenario(
             "return",
             "a crashed node boots empty, takes the table, preempts",
