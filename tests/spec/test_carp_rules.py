@@ -213,6 +213,25 @@ def test_vhost_rule_4_a_master_that_slept_is_backup_before_it_does_anything() ->
     assert kinds(effects) == ["Note", "ReleaseAddresses", "Transition"]
 
 
+@pytest.mark.parametrize("advskew", [101, 240, 255], ids=["slower", "demoted", "leaving"])
+def test_vhost_rule_5_a_backup_with_a_living_master_heeds_no_slower_one(advskew: int) -> None:
+    """Rule 5: a BACKUP that follows a living master does not heed a slower one: that one is the
+    master's to correct."""
+    engine, best, deaf = backup(config(vip(LAN))), Sender(host=3), Sender(host=4)
+    engine.handle(best.says(vip(LAN), 0), 1.0)
+    assert engine.handle(deaf.says(vip(LAN), advskew), 1.5) == []
+    assert engine.deadline_s == 1 + 3 + SKEW_S
+    # Once the master is not heard any more, the other one is heeded.
+    late_s = 1 + 3 + SKEW_S + 0.001
+    assert moves(engine.handle(deaf.says(vip(LAN), advskew), late_s)) == [TOOK_OVER]
+
+
+def test_vhost_rule_5_the_followed_master_itself_may_slow_down() -> None:
+    engine, peer = backup(config(vip(LAN))), Sender()
+    engine.handle(peer.says(vip(LAN), 0), 1.0)
+    assert moves(engine.handle(peer.says(vip(LAN), 240), 1.5)) == [TOOK_OVER]
+
+
 # ------------------------------------------------------------------------------ engine.py
 
 
@@ -239,6 +258,25 @@ def test_engine_rule_3_who_takes_one_takes_all(advskew: int) -> None:
     engine = backup()
     engine.handle(Sender().says(vip(WAN), advskew), 1.0)
     assert states(engine) == {LAN: State.MASTER, WAN: State.MASTER}
+
+
+def test_engine_rule_3_who_wins_a_conflict_takes_what_it_left_to_slower_masters() -> None:
+    """Rule 3: Without preemption, who wins one from another master (a healed partition) takes
+    those that it left to slower masters."""
+    engine, peer = backup(config(preempt=False)), Sender()
+    engine.handle(peer.says(vip(WAN), 200), 3.0)
+    engine.handle(fx.Tick(), 3 + SKEW_S)  # lan was cut: nobody was heard there
+    assert states(engine) == {LAN: State.MASTER, WAN: State.BACKUP}
+    engine.handle(peer.says(vip(LAN), 200), 3.6)  # lan is whole again
+    assert states(engine) == {LAN: State.MASTER, WAN: State.MASTER}
+
+
+def test_engine_rule_3_what_a_better_master_holds_is_left_to_it() -> None:
+    engine, better, slower = backup(config(preempt=False)), Sender(host=3), Sender(host=4)
+    engine.handle(better.says(vip(WAN), 0), 3.0)
+    engine.handle(fx.Tick(), 3 + SKEW_S)
+    engine.handle(slower.says(vip(LAN), 200), 3.6)
+    assert states(engine) == {LAN: State.MASTER, WAN: State.BACKUP}
 
 
 def test_engine_rule_4_leaving_is_make_before_break() -> None:
