@@ -40,6 +40,8 @@ def run_drill(
         for number in range(1, runs + 1):
             lab.repair()
             lab.wait_healthy()
+            if not with_states:
+                lab.forget_connections()
             lab.say(f"{scenario.name} {number}/{runs}: {scenario.about}")
             result = run_once(lab, scenario, connections)
             lab.say(f"{scenario.name} {number}/{runs}: {'; '.join(sentences(result))}")

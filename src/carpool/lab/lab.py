@@ -128,6 +128,12 @@ class Lab:
 
     # ----------------------------------------------------------------------------- power
 
+    def forget_connections(self) -> None:
+        """Empty both tables: what was replicated for an earlier connection serves a later one that
+        happens to have its ports."""
+        for firewall in self.firewalls.values():
+            shell.run(shell.inside(firewall.namespace, ["conntrack", "-F"]))
+
     def power_off(self, name: str) -> None:
         """What is left of a power cut after its links were cut: nothing runs."""
         processes.send(self.processes_of(name), signal.SIGKILL)

@@ -15,8 +15,8 @@ from carpool.errors import CarpoolError, KernelError
 
 NETNS_DIR = Path("/run/netns")  # where iproute2 keeps the names, ip-netns(8)
 COMMAND_TIMEOUT_S = 20.0
-TOOLS = ("ip", "nft", "sysctl")
-PACKAGES = "iproute2 nftables procps"
+TOOLS = ("conntrack", "ip", "nft", "sysctl")
+PACKAGES = "conntrack iproute2 nftables procps"
 
 
 def require_tools() -> None:
