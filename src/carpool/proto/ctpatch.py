@@ -29,6 +29,7 @@ _ZONE_HEADER = netlink.ATTR.pack(6, ct.Cta.ZONE)
 _DELETE_TYPE = struct.pack("=H", ct.MSG_DELETE)
 
 _ORIG_LEAVES = ("ip.src", "ip.dst", "proto.sport", "proto.dport", "proto.id")
+_ENDS = ("ip.src", "ip.dst", "proto.sport", "proto.dport")  # of each way, for _variant
 _SWAPPED = {
     **{"ip.src": "ip.dst", "ip.dst": "ip.src", "proto.id": "proto.id"},
     **{"proto.sport": "proto.dport", "proto.dport": "proto.sport"},
@@ -235,21 +236,23 @@ def _variant(ends: tuple[bytes, ...], floored: bool) -> int:
 
 def _layout(length: int, found: ct.Fields, entry: ct.Entry, skip: ct.Skip | None) -> _Layout:
     spans = sorted((*found[name], name) for name in found.keys() & _TAKEN)
-    form, end = "=", 0
+    form, done = "=", 0
     for at, size, _name in spans:
-        form += f"{at - end}x{size}s"
-        end = at + size
+        form += f"{at - done}x{size}s"
+        done = at + size
     names = tuple(name for _at, _size, name in spans)
-    ports = ("id", "id") if entry.orig.protocol == ct.IP_ICMP else ("sport", "dport")
-    leaves = ("ip.src", "ip.dst", *(f"proto.{port}" for port in ports))
+    ends = [f"{way}.{end}" for way in ("orig", "reply") for end in _ENDS]
+    if entry.orig.protocol == ct.IP_ICMP:
+        # One id stands for both ports. Another one is source NAT, and says nothing about the other
+        # end: for that, the reply's id is compared with itself.
+        ends = [end.replace("sport", "id").replace("dport", "id") for end in ends]
+        ends[_ENDS.index("proto.dport")] = "reply.proto.id"
     timed = "timeout" in names
     return _Layout(
         skip=skip,
-        take=struct.Struct(f"{form}{length - end}x").unpack,
+        take=struct.Struct(f"{form}{length - done}x").unpack,
         names=names,
-        ends=itemgetter(
-            *(names.index(f"{w}.{leaf}") for w in ("orig", "reply") for leaf in leaves)
-        ),
+        ends=itemgetter(*(names.index(end) for end in ends)),
         timeout=names.index("timeout") if timed else 0,
         floor=struct.pack(">I", ct.least_timeout_s(entry)) if timed else b"",
         without=_without(entry),

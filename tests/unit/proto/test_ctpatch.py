@@ -13,6 +13,7 @@ from carpool.proto import ctmessage as ct
 from carpool.proto import ctpatch
 from tests.unit.proto import ctsamples
 from tests.unit.proto.ctsamples import (
+    ICMP,
     TCP,
     UDP,
     Sample,
@@ -98,6 +99,17 @@ def test_translation_is_seen_although_the_shape_is_the_same() -> None:
         patcher = ctpatch.Patcher(EVERY)
         for one in [*order, *order]:
             assert patcher.request(ctsamples.event(one)) == ctsamples.expected_create(one)
+
+
+def test_another_id_of_icmp_says_nothing_about_the_other_end() -> None:
+    """Both have another id, one is translated at the destination too: two recipes of one shape."""
+    moved = Sample(ICMP, Way(CLIENT, SERVER, 7, 7), Way(SERVER, VIP, 9, 9), 0xA, 30)
+    both = replace(moved, reply=Way(CLIENT, VIP, 9, 9))
+    for order in ([moved, both], [both, moved]):
+        patcher = ctpatch.Patcher(EVERY)
+        for one in [*order, *order]:
+            assert patcher.request(ctsamples.event(one)) == ctsamples.expected_create(one)
+        assert patcher.parsed == 2
 
 
 @pytest.mark.parametrize(
