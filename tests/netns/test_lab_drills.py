@@ -51,8 +51,7 @@ def start(verb: str, name: str, *words: str) -> subprocess.Popen[bytes]:
 def traces(name: str) -> list[str]:
     """What is left of a lab: namespaces, files, processes."""
     left = [f"namespace {namespace}" for namespace in Lab(name).network.existing()]
-    if (LABS_DIR / name).exists():
-        left.append(f"directory {LABS_DIR / name}")
+    left += [f"file {path}" for path in LABS_DIR.glob(f"{name}*")]
     mark = f"{LABS_DIR / name}/".encode()
     for directory in Path("/proc").iterdir():
         if directory.name.isdigit() and int(directory.name) != os.getpid():
@@ -74,7 +73,6 @@ def name() -> Iterator[str]:
     finally:
         done = carpool_lab("down", chosen)
         assert done.returncode == 0, done.stderr
-        (LABS_DIR / f"{chosen}.lock").unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +85,6 @@ def healthy() -> Iterator[str]:
         yield chosen
     finally:
         carpool_lab("down", chosen)
-        (LABS_DIR / f"{chosen}.lock").unlink(missing_ok=True)
         assert traces(chosen) == []
 
 

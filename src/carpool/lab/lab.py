@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -54,16 +55,23 @@ class Lab:
     def held(self) -> Iterator[None]:
         """Keep other commands from changing the same lab meanwhile."""
         LABS_DIR.mkdir(mode=0o755, exist_ok=True)
-        with (LABS_DIR / f"{self.name}.lock").open("w") as lock:
+        path = LABS_DIR / f"{self.name}.lock"
+        with path.open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+                if not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                    raise BlockingIOError  # whoever held it has just removed it
+            except (BlockingIOError, FileNotFoundError) as error:
                 raise CarpoolError(
                     f"another command is working on the lab {self.name!r}",
                     hint="wait for it, or choose another --name",
                 ) from error
             self.processes = self._read_record()
-            yield
+            try:
+                yield
+            finally:
+                if not self.root.exists():
+                    path.unlink()
 
     # ---------------------------------------------------------------------- up and down
 
@@ -126,13 +134,13 @@ class Lab:
         unwanted = [p for name in FIREWALLS for p in self.processes_of(name) if p.role not in roles]
         processes.end(unwanted)
 
-    # ----------------------------------------------------------------------------- power
-
     def forget_connections(self) -> None:
         """Empty both tables: what was replicated for an earlier connection serves a later one that
         happens to have its ports."""
         for firewall in self.firewalls.values():
             shell.run(shell.inside(firewall.namespace, ["conntrack", "-F"]))
+
+    # ----------------------------------------------------------------------------- power
 
     def power_off(self, name: str) -> None:
         """What is left of a power cut after its links were cut: nothing runs."""
