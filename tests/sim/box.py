@@ -14,8 +14,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_interface
 from typing import TYPE_CHECKING
 
 from carpool.machine import effects as fx
+from carpool.machine.effects import State
 from carpool.machine.engine import Engine
-from carpool.machine.vhost import ADDRESS_LIFETIME_S
+from carpool.machine.vhost import ADDRESS_LIFETIME_S, HOLD_EVERY_S
 from carpool.model.config import (
     Address,
     Config,
@@ -63,6 +64,7 @@ class Box:
         self._inputs: deque[fx.Input] = deque()
         self._performing = False
         self._clock_s = 0.0
+        self._handled_s = 0.0  # local time of the last input
         self._armed_s: float | None = None  # virtual time of the pending timer
         self._boots = 0
 
@@ -178,12 +180,35 @@ class Box:
         self._performing = True
         while self._inputs and self.engine is not None:
             following = self._inputs.popleft()
-            for effect in self.engine.handle(following, self.clock_s()):
+            lost = self._lost()
+            effects = self.engine.handle(following, self.clock_s())
+            self._check_lost(lost, effects)
+            for effect in effects:
                 self._perform(effect)
             if isinstance(following, fx.Tick) and self.engine is not None:
                 self._check_progress(self.engine)
         self._performing = False
         self._arm()
+
+    def _lost(self) -> list[VhostKey]:
+        """The VHIDs whose addresses ran out while their master stood still."""
+        now_s, slept_from_s = self.clock_s(), self._handled_s
+        self._handled_s = now_s
+        if self.engine is None or now_s - slept_from_s < HOLD_EVERY_S:
+            return []
+        return [
+            key
+            for key, vhost in self.engine.vhosts.items()
+            if vhost.state is State.MASTER and self.expires.get(key, 0.0) < now_s - 1e-6
+        ]
+
+    def _check_lost(self, lost: list[VhostKey], effects: list[fx.Effect]) -> None:
+        for key in lost:
+            mine = [e for e in effects if not isinstance(e, fx.Note) and _key(e) == key]
+            first = mine[0] if mine else None
+            assert isinstance(first, fx.ReleaseAddresses), (
+                f"{self.name}: the addresses of {key} ran out, and the first it did was {first}"
+            )
 
     def _check_progress(self, engine: Engine) -> None:
         """A Tick does all that is due. More may be due at once where it ended a demotion (that
@@ -275,6 +300,10 @@ class Box:
             self._watch_expiry(key)
         else:
             self.world.changed()
+
+
+def _key(effect: fx.Effect) -> VhostKey | None:
+    return getattr(effect, "key", None)
 
 
 # --------------------------------------------------------------------------- configurations

@@ -10,6 +10,7 @@ import os
 from hypothesis import HealthCheck, settings
 
 FRESH = int(os.environ.get("CARPOOL_SIM_EXAMPLES", "0"))
+TIMEOUT_S = 36_000 if FRESH else 240  # of one test; a busy machine takes its time
 
 
 def search(examples: int) -> settings:

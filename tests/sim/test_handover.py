@@ -16,9 +16,11 @@ from carpool.machine.effects import State
 from carpool.model.config import VhostKey
 from tests.sim.checks import SLACK_S, Bounds
 from tests.sim.plan import DELAY_S, Command, Crash, LinkDown, NodePlan, Plan
-from tests.sim.profile import SEARCH
+from tests.sim.profile import SEARCH, TIMEOUT_S
 from tests.sim.strategies import nodes, vips
 from tests.sim.world import World
+
+pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 FAULT_S = 15.0  # by then somebody is master of all
 MOVED_S = FAULT_S + 3 * DELAY_S + SLACK_S  # goodbye, advert of the successor, and a timer

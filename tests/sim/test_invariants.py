@@ -11,18 +11,18 @@ from hypothesis import given
 
 from tests.sim.checks import play
 from tests.sim.plan import Plan
-from tests.sim.profile import FRESH, search
+from tests.sim.profile import TIMEOUT_S, search
 from tests.sim.strategies import plans
 
+pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
-@pytest.mark.timeout(36000 if FRESH else 240)
+
 @search(200)
 @given(plan=plans())
 def test_a_group_survives_a_bad_day(plan: Plan) -> None:
     play(plan)
 
 
-@pytest.mark.timeout(36000 if FRESH else 240)
 @search(40)
 @given(plan=plans(one_way=True))
 def test_nobody_is_without_a_gateway_where_hearing_is_not_mutual(plan: Plan) -> None:
