@@ -196,6 +196,11 @@ class Engine:
             return told + self._refuse(Reject.REPLAY, packet, now_s)
         self.counters["accepted"] += 1
         before = vhost.state
+        if advert.leaving and vhost.heeds_goodbye(packet.source, now_s):
+            # Before the first advert, or the one who leaves would preempt a demoted successor.
+            told += self._demote(SWITCHOVER, Rank.SWITCHOVER, False, now_s)
+            told += self._demote(BULK_SYNC, Rank.BULK_SYNC, False, now_s)
+            self._bulk_until_s = None
         done = told + vhost.on_advert(advert, packet.source, now_s)
         if before is State.BACKUP and vhost.state is State.MASTER:
             self.counters["preemptions"] += 1

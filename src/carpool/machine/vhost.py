@@ -258,6 +258,10 @@ class Vhost:
             self._followed = theirs
         return []
 
+    def heeds_goodbye(self, source: Address, now_s: float) -> bool:
+        """Whether a goodbye of `source` makes us take over now."""
+        return self.state is State.BACKUP and not self._follows_another_than(source, now_s)
+
     def _follows_another_than(self, source: Address, now_s: float) -> bool:
         fresh = now_s - self._followed_s <= self.down_after_s
         return self.master is not None and self.master != source and fresh
