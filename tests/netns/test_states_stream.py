@@ -33,13 +33,21 @@ def pair(network: Network, tmp_path: Path) -> Iterator[Pair]:
 
 def many(count: int, *, first: int = 0) -> list[bytes]:
     """Create requests of so many assured UDP flows through the firewall, each another one."""
-    server = packed(SERVER)
-    found = []
+    orig = ct.Tuple(bytes(4), packed(SERVER), ct.IP_UDP, 0, 53)
+    template = ct.create_request(ct.Entry(orig, orig.inverted(), 0xE, ct.QUIET_TIMEOUT_S))
+    found = ct.fields(template)
+    assert found is not None
+    names = ("orig.ip.src", "orig.proto.sport", "reply.ip.dst", "reply.proto.dport")
+    spots = [slice(at, at + length) for at, length in (found[name] for name in names)]
+    requests = []
     for number in range(first, first + count):
-        client = (0x0A010000 + 256 + number // 50_000).to_bytes(4, "big")
-        orig = ct.Tuple(client, server, ct.IP_UDP, 1024 + number % 50_000, 53)
-        found.append(ct.create_request(ct.Entry(orig, orig.inverted(), 0xE, 3600)))
-    return found
+        client = (0x0A010100 + number // 50_000).to_bytes(4, "big")
+        port = (1024 + number % 50_000).to_bytes(2, "big")
+        request = bytearray(template)
+        for spot, value in zip(spots, (client, port, client, port), strict=True):
+            request[spot] = value
+        requests.append(bytes(request))
+    return requests
 
 
 def fill(node: StatesNode, requests: list[bytes]) -> None:
@@ -309,10 +317,10 @@ def test_a_peer_that_does_not_read_costs_its_stream_and_no_memory(pair: Pair) ->
                 deaf.say(ss.build(Kind.KEEPALIVE))  # deaf, not dead
         return not status["connected"]
 
+    requests = many(60_000)
     with connected(pair, "fw2", SYNC["fw2"]) as deaf:
         deaf.say(HELLO)
         wait_until(lambda: pair.fw1.peer_status()["connected"], 5, "connected")
-        requests = many(60_000)
         for at in range(0, len(requests), 3000):
             fill(pair.fw1, requests[at : at + 3000])
             if dropped():
