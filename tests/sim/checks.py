@@ -21,18 +21,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from carpool.machine.demotion import ADVSKEW_CAP, Rank
+from carpool.machine.demotion import ADVSKEW_CAP, BULK_SYNC, CRASH, MAINTENANCE, SWITCHOVER, Rank
 from carpool.machine.effects import State
 from carpool.machine.engine import (
-    BULK_SYNC,
     BULK_WAIT_S,
-    CRASH,
     LEAVE_WAIT_S,
-    MAINTENANCE,
     PROBE_EVERY_S,
     RETRY_AFTER_S,
     SEND_ERRORS_MAX,
-    SWITCHOVER,
     SWITCHOVER_WAIT_S,
 )
 from carpool.machine.vhost import ADDRESS_LIFETIME_S

@@ -18,7 +18,17 @@ from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
 if TYPE_CHECKING:
     from carpool.lab.lab import Lab
 
-SCENARIO_NAMES = ("crash", "stop", "poweroff", "switchover", "link", "kill", "killall", "return")
+SCENARIO_NAMES = (
+    "crash",
+    "stop",
+    "poweroff",
+    "switchover",
+    "flap",
+    "link",
+    "kill",
+    "killall",
+    "return",
+)
 NODE_NAMES = ("client", "switch", "fw1", "fw2", "server")
 EXIT_INTERRUPTED = 130  # 128 and SIGINT, as shells say it
 

@@ -42,10 +42,10 @@ class Sysctls:
     """Settings that are put back by `restore`. Remembered in a file, so that a process that follows
     a killed one knows the values from before both."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: os.PathLike[str] | str) -> None:
         """`file`: in the run directory, which a reboot empties as it resets the settings."""
-        self._file = file
-        self._changed = _load(file)  # key -> (before, ours)
+        self._file = Path(file)
+        self._changed = _load(self._file)  # key -> (before, ours)
 
     def set(self, key: str, value: int) -> None:
         """Change a setting; harmless when it has that value. Raises KernelError."""

@@ -28,7 +28,8 @@ from carpool.lab.topology import FIREWALLS
 
 CONNECTIONS = 200
 IDLE_S = 30.0
-DRILLS = ("crash", "stop", "poweroff", "switchover", "link", "kill", "killall", "return")
+DRILLS = ("crash", "stop", "poweroff", "switchover", "flap", "link", "kill", "killall", "return")
+PROMISED_GAPS_MS = (("crash", 3500.0), ("switchover", 20.0), ("flap", 20.0), ("stop", 20.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def judge(reports: Sequence[Report], idle: dict[str, Report]) -> list[Promise]:
     """Every promise about what was measured, with the worst of what was found."""
     runs = {entry["scenario"]: entry["runs"] for entry in reports}
     found: list[Promise] = []
-    for name, limit in (("crash", 3500.0), ("switchover", 20.0), ("stop", 20.0)):
+    for name, limit in PROMISED_GAPS_MS:
         if name in runs:
             gaps = [run["gap_ms"] for run in runs[name]]
             found.append(Promise(f"{name}: gap", limit, "ms", max(gaps)))

@@ -22,6 +22,8 @@ VICTIM = PREFERRED
 SURVIVOR = other(VICTIM)
 TAKE_OVER_WAIT_S = 15.0
 RETURN_WAIT_S = 60.0  # boot, duplicate address detection, the whole table, preemption
+FLAPS = 6  # even: the last one gives the place back to a node that has seen nothing for a while
+FLAP_S = 0.5
 POLL_S = 0.01
 FINE_POLL_S = 0.001
 
@@ -102,6 +104,20 @@ def switchover(lab: Lab, cutter: Cutter) -> float:
     return at_s
 
 
+def flap(lab: Lab, cutter: Cutter) -> float:
+    """The mastership goes to and fro before anything has settled; the last move is measured."""
+    since_s = monotonic_s()
+    for number in range(FLAPS):
+        master = (VICTIM, SURVIVOR)[number % 2]
+        since_s = monotonic_s()
+        lab.firewalls[master].ask("failover", "switchover")
+        if take_over(lab, other(master), since_s, TAKE_OVER_WAIT_S) is None:
+            raise CarpoolError(f"{other(master)} did not take over from {master}")
+        if number < FLAPS - 1:
+            sleep_s(FLAP_S)
+    return since_s
+
+
 def link(lab: Lab, cutter: Cutter) -> float:
     """The LAN cable of the master is pulled out at the switch."""
     at_s = monotonic_s()
@@ -152,6 +168,12 @@ SCENARIOS = {
             cuts=SEGMENTS,
         ),
         Scenario("switchover", "`carpool switchover` on the master", switchover),
+        Scenario(
+            "flap",
+            f"{FLAPS} switchovers to and fro, {FLAP_S:g} s apart",
+            flap,
+            successor=VICTIM,
+        ),
         Scenario("link", "LAN carrier lost on the master", link, cuts=(LAN,)),
         Scenario("kill", "the failover worker killed, its machine alive", kill, comes_back=True),
         Scenario("killall", "all processes killed, the guard too; the machine alive", killall),

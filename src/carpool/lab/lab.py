@@ -24,7 +24,6 @@ from carpool.lab.processes import Tracked
 from carpool.lab.topology import DEFAULT_NAME, FIREWALLS, Network, check_name, other
 
 LABS_DIR = Path("/run/carpool-lab")
-SETTLED_S = 4.0  # 2 s after a move a node that gave away its place takes the table again
 HEALTHY_WAIT_S = 45.0  # a reboot with duplicate address detection, bulk sync and preemption
 POLL_S = 0.05
 PREFERRED = FIREWALLS[0]  # the lower advskew: master of a healthy lab
@@ -286,9 +285,6 @@ def failover_troubles(status: Answer, wanted: str) -> list[str]:
         reasons.remove("switchover")  # it has given the place back, and is not preferred anyway
     if reasons:
         found.append("demoted by " + ", ".join(reasons))
-    moved_s = min(vhost["since_s"] for vhost in status["vhosts"])
-    if moved_s < SETTLED_S:
-        found.append(f"moved {moved_s:.1f} s ago: the tables are compared after a move")
     return found
 
 

@@ -15,6 +15,19 @@ WEIGHT = 240
 ADVSKEW_CAP = 240  # CARP_MAXSKEW: the slowest that a demoted node advertises
 RANK_MAX = 255
 
+BULK_SYNC, MAINTENANCE, SWITCHOVER = "bulk sync", "maintenance", "switchover"
+CRASH = "recent crash"
+
+
+def link_down(interface: str) -> str:
+    """The reason that a link is not there."""
+    return f"interface {interface} down"
+
+
+def send_errors(interface: str) -> str:
+    """The reason that nothing can be sent on a link that is there."""
+    return f"send errors {interface}"
+
 
 class Rank(IntEnum):
     """How bad a reason is, relative to the others; ranks of several reasons add up."""

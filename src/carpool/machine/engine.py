@@ -21,7 +21,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from carpool.machine import effects as fx
-from carpool.machine.demotion import Demotion, Rank
+from carpool.machine.demotion import (
+    BULK_SYNC,
+    CRASH,
+    MAINTENANCE,
+    SWITCHOVER,
+    Demotion,
+    Rank,
+    link_down,
+    send_errors,
+)
 from carpool.machine.effects import Effect, State
 from carpool.machine.mismatch import MismatchFinder
 from carpool.machine.replay import CounterClock
@@ -39,9 +48,6 @@ SEND_ERRORS_MAX = 3  # consecutive; as many successes clear them
 PROBE_EVERY_S = 1.0
 RETRY_AFTER_S = 30.0  # a node that could not own addresses may compete again after this
 TELL_AGAIN_S = 60.0  # a persisting fault is told once a minute
-
-BULK_SYNC, MAINTENANCE, SWITCHOVER = "bulk sync", "maintenance", "switchover"
-CRASH = "recent crash"
 
 
 DepartureKind = Literal["stop", "disable", "switchover"]
@@ -108,7 +114,7 @@ class Engine:
         self._told_s: dict[tuple[object, ...], float] = {}
         self._retry_s: dict[str, float] = {}  # when each reason that ends by itself is forgotten
         for interface in self.ports:
-            self.demotion.set(_down(interface), Rank.INTERFACE_DOWN, True)
+            self.demotion.set(link_down(interface), Rank.INTERFACE_DOWN, True)
         self.demotion.set(MAINTENANCE, Rank.MAINTENANCE, maintenance)
         self.demotion.set(BULK_SYNC, Rank.BULK_SYNC, await_bulk)
 
@@ -263,11 +269,11 @@ class Engine:
             if self.enabled:
                 done += self._settle(vhost, now_s)
         down = not any(vhost.own for vhost in self._on(event.interface))
-        done += self._demote(_down(event.interface), Rank.INTERFACE_DOWN, down, now_s)
+        done += self._demote(link_down(event.interface), Rank.INTERFACE_DOWN, down, now_s)
         if down:
             # Nothing probes a link that is down: what holds now is that it is down.
             port.failures, port.probe_at_s = 0, None
-            done += self._demote(_mute(event.interface), Rank.SEND_ERRORS, False, now_s)
+            done += self._demote(send_errors(event.interface), Rank.SEND_ERRORS, False, now_s)
         return done
 
     def _give_sources(self, vhost: Vhost, port: Port) -> None:
@@ -293,7 +299,7 @@ class Engine:
         if port is None:
             return []
         self.counters["sent" if event.error is None else "send_errors"] += 1
-        reason = _mute(event.interface)
+        reason = send_errors(event.interface)
         demoted = reason in self.demotion
         if (event.error is None) != demoted:
             port.failures = 0  # counts failures while well, successes while demoted
@@ -491,11 +497,3 @@ class Engine:
             self._told_s.clear()
         self._told_s[topic] = now_s
         return [fx.Note(kind, text, vhost.key if vhost else None)]
-
-
-def _down(interface: str) -> str:
-    return f"interface {interface} down"
-
-
-def _mute(interface: str) -> str:
-    return f"send errors {interface}"

@@ -215,17 +215,23 @@ class Hold:
         self._peers = tuple(peers)
         self._since_s = now_s  # of looking for a table
         self._receiving: dict[str, float] = {}
+        self._whole: set[str] = set()  # peers whose table came over the stream that is up
         self._complete: str | None = None
 
     def bulk_began(self, peer: str, now_s: float) -> None:
-        self._receiving.setdefault(peer, now_s)
+        """A table that comes once more over the same stream renews one that is complete: this node
+        can take over in the middle of it as well as before."""
+        if peer not in self._whole:
+            self._receiving.setdefault(peer, now_s)
 
     def bulk_ended(self, peer: str) -> None:
         self._receiving.pop(peer, None)
+        self._whole.add(peer)
         self._complete = peer
 
     def peer_lost(self, peer: str, now_s: float) -> None:
         """A stream ended. Half a table is none: look for another for a while."""
+        self._whole.discard(peer)
         if self._receiving.pop(peer, None) is not None and self._complete is None:
             self._since_s = now_s
 

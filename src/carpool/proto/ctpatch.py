@@ -63,6 +63,11 @@ Span = tuple[int, int]  # offset, length
 _FREE_HEADER = ((8, 8), (18, 2))  # sequence and port; res_id, in which dumps tell their generation
 
 
+def free_spans(found: ct.Fields) -> list[Span]:
+    """Where two messages of the kernel that tell the same of two flows may differ."""
+    return [*(span for name, span in found.items() if name in _TAKEN | _DROPPED), *_FREE_HEADER]
+
+
 def is_delete(request: bytes) -> bool:
     """Whether a netlink message is of the type that removes entries (DESTROY events too)."""
     return request[4:6] == _DELETE_TYPE
@@ -218,8 +223,7 @@ class Patcher:
             return  # something that no recipe covers: parse it each time
         layout.recipes[_variant(layout.ends(values), floored)] = recipe
         if known is None:
-            free = [span for name, span in found.items() if name in _TAKEN | _DROPPED]
-            self._shapes.learn(message, [*free, *_FREE_HEADER], layout)
+            self._shapes.learn(message, free_spans(found), layout)
 
 
 def _without(entry: ct.Entry) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from carpool.kernel.ctevents import EventMask, EventSocket
 from carpool.kernel.journal import never_wait_for_stderr, say
 from carpool.kernel.poller import Poller
 from carpool.kernel.stream import Listener
+from carpool.kernel.sysctl import Sysctls
 from carpool.kernel.unixclient import UnixClient
 from carpool.kernel.unixserver import Client, UnixServer
 from carpool.machine import replica
@@ -29,6 +30,7 @@ from carpool.proto import ctmessage as ct
 from carpool.proto.ctpatch import Patcher
 from carpool.service.statesflow import DRAIN_MAX, Inflow, Outflow
 from carpool.service.stateslink import Link
+from carpool.service.stateswindow import WindowCheck
 
 BUSY_EVENTS = 16  # found in one wake-up: from here on it pays to sleep before the next
 BUSY_SLEEP_S = 0.001
@@ -38,6 +40,7 @@ CHECK_EVERY_S = 1.0  # whether the nft table is there, and which addresses are o
 RENEW_AFTER_S = 2.0
 TELL_EVERY_S = 60.0  # the same trouble on stderr; counters and status always tell
 TOLD_MAX = 256
+SYSCTL_FILE = "states-sysctls.json"
 
 
 def run(config: Config, run_dir: os.PathLike[str] | str) -> int:
@@ -82,6 +85,9 @@ class StatesService:
         self.links = [self._link(states, peer) for peer in config.node.peers]
         injector = conntrack.Injector()
         self._inflow = Inflow(injector, self.counters, self._tell)
+        self._window = WindowCheck(
+            Sysctls(f"{run_dir}/{SYSCTL_FILE}"), injector, self.counters, self._tell
+        )
         self._events = EventSocket(injector.port, every=self._every)
         self._patcher = Patcher(self._rules())
         self._outflow = Outflow(self._events, self._patcher, self.links, self.counters)
@@ -127,6 +133,7 @@ class StatesService:
             self._hold.deadline_s(now_s),
             self._failover.deadline_s,
             self._outflow.bulk_deadline_s(now_s),
+            self._window.deadline_s,
             *(link.deadline_s for link in self.links),
         ]
         return min(deadline_s for deadline_s in wanted if deadline_s is not None)
@@ -141,6 +148,7 @@ class StatesService:
             for link in self.links if self.master else ():
                 self._outflow.want_bulk(link)
         self._outflow.step_bulk(now_s)
+        self._window.step(now_s)
         for link in self.links:
             link.tick(now_s)
         self._failover.tick(now_s)
@@ -184,7 +192,7 @@ class StatesService:
             self._server,
             self._outflow,
         )
-        for part in (*closing, self._inflow, self._mask, self._addresses):
+        for part in (*closing, self._window, self._inflow, self._mask, self._addresses):
             part.close()
 
     # -------------------------------------------------------------------------------- peers
@@ -242,6 +250,7 @@ class StatesService:
         self._tell("failover", f"failover.sock: {reason}; no deletions are sent until it is back")
 
     def _be_master(self, master: bool) -> None:
+        self._window.be_master(master)
         self.master = self._outflow.master = self._inflow.master = master
 
     def _tell_hold(self) -> None:
@@ -276,6 +285,7 @@ class StatesService:
             "scope": "all" if self._every else "assured",
             "master": self.master,
             "failover": self._failover.last_error,  # null: connected
+            "window_check": str(self._window.state),
             "hold": {"on": hold.on, "reason": hold.reason},
             "counters": {**self.counters, **self._patcher.causes, "parsed": self._patcher.parsed},
             "peers": [_peer_status(link, now_s) for link in self.links],

@@ -10,12 +10,7 @@ from carpool.lab.lab import failover_troubles, states_troubles
 
 
 def failover(role: str = "MASTER", *reasons: str) -> dict[str, Any]:
-    return {
-        "role": role,
-        "summary": "s",
-        "vhosts": [{"since_s": 60.0}],
-        "demotion": [{"reason": reason} for reason in reasons],
-    }
+    return {"role": role, "summary": "s", "demotion": [{"reason": reason} for reason in reasons]}
 
 
 def states(**changes: Any) -> dict[str, Any]:

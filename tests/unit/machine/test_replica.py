@@ -201,6 +201,17 @@ def test_preemption_is_held_until_the_table_is_here() -> None:
     assert hold.deadline_s(T0 + 100) is None
 
 
+def test_a_renewed_table_holds_nothing() -> None:
+    hold = Hold(["fw2"], T0)
+    hold.bulk_began("fw2", T0)
+    hold.bulk_ended("fw2")
+    hold.bulk_began("fw2", T0 + 100)
+    assert hold.now(T0 + 100) == Told(False, "the table of fw2 is complete")
+    hold.peer_lost("fw2", T0 + 101)
+    hold.bulk_began("fw2", T0 + 102)  # another stream: much may have happened in between
+    assert hold.now(T0 + 102) == Told(True, "taking the table of fw2")
+
+
 def test_a_table_that_never_ends_is_not_waited_for_without_end() -> None:
     hold = Hold(["fw2"], T0)
     hold.bulk_began("fw2", T0)
