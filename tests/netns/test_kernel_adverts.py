@@ -126,6 +126,24 @@ def test_the_kernel_is_a_member_of_both_groups(pair: tuple[Node, Node]) -> None:
     assert "inet6 ff02::12" in groups
 
 
+def test_neighbours_questions_for_virtual_macs_come_to_the_device(pair: tuple[Node, Node]) -> None:
+    """A switch that snoops on MLD sends them where somebody has joined their group."""
+    one, _two = pair
+    addresses = tuple(ip_interface(text) for text in ("fd01::51/64", "fd01::12:3456/64"))
+    vips = [
+        Vip("lan", 51, b"secret", addresses),
+        Vip("lan", 52, b"secret", (ip_interface("fd01::99/64"),), mac=MacMode.INTERFACE),
+    ]
+    with one.host.entered():
+        member = AdvertSocket(one.state, vips)
+    groups = one.host.sh("ip maddress show dev lan0")
+    assert "ff02::1:ff00:51\n" in groups and "ff02::1:ff12:3456\n" in groups
+    assert "ff02::1:ff00:99" not in groups
+    assert "no_group" not in member.counters
+    member.close()
+    assert "ff02::1:ff00:51\n" not in one.host.sh("ip maddress show dev lan0")
+
+
 HOSTILE = """
 table netdev user {
     chain in { type filter hook ingress device "lan0" priority -1000; policy drop; }

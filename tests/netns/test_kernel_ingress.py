@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from ipaddress import ip_address
 
 import pytest
@@ -184,6 +186,28 @@ def test_a_macvlan_hears_when_it_is_admitted(table: Table) -> None:
     table.expel()
     table.far.forget_neighbours()
     assert not table.far.pings("10.1.1.51", 0.2)
+
+
+def test_a_macvlan_speaks_only_while_it_is_admitted(table: Table) -> None:
+    """The kernel puts MLD reports off for up to a second: after a failover they would teach
+    switches the wrong port."""
+    table.host.sh("ip link set mv0 up")
+    with table.host.entered():
+        mouth = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        mouth.bind(("mv0", 0))
+    with table.far.entered():
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        wire.bind(("eth0", 0x88B6))  # IEEE 802, local experimental 2
+    wire.settimeout(5.0)
+    for number, admitted in enumerate((False, True, False, True)):
+        (table.admit if admitted else table.expel)()
+        with nullcontext() if admitted else pytest.raises(OSError):  # ENOBUFS: dropped
+            mouth.send(bytes(5) + b"\x01" + VMAC + b"\x88\xb6" + bytes((number,)) * 50)
+    heard = [wire.recv(100)[14] for _frame in range(2)]
+    assert heard == [1, 3]
+    assert "counter packets 2" in table.rules().split("chain out_of_macvlans0")[1]
+    mouth.close()
+    wire.close()
 
 
 def test_a_replaced_table_keeps_who_was_admitted(table: Table) -> None:

@@ -147,7 +147,7 @@ def test_a_batch_of_netfilter_is_done_as_a_whole_or_not_at_all(host: Namespace) 
         socket = NetlinkSocket(NETLINK_NETFILTER)
     batch = nft.batch_begin(), nft.batch_end()
     good = Request("add table", nft.new_table("mine"))
-    bad = Request("add chain", nft.new_ingress_chain("other", "in", 0, ["lo"]))
+    bad = Request("add chain", nft.new_chain("other", "in", nft.INGRESS, 0, ["lo"]))
 
     (refusal,) = socket.attempt([good, bad], batch)
     assert (refusal.request, refusal.errno) == (bad, errno.ENOENT)

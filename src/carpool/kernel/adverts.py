@@ -14,7 +14,7 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from carpool.errors import KernelError
 from carpool.kernel.links import LinkState
@@ -53,8 +53,11 @@ class AdvertSocket:
     Sending never waits, and tells what went wrong as text (None: sent): the engine's SendResult.
     """
 
-    def __init__(self, state: LinkState) -> None:
-        """Raises KernelError: the device is gone or no Ethernet, or this is not root."""
+    def __init__(self, state: LinkState, vips: Sequence[Vip] = ()) -> None:
+        """`vips`: those of the interface, whose neighbours' questions the device is to get.
+
+        Raises KernelError: the device is gone or no Ethernet, or this is not root.
+        """
         if not state.ethernet:
             raise KernelError(
                 f"device {state.device} is not an Ethernet device",
@@ -78,6 +81,8 @@ class AdvertSocket:
             ) from error
         for family in Family:
             self._open(family)
+        for group in _questions(vips):
+            self._join(group)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -210,9 +215,15 @@ class AdvertSocket:
         """What else a family needs; a device on which it is switched off has no addresses of it."""
         try:
             self._routed[family] = _raw_socket(family, self.index)
-            self._members.append(_member(family, self.index))
+            self._members.append(_member(ip.group_of(family), self.index))
         except OSError:
             self.counters[f"no_{family}"] += 1
+
+    def _join(self, group: Address) -> None:
+        try:
+            self._members.append(_member(group, self.index))
+        except OSError:
+            self.counters["no_group"] += 1
 
 
 def _packet_socket(index: int) -> socket.socket:
@@ -261,18 +272,27 @@ def _raw_socket(family: Family, index: int) -> socket.socket:
     return made
 
 
-def _member(family: Family, index: int) -> socket.socket:
-    """Membership of the group, for switches that snoop on IGMP and MLD. The socket is not bound to
-    a port: nothing is delivered to it."""
-    group = ip.group_of(family).packed
-    kind = socket.AF_INET if family is Family.IPV4 else socket.AF_INET6
+def _questions(vips: Sequence[Vip]) -> list[IPv6Address]:
+    """The groups in which neighbours ask for the IPv6 addresses of virtual MACs. The device joins
+    them, on the backup too: its reports come from its own MAC, while those of a macvlan, which
+    are dropped (proto/ingresstable.py), would tell switches where the virtual MAC lives."""
+    virtual = [vip for vip in vips if vip.mac is MacMode.VIRTUAL]
+    addresses = [own.ip for vip in virtual for own in vip.addresses]
+    groups = {ip.solicited_node(own) for own in addresses if isinstance(own, IPv6Address)}
+    return sorted(groups)
+
+
+def _member(group: Address, index: int) -> socket.socket:
+    """Membership of a group, for switches that snoop on IGMP and MLD. The socket is not bound to
+    a port: nothing is delivered to it. One a group: the kernel bounds the groups of a socket."""
+    kind = socket.AF_INET if group.version == 4 else socket.AF_INET6
     made = socket.socket(kind, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     try:
-        if family is Family.IPV4:
-            where = struct.pack("=4s4si", group, bytes(4), index)
+        if group.version == 4:
+            where = struct.pack("=4s4si", group.packed, bytes(4), index)
             made.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, where)
         else:
-            where = struct.pack("=16si", group, index)
+            where = struct.pack("=16si", group.packed, index)
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, where)
     except OSError:
         made.close()

@@ -34,7 +34,7 @@ _OPEN, _OPEN_ID = "open", 1  # the set of macvlans that may hear
 
 _ICMPV6 = 58
 _ROUTER_SOLICITATION, _REDIRECT = 133, 137
-_MLD = 130, 132  # query, report, done
+_MLD_REPORT, _MLD_DONE, _MLD2_REPORT = 131, 132, 143
 _NEIGHBOUR = 135, 136  # solicitation, advertisement
 
 Step = tuple[str, bytes]  # what a person is told when it fails, and the message
@@ -85,7 +85,7 @@ def replace_table(
     heard = [m.index for p, m in macvlans if virtual_mac(m.vhid) in kept.get(p.index, ())]
     keys = [_native(index) for index in heard]
     yield from _timed_set(_OPEN, _OPEN_ID, nft.KEY_INDEX, keys, lifetime_ms)
-    yield "hook on lo", nft.new_ingress_chain(TABLE, "control", PRIORITY, ["lo"])
+    yield "hook on lo", nft.new_chain(TABLE, "control", nft.INGRESS, PRIORITY, ["lo"])
     for number, parent in enumerate(parents):
         yield from _parent(parent, 3 * number + 2, lifetime_ms, kept.get(parent.index, set()))
     yield from _macvlan_chains([macvlan.device for _parent, macvlan in macvlans])
@@ -108,7 +108,7 @@ def _parent(parent: Parent, first_id: int, lifetime_ms: int, kept: set[bytes]) -
     for expressions, comment in _control_rules(parent, admitted_id, lifetime_ms):
         yield "rule on lo", nft.new_rule(TABLE, "control", expressions, comment)
     chain = f"ingress{parent.index}"
-    hook = nft.new_ingress_chain(TABLE, chain, PRIORITY, [parent.device])
+    hook = nft.new_chain(TABLE, chain, nft.INGRESS, PRIORITY, [parent.device])
     yield f"hook on {parent.device}", hook
     rules = [*_advert_rules(adverts, adverts_id)]
     if macs:
@@ -206,14 +206,31 @@ def _macvlan_chains(names: list[str]) -> Iterator[Step]:
         rules: list[Rule] = [
             (shut, "not admitted: deaf"),
             ([*_ether_type(ETHERTYPE_ARP), nft.accept()], "ARP"),
-            (_icmpv6(*_MLD), "MLD: or a snooping switch forgets us"),
             (_icmpv6(*_NEIGHBOUR), "neighbour discovery"),
             (_link_local(), "link-local addresses"),
             ([nft.counter(), nft.drop()], "the parent has a copy"),
         ]
-        yield "hook on the macvlans", nft.new_ingress_chain(TABLE, chain, PRIORITY, devices)
+        hook = nft.new_chain(TABLE, chain, nft.INGRESS, PRIORITY, devices)
+        yield "hook on the macvlans", hook
         for expressions, comment in rules:
             yield "rule on the macvlans", nft.new_rule(TABLE, chain, expressions, comment)
+        yield from _mute(f"out_of_{chain}", devices)
+
+
+def _mute(chain: str, devices: list[str]) -> Iterator[Step]:
+    """Whatever a macvlan says beside the new master, whose place is taken, would have switches send
+    that one's frames here: nothing when it is expelled, and never an MLD report, which the kernel
+    sends when it likes to. The parent is in the same groups (kernel/adverts.py)."""
+    yield "hook behind the macvlans", nft.new_chain(TABLE, chain, nft.EGRESS, PRIORITY, devices)
+    shut = [nft.load_output_index(), nft.within(_OPEN, _OPEN_ID, inverted=True)]
+    drop = nft.counter(), nft.drop()
+    rules: list[Rule] = [
+        ([*shut, *drop], "not admitted: mute"),
+        (_icmpv6(_MLD_REPORT, _MLD_DONE, *drop), "MLD: the parent reports"),
+        (_icmpv6(_MLD2_REPORT, _MLD2_REPORT, *drop), "MLD: the parent reports"),
+    ]
+    for expressions, comment in rules:
+        yield "rule behind the macvlans", nft.new_rule(TABLE, chain, expressions, comment)
 
 
 def _ether_type(number: int) -> list[bytes]:
@@ -222,13 +239,13 @@ def _ether_type(number: int) -> list[bytes]:
     return [nft.load(nft.LINK, 12, 2), nft.equal(number.to_bytes(2, "big"))]
 
 
-def _icmpv6(first: int, last: int) -> list[bytes]:
-    """Accept these types of ICMPv6."""
+def _icmpv6(first: int, last: int, *verdict: bytes) -> list[bytes]:
+    """Accept these types of ICMPv6, or do as `verdict` says."""
     return [
         *_ether_type(ETHERTYPE_IPV6),
         *(nft.load_l4proto(), nft.equal(bytes([_ICMPV6]))),
         *(nft.load(nft.TRANSPORT, 0, 1), nft.between(bytes([first]), bytes([last]))),
-        nft.accept(),
+        *(verdict or (nft.accept(),)),
     ]
 
 

@@ -20,6 +20,7 @@ BROADCAST_MAC = b"\xff" * 6
 
 GROUP_IPV4 = IPv4Address("224.0.0.18")  # RFC 5798, 5.1.1.2: VRRP's, which CARP shares
 GROUP_IPV6 = IPv6Address("ff02::12")
+_SOLICITED_NODE = IPv6Address("ff02::1:ff00:0").packed[:13]
 
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _IPV6 = struct.Struct("!IHBB16s16s")
@@ -64,6 +65,11 @@ def multicast_mac(group: Address) -> bytes:
         low = int.from_bytes(group.packed, "big") & 0x7FFFFF
         return b"\x01\x00\x5e" + low.to_bytes(3, "big")
     return b"\x33\x33" + group.packed[12:]
+
+
+def solicited_node(address: IPv6Address) -> IPv6Address:
+    """The multicast group in which neighbours ask for an address (RFC 4291, 2.7.1)."""
+    return IPv6Address(_SOLICITED_NODE + address.packed[13:])
 
 
 def group_of(family: Family) -> Address:

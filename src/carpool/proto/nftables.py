@@ -14,6 +14,7 @@ from carpool.proto import netlink as nl
 FAMILY_NETDEV = 5  # NFPROTO_NETDEV
 KEY_MAC, KEY_PORT, KEY_INDEX = 9, 13, 20  # what nft calls ether_addr, inet_service, iface_index
 SET_CONSTANT, SET_TIMEOUT, SET_EVAL = 0x2, 0x10, 0x20
+INGRESS, EGRESS = 0, 1  # NF_NETDEV_INGRESS, NF_NETDEV_EGRESS of linux/netfilter.h
 PACKET_HOST = 0
 
 _SUBSYSTEM = 10
@@ -24,11 +25,11 @@ _NFGEN = struct.Struct(">BBH")  # family, version, resource
 _APPEND = 0x800
 
 _TABLE_F_OWNER = 0x2
-_HOOK_INGRESS, _POLICY_ACCEPT = 0, 1
+_POLICY_ACCEPT = 1
 _REG_VERDICT, _REG_1 = 0, 1
 _VERDICT_DROP, _VERDICT_ACCEPT = 0, 1
 _CMP_EQ, _CMP_LTE, _CMP_GTE = 0, 3, 5
-_META_IIF, _META_L4PROTO, _META_PKTTYPE = 4, 16, 19
+_META_IIF, _META_OIF, _META_L4PROTO, _META_PKTTYPE = 4, 5, 16, 19
 _DYNSET_UPDATE, _DYNSET_DELETE = 1, 2
 _LIST_ELEM = 1
 _COMMENT = 0  # NFTNL_UDATA_RULE_COMMENT of libnftnl
@@ -58,11 +59,14 @@ def delete_table(table: str) -> bytes:
     return _message(_DELTABLE, 0, nl.string(1, table))
 
 
-def new_ingress_chain(table: str, chain: str, priority: int, devices: Sequence[str]) -> bytes:
-    """A base chain for what comes in on any of these devices (less than 256), accepting."""
+def new_chain(
+    table: str, chain: str, hook_number: int, priority: int, devices: Sequence[str]
+) -> bytes:
+    """A base chain for what passes `hook_number` (INGRESS, or EGRESS: Linux 5.16) of any of these
+    devices (less than 256), accepting."""
     names = [nl.string(1, device) for device in devices]
     hook = nl.nested(
-        4, nl.be32(1, _HOOK_INGRESS), nl.be32(2, priority & 0xFFFFFFFF), nl.nested(4, *names)
+        4, nl.be32(1, hook_number), nl.be32(2, priority & 0xFFFFFFFF), nl.nested(4, *names)
     )
     return _message(
         _NEWCHAIN,
@@ -152,6 +156,11 @@ def store(base: int, offset: int, length: int) -> bytes:
 def load_l4proto() -> bytes:
     """The transport protocol, behind IPv6 extension headers too, into the register."""
     return _expression("meta", nl.be32(2, _META_L4PROTO), nl.be32(1, _REG_1))
+
+
+def load_output_index() -> bytes:
+    """The index of the device that the packet leaves by, in host order, into the register."""
+    return _expression("meta", nl.be32(2, _META_OIF), nl.be32(1, _REG_1))
 
 
 def load_input_index() -> bytes:

@@ -206,7 +206,8 @@ class FailoverService:
 
     def _open(self, state: LinkState) -> None:
         self._prepare(state)
-        socket = AdvertSocket(state)
+        vips = [vip for vip in self.config.group.vips if vip.interface == state.interface]
+        socket = AdvertSocket(state, vips)
         self.sockets[state.interface] = socket
         self.poller.add(socket, lambda: self._on_packets(state.interface))
 

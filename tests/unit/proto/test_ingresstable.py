@@ -71,3 +71,4 @@ def test_macvlans_are_spread_over_chains_that_the_kernel_accepts() -> None:
     many = tuple(Macvlan(vhid, f"carp{vhid}-7", 100 + vhid) for vhid in range(1, 251))
     steps = batch(Parent("lan0", 7, PARENT_MAC, tuple(range(1, 251)), many))
     assert len(said(steps, "hook on the macvlans")) == 2
+    assert len(said(steps, "hook behind the macvlans")) == 2

@@ -138,3 +138,9 @@ def test_any_packet_survives_the_round_trip(
     packet = ip.build(*ends, CARP, payload, identification)
 
     assert ip.parse(captured(packet), CARP) == ip.IpPacket(*ends, 255, payload)
+
+
+def test_the_group_in_which_neighbours_ask() -> None:
+    """RFC 4291, 2.7.1: the low 24 bits; its own example."""
+    asked = ip.solicited_node(IPv6Address("4037::01:800:200e:8c6c"))
+    assert asked == IPv6Address("ff02::1:ff0e:8c6c")

@@ -43,7 +43,7 @@ def test_a_table_is_owned_by_its_socket() -> None:
 
 
 def test_an_ingress_chain_lists_its_devices() -> None:
-    raw = nft.new_ingress_chain("carpool", "ingress3", -500, ["lan0", "wan0"])
+    raw = nft.new_chain("carpool", "ingress3", nft.INGRESS, -500, ["lan0", "wan0"])
     found = body(raw)
     hook = nl.attributes(found[4])
 
