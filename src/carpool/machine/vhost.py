@@ -41,7 +41,7 @@ ADDRESS_LIFETIME_S = 3.0  # the kernel removes an address that nobody held for s
 HOLD_EVERY_S = 1.0
 ANNOUNCE_AGAIN_S = (0.2, 1.1, 2.3, 5.0)  # Linux neighbours ignore a change within 1 s (locktime)
 LEAVE_EVERY_S = 0.05  # repeat the goodbye: one lost packet must not cost three seconds
-ASSERT_EVERY_S = 0.1  # answer an inferior master at most so often
+ASSERT_EVERY_S = 0.1  # answer an inferior master with adverts at most so often
 PREEMPTED_S = 1.0  # an inferior master heard within this time of our take-over was just preempted
 LEAVING_ADVBASE_S = 255  # slower than 3 * advbase: peers without preemption take over, too
 
@@ -294,9 +294,9 @@ class Vhost:
 
     def _assert_against(self, source: Address, now_s: float) -> list[Effect]:
         """We are the better master: tell the other at once, and take the switches' and
-        neighbours' tables back, which it may have turned to itself."""
+        neighbours' tables back, which its advert has just turned to itself."""
         if now_s - self._asserted_s < ASSERT_EVERY_S:
-            return []
+            return [Announce(self.key)]  # it may be its last word, after which nothing else comes
         self._asserted_s = now_s
         self._announce_at_s = [now_s + after_s for after_s in ANNOUNCE_AGAIN_S]
         told: list[Effect] = [*self.advertise(now_s), Announce(self.key)]

@@ -318,10 +318,11 @@ def test_an_advert_just_sent_does_not_spare_the_announcement_after_a_conflict() 
     assert kinds(effects) == ["SendAdvert", "Announce", "Note"]
 
 
-def test_the_adverts_of_who_was_just_preempted_are_no_conflict() -> None:
+def test_the_last_word_of_who_was_just_preempted_is_no_conflict_but_is_put_right() -> None:
+    """It came from the virtual MAC: switches believe that it lives there again."""
     vhost = backup()
     vhost.take_over("test", 100.0)
-    assert vhost.on_advert(heard(200), PEER, 100.001) == []
+    assert vhost.on_advert(heard(200), PEER, 100.001) == [fx.Announce(LAN)]
 
 
 def test_after_a_conflict_announcements_are_repeated() -> None:
