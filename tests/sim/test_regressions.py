@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from tests.sim.checks import play
 from tests.sim.groups import FAULT_S, group, masters, took_over
-from tests.sim.plan import Command, LinkDown, NodePlan, OneWay, Plan, SendFault, Split, VipPlan
+from tests.sim.plan import (
+    Command,
+    LinkDown,
+    NodePlan,
+    OneWay,
+    Pause,
+    Plan,
+    SendFault,
+    Split,
+    VipPlan,
+)
 from tests.sim.world import World
 
 PAIR = (NodePlan(advskew=0), NodePlan(advskew=100))
@@ -57,3 +67,30 @@ def test_without_preemption_a_healed_link_does_not_leave_the_group_split() -> No
     """Nothing brought the VHIDs of a healed link back to the others: half a gateway each."""
     world = play(group(100, 0, preempt=False, faults=(Split(FAULT_S, 6.0, "lan", (0,)),)))
     assert masters(world, "1@lan") == masters(world, "1@wan")
+
+
+def test_a_mute_master_lets_go_where_it_hears_another() -> None:
+    """It kept its VHIDs there, if the other had lost another link and so was the worse one."""
+    vips = (*LAN_WAN, VipPlan("dmz", 1))
+    plan = Plan(
+        1,
+        (NodePlan(0), NodePlan(100)),
+        vips,
+        (Split(FAULT_S, None, "dmz", (0,)), SendFault(FAULT_S, None, "lan", 0)),
+    )
+    world = World(plan)
+    world.at(FAULT_S, lambda: lose_link(world, 1, "dmz"))
+    world.run_until(40.0)
+    assert len(masters(world, "1@lan")) == 1
+
+
+def lose_link(world: World, node: int, interface: str) -> None:
+    world.boxes[node].links_down[interface] += 1
+    world.boxes[node].link_changed(interface)
+
+
+def test_a_node_that_slept_does_not_act_on_stale_goodbyes() -> None:
+    """It took over from a living master on a goodbye that was seconds old."""
+    faults = (Pause(FAULT_S - 0.5, 6.0, 2), Command(FAULT_S, 0, "switchover"))
+    world = play(group(0, 50, 100, faults=faults))
+    assert "fw3" not in took_over(world)

@@ -35,6 +35,7 @@ from carpool.machine.effects import Effect, State
 from carpool.machine.mismatch import MismatchFinder
 from carpool.machine.replay import CounterClock
 from carpool.machine.report import status_of
+from carpool.machine.teller import Teller
 from carpool.machine.vhost import Vhost
 from carpool.model.config import Address, Config, Transport, VhostKey, family_of
 from carpool.model.reject import Reject
@@ -47,7 +48,8 @@ BULK_WAIT_S = 60.0  # hold preemption for the table at most so long
 SEND_ERRORS_MAX = 3  # consecutive; as many successes clear them
 PROBE_EVERY_S = 1.0
 RETRY_AFTER_S = 30.0  # a node that could not own addresses may compete again after this
-TELL_AGAIN_S = 60.0  # a persisting fault is told once a minute
+SLEPT_S = 1.0  # a Tick that comes so late: what waits in the sockets is as old
+STALE_S = 0.1  # from waking until the last of it has been read
 
 
 DepartureKind = Literal["stop", "disable", "switchover"]
@@ -110,8 +112,9 @@ class Engine:
         }
         self._mismatches = MismatchFinder()
         self._departure: _Departure | None = None
+        self._stale_until_s = now_s  # packets may be older than they look
         self._bulk_until_s = now_s + BULK_WAIT_S if await_bulk else None
-        self._told_s: dict[tuple[object, ...], float] = {}
+        self._teller = Teller()
         self._retry_s: dict[str, float] = {}  # when each reason that ends by itself is forgotten
         for interface in self.ports:
             self.demotion.set(link_down(interface), Rank.INTERFACE_DOWN, True)
@@ -122,6 +125,9 @@ class Engine:
 
     def handle(self, event: fx.Input, now_s: float) -> list[Effect]:
         """Everything that follows from `event` at `now_s` (monotonic, never going back)."""
+        due_s = self.deadline_s
+        if due_s is not None and now_s > due_s + SLEPT_S:
+            self._stale_until_s = now_s + STALE_S
         done = [e for vhost in self.vhosts.values() for e in vhost.check_stall(now_s)]
         match event:
             case fx.PacketReceived():
@@ -202,6 +208,8 @@ class Engine:
             return told + self._refuse(Reject.REPLAY, packet, now_s)
         self.counters["accepted"] += 1
         before = vhost.state
+        if advert.leaving and before is State.BACKUP and now_s < self._stale_until_s:
+            return [*told, *vhost.hear(packet.source, now_s)]  # its successor may be master by now
         if advert.leaving and vhost.heeds_goodbye(packet.source, now_s):
             # Before the first advert, or the one who leaves would preempt a demoted successor.
             told += self._demote(SWITCHOVER, Rank.SWITCHOVER, False, now_s)
@@ -241,8 +249,8 @@ class Engine:
         found = self._mismatches.explain(vhost.vip, advert, now_s)
         text = f"{self.name_of(packet.interface, packet.source)} {found.text}"
         self.counters["mismatch"] += 1
-        told = self._tell(("mismatch", vhost.key, packet.source), "mismatch", text, now_s, vhost)
-        return found.authentic, told
+        topic = "mismatch", vhost.key, packet.source
+        return found.authentic, self._teller.tell(topic, "mismatch", text, now_s, vhost.key)
 
     def _refuse(
         self, reject: Reject, packet: fx.PacketReceived, now_s: float, *, tell: bool = True
@@ -254,7 +262,7 @@ class Engine:
             f"refused a packet of {self.name_of(packet.interface, packet.source)} "
             f"on {packet.interface}: {reject} ({self.counters[reject]} so far)"
         )
-        return self._tell(("reject", reject, packet.interface), "reject", text, now_s)
+        return self._teller.tell(("reject", reject, packet.interface), "reject", text, now_s)
 
     # --------------------------------------------------------------------------- interfaces
 
@@ -273,6 +281,8 @@ class Engine:
         if down:
             # Nothing probes a link that is down: what holds now is that it is down.
             port.failures, port.probe_at_s = 0, None
+            for vhost in self._on(event.interface):
+                vhost.mute = False
             done += self._demote(send_errors(event.interface), Rank.SEND_ERRORS, False, now_s)
         return done
 
@@ -309,6 +319,8 @@ class Engine:
             return []
         port.failures = 0
         port.probe_at_s = None if demoted else now_s + PROBE_EVERY_S
+        for vhost in self._on(event.interface):
+            vhost.mute = not demoted
         done = self._demote(reason, Rank.SEND_ERRORS, not demoted, now_s)
         text = "sending works again" if demoted else f"sending failed: {event.error}"
         return [*done, fx.Note("send", f"{event.interface}: {text}")]
@@ -388,7 +400,8 @@ class Engine:
         return [
             effect
             for vhost in self.vhosts.values()
-            if vhost.state is State.BACKUP and (vhost.follows_slower or not slower_only)
+            if vhost.state is State.BACKUP and not vhost.mute
+            if vhost.follows_slower or not slower_only
             for effect in vhost.take_over(f"moving with {first.key}: {first.reason}", now_s)
         ]
 
@@ -479,21 +492,3 @@ class Engine:
 
     def _on(self, interface: str) -> list[Vhost]:
         return [vhost for key, vhost in self.vhosts.items() if key.interface == interface]
-
-    def _tell(
-        self,
-        topic: tuple[object, ...],
-        kind: str,
-        text: str,
-        now_s: float,
-        vhost: Vhost | None = None,
-    ) -> list[Effect]:
-        """A Note, at most once in TELL_AGAIN_S a topic. Topics are bounded by the configuration
-        but for senders' addresses: when there are too many, all are forgotten."""
-        told_s = self._told_s.get(topic)
-        if told_s is not None and now_s - told_s < TELL_AGAIN_S:
-            return []
-        if len(self._told_s) >= 1000:
-            self._told_s.clear()
-        self._told_s[topic] = now_s
-        return [fx.Note(kind, text, vhost.key if vhost else None)]

@@ -82,6 +82,7 @@ class Vhost:
         self.master: Address | None = None  # whose adverts we follow as BACKUP
         self.counter = 0  # the last that we sent
         self.leaving = False
+        self.mute = False  # nothing that we send on this link gets through
         self._heard_s = 0.0
         self._followed_s = 0.0  # when the followed master was heard
         self._followed = BEST  # and what it advertised
@@ -242,6 +243,9 @@ class Vhost:
             return []  # Rule 5
         if advert.leaving:
             return self.take_over(f"{source} is leaving", now_s)
+        if self.mute:
+            self.hear(source, now_s)
+            return []
         if self.preempt and ours < theirs:
             return self.take_over(f"preempting {source}, which is slower", now_s)
         if advert.advskew >= ADVSKEW_CAP and ours < theirs:
@@ -249,13 +253,18 @@ class Vhost:
             return self.take_over(f"{source} is demoted", now_s)
         if theirs.interval > 3 * self.vip.advbase_s * 256 + self.effective_advskew:
             return self.take_over(f"{source} advertises too slowly to be waited for", now_s)
+        self.hear(source, now_s)
+        if self.master == source:
+            self._followed_s = now_s
+            self._followed = theirs
+        return []
+
+    def hear(self, source: Address, now_s: float) -> list[Effect]:
+        """Somebody is master: wait for his silence, from now on."""
         self._heard_s = now_s
         known = self.master and family_of(self.master)
         if known is None or family_of(source) in (known, self._first_family):
             self.master = source  # of a dual-stack master the address that node.toml names it by
-        if self.master == source:
-            self._followed_s = now_s
-            self._followed = theirs
         return []
 
     def heeds_goodbye(self, source: Address, now_s: float) -> bool:
@@ -268,17 +277,25 @@ class Vhost:
 
     def _as_master(self, advert: carp.Advert, source: Address, now_s: float) -> list[Effect]:
         if advert.leaving:
-            # It keeps its addresses until it hears a successor: let it hear us.
-            heard_us = self.leaving or now_s - self._sent_s < ASSERT_EVERY_S
-            return [] if heard_us else self.advertise(now_s)
+            return self._as_successor(now_s)
         theirs, ours = standing_of(advert), self.standing
         if self.leaving:
             return self._step_down(f"handed over to {source}", source, now_s)
+        if self.mute:
+            return self._yield_to(source, "is heard, and we are not", now_s)
         if theirs < ours:
             return self._yield_to(source, "is a faster master", now_s)
         if theirs == ours and self._yields_tie_to(source):
             return self._yield_to(source, "is as fast and has the lower address", now_s)
         return self._assert_against(source, now_s)
+
+    def _as_successor(self, now_s: float) -> list[Effect]:
+        """Another master leaves, and keeps its addresses until it hears a successor: let it hear
+        us. Its goodbye came from the virtual MAC, perhaps after our announcement."""
+        if self.leaving:
+            return []
+        heard_us = now_s - self._sent_s < ASSERT_EVERY_S
+        return [*([] if heard_us else self.advertise(now_s)), Announce(self.key)]
 
     def _yields_tie_to(self, source: Address) -> bool:
         """Both sides compare the same pair of addresses, so exactly one of them yields."""

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from carpool.machine import effects as fx
 from carpool.machine.effects import State
-from carpool.machine.engine import TELL_AGAIN_S, Engine
+from carpool.machine.engine import Engine
+from carpool.machine.teller import TELL_AGAIN_S
 from carpool.model.config import Family
 from carpool.model.reject import Reject
 from carpool.proto import carp

@@ -364,8 +364,9 @@ def test_somebody_elses_goodbye_is_no_successor() -> None:
 
 def test_a_master_lets_a_leaving_one_hear_it() -> None:
     vhost = master()
-    assert kinds(vhost.on_advert(GOODBYE, PEER, 110.5)) == ["SendAdvert"]
-    assert vhost.on_advert(GOODBYE, PEER, 110.55) == []
+    assert kinds(vhost.on_advert(GOODBYE, PEER, 110.5)) == ["SendAdvert", "Announce"]
+    # A goodbye that crossed our announcement: switches look for the virtual MAC there again.
+    assert kinds(vhost.on_advert(GOODBYE, PEER, 110.55)) == ["Announce"]
 
 
 def test_staying_takes_the_goodbye_back() -> None:
