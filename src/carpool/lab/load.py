@@ -34,11 +34,13 @@ class Load:
                 self._start(server, "udp-echo", ipv4),
                 self._start(server, "udp-echo", ipv6),
                 self._start(server, "tcp-echo", ipv4),
+                self._start(server, "tcp-echo", ipv6),
             ]
             self._wait(lambda: all(echo.latest for echo in echoes), "echo servers are ready")
             self.probe = self._start(client, "probe", ipv4)
             self.probe6 = self._start(client, "probe", ipv6, "--every-ms", "5")
-            self.streams = self._start(client, "streams", ipv4, "--connections", str(connections))
+            count = str(connections)
+            self.streams = self._start(client, "streams", ipv4, ipv6, "--connections", count)
         except BaseException:
             close_all(self.children)
             raise

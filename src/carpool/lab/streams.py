@@ -13,7 +13,7 @@ import selectors
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from carpool.kernel.clock import monotonic_s
@@ -119,8 +119,8 @@ def tally(streams: Iterable[Stream], fault_s: float) -> Report:
 class Client:
     """The loop of the client process."""
 
-    def __init__(self, target: str, steady: int, commands: Commands) -> None:
-        self._target = target
+    def __init__(self, targets: Sequence[str], steady: int, commands: Commands) -> None:
+        self._targets = targets
         self._commands = commands
         self._selector = selectors.DefaultSelector()
         self._selector.register(commands.descriptor, selectors.EVENT_READ)
@@ -169,7 +169,8 @@ class Client:
         return opened_s is not None and now_s - opened_s > YOUNG_KEEP_S
 
     def _open(self, now_s: float, *, young: bool) -> Stream:
-        family = socket.AF_INET6 if ":" in self._target else socket.AF_INET
+        target = self._targets[self._opened % len(self._targets)]
+        family = socket.AF_INET6 if ":" in target else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -177,7 +178,7 @@ class Client:
         self._streams[self._opened] = stream
         self._opened += 1
         try:
-            sock.connect((self._target, TCP_PORT))
+            sock.connect((target, TCP_PORT))
         except BlockingIOError:
             pass  # on its way
         except OSError as error:
@@ -312,10 +313,11 @@ class Client:
         )
 
 
-def run_client(target: str, steady: int) -> int:
-    """Keep `steady` connections busy until the lab is gone; `measure` asks for a result."""
+def run_client(targets: Sequence[str], steady: int) -> int:
+    """Keep `steady` connections, to each address in turn, busy until the lab is gone; `measure`
+    asks for a result."""
     _raise_file_limit()
-    Client(target, steady, Commands()).run()
+    Client(targets, steady, Commands()).run()
     return 0
 
 

@@ -17,11 +17,11 @@ def main(argv: list[str] | None = None) -> int:
     for role, about in (
         ("probe", "one UDP datagram a millisecond to ADDRESS"),
         ("udp-echo", "answer probes at ADDRESS"),
-        ("streams", "TCP connections to ADDRESS"),
+        ("streams", "TCP connections to each ADDRESS in turn"),
         ("tcp-echo", "answer streams at ADDRESS"),
     ):
         added = roles.add_parser(role, help=about)
-        added.add_argument("address")
+        added.add_argument("address", nargs="+" if role == "streams" else None)
         if role == "streams":
             added.add_argument("--connections", type=int, default=200)
         if role == "probe":
