@@ -29,6 +29,13 @@ from tests.netns.lab import Namespace, Network, wait_until
 
 LAN_VIP, WAN_VIP = "10.1.0.1", "10.2.0.100"
 CLIENT, SERVER = "10.1.0.10", "10.2.0.10"
+LAN_VIP6, WAN_VIP6 = "fd01::1", "fd02::100"
+CLIENT6, SERVER6 = "fd01::10", "fd02::10"
+NAT_BITS = 0x30  # IPS_SRC_NAT, IPS_DST_NAT
+VIPS = [
+    *(("lan0", f"{LAN_VIP}/24"), ("wan0", f"{WAN_VIP}/24")),
+    *(("lan0", f"{LAN_VIP6}/64"), ("wan0", f"{WAN_VIP6}/64")),
+]
 SYNC = {"fw1": "10.3.0.1", "fw2": "10.3.0.2"}
 OUTSIDER = "10.3.0.77"  # on the sync link, in no node.toml
 
@@ -42,7 +49,7 @@ table inet filter {{
   chain forward {{ type filter hook forward priority filter; policy drop;
     ct state invalid counter drop
     ct state established,related accept
-    ct state new meta l4proto {{ tcp, udp, icmp }} ct mark set 0x2a accept
+    ct state new ct mark set 0x2a accept
   }}
 }}
 table ip nat {{
@@ -56,6 +63,16 @@ table ip nat {{
     ip saddr 10.1.0.0/24 oifname wan0 snat to {WAN_VIP}
   }}
 }}
+table ip6 nat {{
+  chain prerouting {{ type nat hook prerouting priority dstnat;
+    ip6 daddr {WAN_VIP6} tcp dport 8080 dnat to [{CLIENT6}]:80
+  }}
+  chain postrouting {{ type nat hook postrouting priority srcnat;
+    ip6 saddr fd01::/64 tcp dport 81 snat to [{WAN_VIP6}]:5000-5999
+    ip6 saddr fd01::/64 meta l4proto {{ tcp, udp }} th dport 82 accept
+    ip6 saddr fd01::/64 oifname wan0 snat to {WAN_VIP6}
+  }}
+}}
 """
 
 GROUP = """name = "test"
@@ -63,12 +80,12 @@ GROUP = """name = "test"
 interface = "lan"
 vhid = 51
 password = "secret"
-addresses = ["10.1.0.1/24"]
+addresses = ["10.1.0.1/24", "fd01::1/64"]
 [[vip]]
 interface = "wan"
 vhid = 52
 password = "secret"
-addresses = ["10.2.0.100/24"]
+addresses = ["10.2.0.100/24", "fd02::100/64"]
 [states]
 interface = "sync"
 scope = "{scope}"
@@ -243,21 +260,22 @@ class StatesNode:
         dump.close()
         return found
 
-    def find(self, protocol: int, dport: int) -> ct.Entry | None:
-        """The entry of this kernel for a forwarded flow to this port (ICMP: any)."""
+    def find(self, protocol: int, dport: int, family: int = ct.AF_INET) -> ct.Entry | None:
+        """The entry of this kernel for a forwarded flow to this port (ICMP and portless: any)."""
         for entry in self.entries():
-            if entry.orig.protocol == protocol and (protocol == 1 or entry.orig.dport == dport):
+            fits = protocol not in ct.LASTING or entry.orig.dport == dport
+            if (entry.orig.protocol, entry.orig.family) == (protocol, family) and fits:
                 return entry
         return None
 
     def move_here(self) -> None:
         """Take the VIPs: what the failover process does."""
-        for device, vip in (("lan0", LAN_VIP), ("wan0", WAN_VIP)):
-            self.namespace.run("ip", "address", "add", f"{vip}/24", "dev", device)
+        for device, vip in VIPS:
+            self.namespace.run("ip", "address", "add", vip, "dev", device)
 
     def move_away(self) -> None:
-        for device, vip in (("lan0", LAN_VIP), ("wan0", WAN_VIP)):
-            self.namespace.run("ip", "address", "del", f"{vip}/24", "dev", device)
+        for device, vip in VIPS:
+            self.namespace.run("ip", "address", "del", vip, "dev", device)
 
 
 class Pair:
@@ -271,17 +289,17 @@ class Pair:
         network.bridge(
             "lan",
             [
-                (self.client, "lan0", [f"{CLIENT}/24"]),
-                (fw1, "lan0", ["10.1.0.2/24"]),
-                (fw2, "lan0", ["10.1.0.3/24"]),
+                (self.client, "lan0", [f"{CLIENT}/24", f"{CLIENT6}/64"]),
+                (fw1, "lan0", ["10.1.0.2/24", "fd01::2/64"]),
+                (fw2, "lan0", ["10.1.0.3/24", "fd01::3/64"]),
             ],
         )
         network.bridge(
             "wan",
             [
-                (self.server, "wan0", [f"{SERVER}/24"]),
-                (fw1, "wan0", ["10.2.0.2/24"]),
-                (fw2, "wan0", ["10.2.0.3/24"]),
+                (self.server, "wan0", [f"{SERVER}/24", f"{SERVER6}/64"]),
+                (fw1, "wan0", ["10.2.0.2/24", "fd02::2/64"]),
+                (fw2, "wan0", ["10.2.0.3/24", "fd02::3/64"]),
             ],
         )
         network.bridge(
@@ -293,7 +311,9 @@ class Pair:
             ],
         )
         self.client.run("ip", "route", "add", "default", "via", LAN_VIP)
+        self.client.run("ip", "route", "add", "default", "via", LAN_VIP6)
         self.server.run("ip", "route", "add", "10.1.0.0/24", "via", WAN_VIP)
+        self.server.run("ip", "route", "add", "fd01::/64", "via", WAN_VIP6)
         for namespace in namespaces.values():
             namespace.nft(RULES)
             namespace.sysctl("net/netfilter/nf_conntrack_tcp_loose", 0)
@@ -333,13 +353,14 @@ class Flow:
         self, kind: socket.SocketKind, near: Namespace, far: Namespace, to: tuple[str, int], at: int
     ) -> None:
         self.kind = kind
+        family = socket.AF_INET6 if ":" in to[0] else socket.AF_INET
         with far.entered():
-            self._listener = socket.socket(socket.AF_INET, kind)
+            self._listener = socket.socket(family, kind)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.bind(("", at))
         self._listener.settimeout(2)
         with near.entered():
-            self.near = socket.socket(socket.AF_INET, kind)
+            self.near = socket.socket(family, kind)
         self.near.settimeout(2)
         if kind is socket.SOCK_STREAM:
             self._listener.listen()
@@ -394,3 +415,48 @@ def flow(
 
 def packed(address: str) -> bytes:
     return IPv4Address(address).packed
+
+
+def arrives(node: StatesNode, protocol: int, dport: int, family: int = ct.AF_INET) -> ct.Entry:
+    entry = wait_until(
+        lambda: node.find(protocol, dport, family),
+        5,
+        f"protocol {protocol} port {dport} on {node.name}",
+    )
+    assert entry is not None
+    return entry
+
+
+def assure(pair: Pair, udp: Flow) -> None:
+    """Traffic both ways for as long as the kernel wants before it calls UDP assured (2 s)."""
+
+    family = ct.AF_INET if udp.near.family == socket.AF_INET else ct.AF_INET6
+
+    def assured() -> bool:
+        assert udp.echoes()
+        entry = pair.fw1.find(17, udp.near.getpeername()[1], family)
+        return entry is not None and entry.assured
+
+    wait_until(assured, 10, "UDP assured")
+
+
+def same(here: ct.Entry, there: ct.Entry) -> None:
+    """Field by field: what a copy must have in common with its original."""
+    assert there.orig == here.orig
+    assert there.reply == here.reply
+    assert (there.mark, there.zone) == (here.mark, here.zone)
+    kept = ct.SEEN_REPLY | ct.ASSURED | ct.CONFIRMED | NAT_BITS
+    assert there.status & kept == here.status & kept
+    assert there.timeout_s >= min(here.timeout_s, ct.QUIET_TIMEOUT_S) - 5
+    if here.tcp is None:
+        assert there.tcp is None
+        return
+    assert there.tcp is not None
+    ours = (here.tcp.state, here.tcp.wscale_orig, here.tcp.wscale_reply)
+    assert (there.tcp.state, there.tcp.wscale_orig, there.tcp.wscale_reply) == ours
+    for theirs, own in (
+        (there.tcp.flags_orig, here.tcp.flags_orig),
+        (there.tcp.flags_reply, here.tcp.flags_reply),
+    ):
+        assert theirs & ct.BE_LIBERAL
+        assert theirs & (ct.WINDOW_SCALE | ct.SACK_PERM) == own & (ct.WINDOW_SCALE | ct.SACK_PERM)

@@ -14,17 +14,18 @@ from carpool.proto import ctmessage as ct
 from tests.netns.lab import Network, holds_for, wait_until
 from tests.netns.pair import (
     CLIENT,
+    NAT_BITS,
     SERVER,
     WAN_VIP,
-    Flow,
     Pair,
-    StatesNode,
+    arrives,
+    assure,
     flow,
     packed,
+    same,
 )
 
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
-NAT_BITS = 0x30  # IPS_SRC_NAT, IPS_DST_NAT
 
 
 @pytest.fixture
@@ -32,47 +33,6 @@ def pair(network: Network, tmp_path: Path) -> Iterator[Pair]:
     made = Pair(network, tmp_path)
     yield made
     made.close()
-
-
-def arrives(node: StatesNode, protocol: int, dport: int) -> ct.Entry:
-    entry = wait_until(
-        lambda: node.find(protocol, dport), 5, f"protocol {protocol} port {dport} on {node.name}"
-    )
-    assert entry is not None
-    return entry
-
-
-def assure(pair: Pair, udp: Flow) -> None:
-    """Traffic both ways for as long as the kernel wants before it calls UDP assured (2 s)."""
-
-    def assured() -> bool:
-        assert udp.echoes()
-        entry = pair.fw1.find(17, udp.near.getpeername()[1])
-        return entry is not None and entry.assured
-
-    wait_until(assured, 10, "UDP assured")
-
-
-def same(here: ct.Entry, there: ct.Entry) -> None:
-    """Field by field: what a copy must have in common with its original."""
-    assert there.orig == here.orig
-    assert there.reply == here.reply
-    assert (there.mark, there.zone) == (here.mark, here.zone)
-    kept = ct.SEEN_REPLY | ct.ASSURED | ct.CONFIRMED | NAT_BITS
-    assert there.status & kept == here.status & kept
-    assert there.timeout_s >= min(here.timeout_s, ct.QUIET_TIMEOUT_S) - 5
-    if here.tcp is None:
-        assert there.tcp is None
-        return
-    assert there.tcp is not None
-    ours = (here.tcp.state, here.tcp.wscale_orig, here.tcp.wscale_reply)
-    assert (there.tcp.state, there.tcp.wscale_orig, there.tcp.wscale_reply) == ours
-    for theirs, own in (
-        (there.tcp.flags_orig, here.tcp.flags_orig),
-        (there.tcp.flags_reply, here.tcp.flags_reply),
-    ):
-        assert theirs & ct.BE_LIBERAL
-        assert theirs & (ct.WINDOW_SCALE | ct.SACK_PERM) == own & (ct.WINDOW_SCALE | ct.SACK_PERM)
 
 
 def test_every_kind_of_flow_arrives_field_by_field(pair: Pair) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 import pytest
 
@@ -135,12 +135,12 @@ def test_the_table_of_masks_comes_and_goes(hands: Hands) -> None:
 def test_addresses_with_and_without_vips(hands: Hands) -> None:
     run = hands.namespace.run
     run("ip", "address", "add", "10.9.0.1/24", "dev", "lo")
-    run("ip", "address", "add", "10.9.0.2/24", "dev", "lo")
+    run("ip", "address", "add", "fd09::2/64", "dev", "lo")
     with hands.namespace.entered():
         addresses = conntrack.Addresses()
     present, unmarked = addresses.read()
     addresses.close()
-    expected = {socket.inet_aton(text) for text in ("127.0.0.1", "10.9.0.1", "10.9.0.2")}
+    expected = {ip_address(text).packed for text in ("127.0.0.1", "10.9.0.1", "::1", "fd09::2")}
     assert present == unmarked == expected
 
 

@@ -11,7 +11,6 @@ import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from pathlib import Path
 
 from carpool.errors import KernelError
@@ -115,12 +114,12 @@ class Injector(_Socket):
 
 
 class Dump(_Socket):
-    """One walk over all IPv4 entries, in pieces. The kernel fills each piece when the one before
+    """One walk over all entries, in pieces. The kernel fills each piece when the one before
     it is read: whoever pauses gets one that is as old as the pause."""
 
     def __init__(self) -> None:
         super().__init__("open the connection table for reading")
-        body = ct.NFGEN.pack(ct.AF_INET, 0, 0)
+        body = ct.NFGEN.pack(ct.AF_UNSPEC, 0, 0)
         self._socket.send(nl.message(ct.MSG_GET, nl.NLM_F_REQUEST | nl.NLM_F_DUMP, 1, body))
 
     def read(self) -> list[bytes] | None:
@@ -152,7 +151,7 @@ def entries() -> int:
 
 
 class Addresses:
-    """This node's IPv4 addresses, in network order."""
+    """This node's addresses of both families, in network order."""
 
     def __init__(self) -> None:
         self._netlink = NetlinkSocket(NETLINK_ROUTE)
@@ -161,14 +160,9 @@ class Addresses:
         """All of them, and those that carpool did not put there. Raises KernelError."""
         dump = self._netlink.dump(Request("list addresses", rt.get_addresses()))
         found = [address for message in dump if (address := rt.parse_address(message))]
-        ipv4 = [
-            (address.address.ip.packed, address.ours)
-            for address in found
-            if isinstance(address.address.ip, IPv4Address)
-        ]
         return (
-            frozenset(packed for packed, _ours in ipv4),
-            frozenset(packed for packed, ours in ipv4 if not ours),
+            frozenset(own.address.ip.packed for own in found),
+            frozenset(own.address.ip.packed for own in found if not own.ours),
         )
 
     def close(self) -> None:

@@ -34,13 +34,18 @@ _ALL_EVENTS = Path("/proc/sys/net/netfilter/nf_conntrack_events")
 # What ends a flow's life, and what makes it worth keeping. Those who never get "assured" (ICMP and
 # protocols that the kernel knows nothing of) are worth it with the first answer. An expected
 # connection (FTP data) is "related" in its first packet, and an error about a flow is so too: the
-# flow's own protocol decides, so such a packet sets the mask that is there already.
-_LASTING = "{ tcp, udp, udplite, sctp, dccp, gre }"
+# flow's own protocol decides, so such a packet sets the mask that is there already. SCTP and DCCP
+# are nothing without their tags and numbers, which come with "protoinfo".
+_LASTING = "{ tcp, udp, udplite, gre }"
+_TAGGED = "{ sctp, dccp }"
 _MASKS = {
     False: f"""
+    ct state new,related ct protocol {_TAGGED} ct event set assured,protoinfo,destroy return
     ct state new,related ct protocol {_LASTING} ct event set assured,destroy return
     ct state new,related ct event set reply,destroy""",
-    True: """
+    True: f"""
+    ct state new,related ct protocol {_TAGGED} \\
+      ct event set new,related,reply,assured,protoinfo,destroy return
     ct state new,related ct event set new,related,reply,assured,destroy""",
 }
 

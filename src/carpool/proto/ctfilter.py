@@ -24,7 +24,6 @@ _ACCEPT, _DROP, _NEXT = "accept", "drop", "next"
 _WHOLE = 0xFFFFFFFF
 
 _TUPLE_PROTO, _PROTO_NUM = 2, 1  # CTA_TUPLE_PROTO, CTA_PROTO_NUM
-_ICMPV6 = 58
 
 
 def event_filter(own_port: int, *, every: bool) -> bytes:
@@ -47,14 +46,13 @@ def event_filter(own_port: int, *, every: bool) -> bytes:
             (_LOAD_WORD_AT_X, _NEXT, _NEXT, netlink.ATTR_LEN),
             (_IF_ANY_BIT, _ACCEPT, _NEXT, ct.ASSURED),
             (_IF_ANY_BIT, _NEXT, _DROP, ct.SEEN_REPLY),
-            # Answered and not assured: only of ICMP, which never gets assured, we have told.
+            # Answered and not assured: we have told of those only that never get assured.
             *_find(_FIND, ct.Cta.TUPLE_ORIG, start=True),
             *_find(_FIND_NESTED, _TUPLE_PROTO),
             *_find(_FIND_NESTED, _PROTO_NUM),
             (_TO_X, _NEXT, _NEXT, 0),
             (_LOAD_BYTE_AT_X, _NEXT, _NEXT, netlink.ATTR_LEN),
-            (_IF_EQUAL, _ACCEPT, _NEXT, ct.IP_ICMP),
-            (_IF_EQUAL, _ACCEPT, _DROP, _ICMPV6),
+            *((_IF_EQUAL, _DROP, _NEXT, protocol) for protocol in sorted(ct.LASTING)),
         ]
     program += [(_RETURN, _NEXT, _NEXT, _WHOLE), (_RETURN, _NEXT, _NEXT, 0)]
     return _assemble(program)

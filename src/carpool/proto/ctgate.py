@@ -14,7 +14,7 @@ from carpool.proto import ctmessage as ct
 from carpool.proto import netlink
 from carpool.proto.ctpatch import Shapes, Span
 
-_FAMILY = ct.NFGEN.pack(ct.AF_INET, 0, 0)
+_FAMILIES = frozenset(ct.NFGEN.pack(family, 0, 0) for family in ct.ADDRESS_BYTES)
 _LENGTH = struct.Struct("=I")
 _TUPLE = frozenset(
     {"", ".ip", ".ip.src", ".ip.dst", ".proto", ".proto.protocol", ".proto.sport", ".proto.dport"}
@@ -29,6 +29,8 @@ _CREATE = (
     | {f"reply{name}" for name in _TUPLE}
     | {f"{nat}{name}" for nat in ("nat_src", "nat_dst") for name in _NAT}
     | {f"protoinfo.tcp{name}" for name in _TCP | {".flags_orig", ".flags_reply"}}
+    | {f"protoinfo.sctp{name}" for name in ("", ".state", ".vtag_orig", ".vtag_reply")}
+    | {f"protoinfo.dccp{name}" for name in ("", ".state", ".role", ".handshake", ".pad")}
     | {"protoinfo", "status", "timeout", "mark"}
 )
 _ORDER = ("orig", "reply", "nat_src", "nat_dst", "status", "timeout", "protoinfo", "mark", "zone")
@@ -40,6 +42,7 @@ FREE = frozenset(
     | {f"{nat}.{name}" for nat in ("nat_src", "nat_dst") for name in ("min_ip", "max_ip")}
     | {f"{nat}.proto.{name}_port" for nat in ("nat_src", "nat_dst") for name in ("min", "max")}
     | {"protoinfo.tcp.wscale_orig", "protoinfo.tcp.wscale_reply", "timeout", "mark"}
+    | {"protoinfo.sctp.vtag_orig", "protoinfo.sctp.vtag_reply", "protoinfo.dccp.handshake"}
 )
 
 
@@ -86,8 +89,8 @@ class Gate:
         if names is None or sequence or port:
             return f"type {type_:#06x} with flags {flags:#06x} is not for a peer to ask"
         found = ct.fields(request)
-        if found is None or request[netlink.HEADER_LEN : ct.BODY_AT] != _FAMILY:
-            return "no entry of IPv4 in it"
+        if found is None or request[netlink.HEADER_LEN : ct.BODY_AT] not in _FAMILIES:
+            return "no entry of IPv4 or IPv6 in it"
         strange = sorted(found.keys() - names)
         if strange:
             return f"{strange[0]} is not for a peer to set"
@@ -99,13 +102,18 @@ class Gate:
 
     @staticmethod
     def _judge_values(request: bytes, found: ct.Fields, *, create: bool) -> str | None:
-        if not ct.sizes_fit(found):
+        if not ct.sizes_fit(found, request[netlink.HEADER_LEN]):
             return "a value of the wrong size"
         there = [name for name in found if "." not in name]
         if there != [name for name in _ORDER if name in there]:
             return "attributes in another order than ours"
         if create and not _NEEDED <= found.keys():
             return "an incomplete entry"
-        if create:
-            return "an incomplete entry" if isinstance(ct.parse(request), ct.Skip) else None
-        return None if ct.parse_tuple(request, found, "orig") else "a deletion of nothing certain"
+        if create and isinstance(ct.parse(request), ct.Skip):
+            return "an incomplete entry"
+        way = ct.parse_tuple(request, found, "orig")
+        if way is None:
+            return "a deletion of nothing certain"
+        if way.protocol not in ct.ICMPS | ct.LASTING and any(n.endswith("port") for n in found):
+            return f"ports of protocol {way.protocol}, which has none"
+        return None

@@ -23,8 +23,14 @@ CREATE_FLAGS = netlink.NLM_F_REQUEST | netlink.NLM_F_CREATE | netlink.NLM_F_EXCL
 CHANGE_FLAGS = netlink.NLM_F_REQUEST  # update, get and delete
 NFGEN = struct.Struct(">BBH")  # nfgenmsg: family, version 0, resource id
 BODY_AT = netlink.HEADER_LEN + NFGEN.size
-AF_INET = 2
-IP_ICMP, IP_TCP, IP_UDP = 1, 6, 17
+AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 10
+ADDRESS_BYTES = {AF_INET: 4, AF_INET6: 16}
+IP_ICMP, IP_TCP, IP_UDP, IP_DCCP, IP_GRE, IP_ICMPV6, IP_SCTP, IP_UDPLITE = (
+    *(1, 6, 17, 33, 47, 58, 132, 136),
+)
+ICMPS = frozenset({IP_ICMP, IP_ICMPV6})
+# With two ports (GRE: keys), and "assured" in their lives; all others have neither.
+LASTING = frozenset({IP_TCP, IP_UDP, IP_DCCP, IP_GRE, IP_SCTP, IP_UDPLITE})
 
 SEEN_REPLY, ASSURED, CONFIRMED = 0x2, 0x4, 0x8  # enum ip_conntrack_status
 TCP_SYN_RECV, TCP_ESTABLISHED, TCP_TIME_WAIT, TCP_CLOSE = 2, 3, 7, 8  # enum tcp_conntrack
@@ -34,8 +40,10 @@ WINDOW_SCALE, SACK_PERM, CLOSE_INIT, BE_LIBERAL = 0x01, 0x02, 0x04, 0x08  # IP_C
 # ends with the DESTROY of the original. TCP's other states are short-lived on both nodes.
 QUIET_TIMEOUT_S = 3600
 
-# A query's type and its answer's: net/netfilter/nf_conntrack_proto_icmp.c, invmap.
+# A query's type and its answer's: invmap of nf_conntrack_proto_icmp.c and _icmpv6.c.
 ICMP_ANSWER = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 17: 18, 18: 17}
+ICMPV6_ANSWER = {128: 129, 129: 128, 139: 140, 140: 139}
+_ANSWERS = {IP_ICMP: ICMP_ANSWER, IP_ICMPV6: ICMPV6_ANSWER}
 
 
 class Cta(IntEnum):
@@ -55,24 +63,38 @@ class Cta(IntEnum):
 # Attributes by their type as it is written, with the flag of those that hold others.
 Schema = Mapping[int, "str | tuple[str, Schema]"]
 _N = netlink.NLA_F_NESTED
-_IP: Schema = {1: "src", 2: "dst"}  # CTA_IP_V4_*
-_PROTO: Schema = {1: "protocol", 2: "sport", 3: "dport", 4: "id", 5: "icmp_type", 6: "icmp_code"}
-_TUPLE: Schema = {_N | 1: ("ip", _IP), _N | 2: ("proto", _PROTO), 3: "zone"}
-_NAT_PROTO: Schema = {1: "min_port", 2: "max_port"}
-_NAT: Schema = {1: "min_ip", 2: "max_ip", _N | 3: ("proto", _NAT_PROTO)}
 _TCP: Schema = {1: "state", 2: "wscale_orig", 3: "wscale_reply", 4: "flags_orig", 5: "flags_reply"}
+_DCCP: Schema = {1: "state", 2: "role", 3: "handshake", 4: "pad"}
+_SCTP: Schema = {1: "state", 2: "vtag_orig", 3: "vtag_reply"}
+_PROTOINFO: Schema = {_N | 1: ("tcp", _TCP), _N | 2: ("dccp", _DCCP), _N | 3: ("sctp", _SCTP)}
 _SEQADJ: Schema = {1: "position", 2: "before", 3: "after"}
 _SYNPROXY: Schema = {1: "isn", 2: "its", 3: "tsoff"}
-_ENTRY: Schema = {
-    **{_N | Cta.TUPLE_ORIG: ("orig", _TUPLE), _N | Cta.TUPLE_REPLY: ("reply", _TUPLE)},
-    **{_N | Cta.NAT_SRC: ("nat_src", _NAT), _N | Cta.NAT_DST: ("nat_dst", _NAT)},
-    **{Cta.STATUS: "status", Cta.TIMEOUT: "timeout", Cta.MARK: "mark", Cta.ZONE: "zone"},
-    _N | Cta.PROTOINFO: ("protoinfo", {_N | 1: ("tcp", _TCP)}),
-    **{_N | 15: ("seqadj_orig", _SEQADJ), _N | 16: ("seqadj_reply", _SEQADJ)},
-    **{_N | 24: ("synproxy", _SYNPROXY), _N | 5: "help", _N | 14: "master", 22: "labels"},
-    **{_N | 9: "counters_orig", _N | 10: "counters_reply", 11: "use", 12: "id"},
-    **{_N | 19: "secctx", _N | 20: "timestamp", 28: "timestamp_event"},
-}
+
+
+def _entry_schema(addresses: int, nat_addresses: int, icmp: int) -> Schema:
+    """The families differ in the numbers of three groups of attributes, given by their first."""
+    ip: Schema = {addresses: "src", addresses + 1: "dst"}
+    named: Schema = {icmp: "id", icmp + 1: "icmp_type", icmp + 2: "icmp_code"}
+    proto: Schema = {1: "protocol", 2: "sport", 3: "dport", **named}
+    way: Schema = {_N | 1: ("ip", ip), _N | 2: ("proto", proto), 3: "zone"}
+    ports: Schema = {1: "min_port", 2: "max_port"}
+    range_: Schema = {nat_addresses: "min_ip", nat_addresses + 1: "max_ip"}
+    nat: Schema = {**range_, _N | 3: ("proto", ports)}
+    return {
+        **{_N | Cta.TUPLE_ORIG: ("orig", way), _N | Cta.TUPLE_REPLY: ("reply", way)},
+        **{_N | Cta.NAT_SRC: ("nat_src", nat), _N | Cta.NAT_DST: ("nat_dst", nat)},
+        **{Cta.STATUS: "status", Cta.TIMEOUT: "timeout", Cta.MARK: "mark", Cta.ZONE: "zone"},
+        _N | Cta.PROTOINFO: ("protoinfo", _PROTOINFO),
+        **{_N | 15: ("seqadj_orig", _SEQADJ), _N | 16: ("seqadj_reply", _SEQADJ)},
+        **{_N | 24: ("synproxy", _SYNPROXY), _N | 5: "help", _N | 14: "master", 22: "labels"},
+        **{_N | 9: "counters_orig", _N | 10: "counters_reply", 11: "use", 12: "id"},
+        **{_N | 19: "secctx", _N | 20: "timestamp", 28: "timestamp_event"},
+    }
+
+
+# CTA_IP_V4_SRC, CTA_NAT_V4_MINIP, CTA_PROTO_ICMP_ID; and the same of IPv6.
+_FIRST = {AF_INET: (1, 1, 4), AF_INET6: (3, 4, 7)}
+_SCHEMAS = {family: _entry_schema(*first) for family, first in _FIRST.items()}
 
 # What belongs to a flow but cannot be given to a peer yet: the entry travels without it, counted.
 # The kernel writes the numbers of the last three also when they are all zero: then nothing is lost.
@@ -83,8 +105,9 @@ MEANINGLESS = frozenset(
     {"counters_orig", "counters_reply", "use", "id", "secctx", "timestamp", "timestamp_event"}
 )
 
+_ADDRESSES = frozenset({"src", "dst", "min_ip", "max_ip"})
 _SIZES = {
-    **{"src": 4, "dst": 4, "min_ip": 4, "max_ip": 4, "protocol": 1, "zone": 2},
+    **{"protocol": 1, "zone": 2, "vtag_orig": 4, "vtag_reply": 4, "role": 1, "handshake": 8},
     **{"sport": 2, "dport": 2, "id": 2, "icmp_type": 1, "icmp_code": 1, "min_port": 2},
     **{"max_port": 2, "state": 1, "wscale_orig": 1, "wscale_reply": 1, "flags_orig": 2},
     **{"flags_reply": 2, "status": 4, "timeout": 4, "mark": 4},
@@ -95,8 +118,7 @@ class Skip(StrEnum):
     """Why an entry is not given to the peers; the value is the counter's name."""
 
     MALFORMED = "malformed"  # no entry, or attributes that contradict each other
-    FAMILY = "family"  # not IPv4
-    PROTOCOL = "protocol"  # not TCP, UDP or ICMP
+    FAMILY = "family"  # neither IPv4 nor IPv6
     NOT_ASSURED = "not_assured"  # no traffic both ways: scope "assured" leaves it here
     LOCAL = "local"  # to or from this node itself
     OWN_ADDRESS = "own_address"  # translated to an address that does not move to a peer
@@ -104,27 +126,32 @@ class Skip(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tuple:
-    """One direction of a flow, addresses in network order. ICMP has its id as both ports."""
+    """One direction of a flow, addresses in network order. ICMP has its id as both ports, and what
+    the kernel knows no ports of has zeros."""
 
     src: bytes
     dst: bytes
     protocol: int
-    sport: int
-    dport: int
+    sport: int = 0
+    dport: int = 0
     icmp_type: int = 0
     icmp_code: int = 0
     zone: int | None = None  # of this direction alone
 
+    @property
+    def family(self) -> int:
+        return AF_INET if len(self.src) == ADDRESS_BYTES[AF_INET] else AF_INET6
+
     def inverted(self) -> Tuple:
         """The direction of the answers when nothing is translated."""
-        answer = ICMP_ANSWER.get(self.icmp_type, self.icmp_type)
+        answer = _ANSWERS.get(self.protocol, {}).get(self.icmp_type, self.icmp_type)
         return replace(
             self,
             src=self.dst,
             dst=self.src,
             sport=self.dport,
             dport=self.sport,
-            icmp_type=answer if self.protocol == IP_ICMP else 0,
+            icmp_type=answer if self.protocol in ICMPS else 0,
         )
 
 
@@ -150,6 +177,7 @@ class Entry:
     mark: int = 0
     zone: int | None = None  # of both directions
     tcp: Tcp | None = None
+    protoinfo: bytes = b""  # of SCTP and DCCP: the value of CTA_PROTOINFO, as it is
     left_behind: tuple[str, ...] = ()  # which of LEFT_BEHIND it has
 
     @property
@@ -158,14 +186,14 @@ class Entry:
 
     @property
     def destination_nat(self) -> bool:
-        if self.orig.protocol == IP_ICMP:  # one id for both ports: it is the source's
+        if self.orig.protocol in ICMPS:  # one id for both ports: it is the source's
             return self.reply.src != self.orig.dst
         return (self.reply.src, self.reply.sport) != (self.orig.dst, self.orig.dport)
 
     @property
     def assured(self) -> bool:
-        """Worth keeping in scope "assured". ICMP never gets ASSURED: an answer must do."""
-        return bool(self.status & (SEEN_REPLY if self.orig.protocol == IP_ICMP else ASSURED))
+        """Worth keeping in scope "assured". Where that never comes, an answer must do."""
+        return bool(self.status & (ASSURED if self.orig.protocol in LASTING else SEEN_REPLY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +230,8 @@ def fields(message: bytes) -> Fields | None:
     if len(message) < BODY_AT or netlink.HEADER.unpack_from(message)[0] != len(message):
         return None
     found: Fields = {}
-    return found if _collect(message, (BODY_AT, len(message)), _ENTRY, "", found) else None
+    schema = _SCHEMAS.get(message[netlink.HEADER_LEN], _SCHEMAS[AF_INET])
+    return found if _collect(message, (BODY_AT, len(message)), schema, "", found) else None
 
 
 def _collect(
@@ -233,16 +262,13 @@ def _collect(
 def parse(message: bytes) -> Entry | Skip:
     """An event, or a message of a dump or of a get.
 
-    Checks in this order: MALFORMED (lengths), FAMILY, PROTOCOL, MALFORMED (missing values).
+    Checks in this order: MALFORMED (lengths), FAMILY, MALFORMED (missing values).
     """
     found = fields(message)
     if found is None:
         return Skip.MALFORMED
-    if message[netlink.HEADER_LEN] != AF_INET:
+    if message[netlink.HEADER_LEN] not in _SCHEMAS:
         return Skip.FAMILY
-    protocol = found.get("orig.proto.protocol")
-    if protocol is not None and message[protocol[0]] not in (IP_ICMP, IP_TCP, IP_UDP):
-        return Skip.PROTOCOL
     get = _Reader(message, found)
     orig, reply = get.way("orig"), get.way("reply")
     if not get.sizes_fit or orig is None or reply is None or orig.protocol != reply.protocol:
@@ -255,6 +281,7 @@ def parse(message: bytes) -> Entry | Skip:
         mark=get.number("mark") or 0,
         zone=get.number("zone"),
         tcp=get.tcp(),
+        protoinfo=get.other_protoinfo(),
         left_behind=get.left_behind(),
     )
 
@@ -268,22 +295,20 @@ def parse_create(request: bytes) -> Entry | Skip:
     get = _Reader(request, found)
     reply = entry.reply
     source, source_port = get.value("nat_src.min_ip"), get.number("nat_src.proto.min_port")
-    if source is not None and source_port is not None:
-        reply = replace(reply, dst=source, dport=source_port)
+    if source is not None:
+        reply = replace(reply, dst=source, dport=source_port or 0)
     target, target_port = get.value("nat_dst.min_ip"), get.number("nat_dst.proto.min_port")
-    if target is not None and target_port is not None:
-        reply = replace(reply, src=target, sport=target_port)
-    if reply.protocol == IP_ICMP:  # one id: what either translation made of it
+    if target is not None:
+        reply = replace(reply, src=target, sport=target_port or 0)
+    if reply.protocol in ICMPS:  # one id: what either translation made of it
         changed = reply.dport if reply.dport != entry.orig.sport else reply.sport
         reply = replace(reply, sport=changed, dport=changed)
     return replace(entry, reply=reply)
 
 
 def parse_tuple(message: bytes, found: Fields, way: str) -> Tuple | None:
-    """The tuple `orig` or `reply` of a message; None unless it is complete and of a protocol
-    that we replicate."""
-    read = _Reader(message, found).way(way)
-    return read if read is not None and read.protocol in (IP_ICMP, IP_TCP, IP_UDP) else None
+    """The tuple `orig` or `reply` of a message; None unless it is complete."""
+    return _Reader(message, found).way(way)
 
 
 class _Reader:
@@ -294,7 +319,7 @@ class _Reader:
     def __init__(self, message: bytes, found: Fields) -> None:
         self._message = message
         self._found = found
-        self.sizes_fit = sizes_fit(found)
+        self.sizes_fit = sizes_fit(found, message[netlink.HEADER_LEN])
 
     def value(self, name: str) -> bytes | None:
         span = self._found.get(name)
@@ -305,11 +330,13 @@ class _Reader:
         return None if value is None else int.from_bytes(value, "big")
 
     def way(self, name: str) -> Tuple | None:
-        """None unless addresses, protocol and ports (or the ICMP id) are there."""
+        """None unless addresses, protocol and what that has (ports, or an ICMP id) are there."""
         src, dst = self.value(f"{name}.ip.src"), self.value(f"{name}.ip.dst")
         protocol = self.number(f"{name}.proto.protocol")
-        ports = ("id", "id") if protocol == IP_ICMP else ("sport", "dport")
+        ports = ("id", "id") if protocol in ICMPS else ("sport", "dport")
         sport, dport = (self.number(f"{name}.proto.{port}") for port in ports)
+        if protocol not in ICMPS | LASTING and sport is dport is None:
+            sport = dport = 0
         if src is None or dst is None or protocol is None or sport is None or dport is None:
             return None
         type_, code = self.number(f"{name}.proto.icmp_type"), self.number(f"{name}.proto.icmp_code")
@@ -324,6 +351,9 @@ class _Reader:
         flags = [self.value(f"protoinfo.tcp.flags_{way}") or b"\0" for way in ("orig", "reply")]
         return Tcp(state, *scales, *(value[0] for value in flags))
 
+    def other_protoinfo(self) -> bytes:
+        return (self.value("protoinfo") or b"") if "protoinfo.tcp" not in self._found else b""
+
     def left_behind(self) -> tuple[str, ...]:
         zero = {
             name
@@ -333,13 +363,15 @@ class _Reader:
         return tuple(sorted((LEFT_BEHIND & self._found.keys()) - zero))
 
 
-def sizes_fit(found: Fields) -> bool:
-    """Whether every value that we read is as long as it must be (for IPv4)."""
-    return all(
-        _SIZES.get(name.rpartition(".")[2], length) == length
-        for name, (_at, length) in found.items()
-        if name != "id"  # CTA_ID, not the id of ICMP
-    )
+def sizes_fit(found: Fields, family: int) -> bool:
+    """Whether every value that we read is as long as it must be."""
+    address_bytes = ADDRESS_BYTES.get(family)
+    for name, (_at, length) in found.items():
+        leaf = name.rpartition(".")[2]
+        wanted = address_bytes if leaf in _ADDRESSES else _SIZES.get(leaf, length)
+        if length != wanted and name != "id":  # CTA_ID, not the id of ICMP
+            return False
+    return True
 
 
 # ------------------------------------------------------------------------------------- writing
@@ -354,25 +386,28 @@ def create_request(entry: Entry) -> bytes:
     orig, reply = entry.orig, entry.reply
     body = [_tuple(Cta.TUPLE_ORIG, orig), _tuple(Cta.TUPLE_REPLY, _answer(entry))]
     if entry.source_nat:
-        body.append(_nat(Cta.NAT_SRC, reply.dst, reply.dport))
+        body.append(_nat(Cta.NAT_SRC, orig, reply.dst, reply.dport))
     if entry.destination_nat:
-        body.append(_nat(Cta.NAT_DST, reply.src, reply.sport))
-    return _request(MSG_NEW, CREATE_FLAGS, *body, *_state(entry))
+        body.append(_nat(Cta.NAT_DST, orig, reply.src, reply.sport))
+    return _request(MSG_NEW, CREATE_FLAGS, orig, *body, *_state(entry))
 
 
 def update_request(entry: Entry) -> bytes:
     """Give an existing entry this one's state. NAT cannot be changed: the kernel would refuse."""
-    return _request(MSG_NEW, CHANGE_FLAGS, _tuple(Cta.TUPLE_ORIG, entry.orig), *_state(entry))
+    way = entry.orig
+    return _request(MSG_NEW, CHANGE_FLAGS, way, _tuple(Cta.TUPLE_ORIG, way), *_state(entry))
 
 
 def delete_request(entry: Entry) -> bytes:
     """Remove the entry with this original tuple."""
-    return _request(MSG_DELETE, CHANGE_FLAGS, _tuple(Cta.TUPLE_ORIG, entry.orig), *_zone(entry))
+    way = entry.orig
+    return _request(MSG_DELETE, CHANGE_FLAGS, way, _tuple(Cta.TUPLE_ORIG, way), *_zone(entry))
 
 
 def delete_by_reply_request(entry: Entry) -> bytes:
     """Remove whatever entry answers with this one's translated reply tuple."""
-    return _request(MSG_DELETE, CHANGE_FLAGS, _tuple(Cta.TUPLE_REPLY, entry.reply), *_zone(entry))
+    way = entry.reply
+    return _request(MSG_DELETE, CHANGE_FLAGS, way, _tuple(Cta.TUPLE_REPLY, way), *_zone(entry))
 
 
 def least_timeout_s(entry: Entry) -> int:
@@ -386,25 +421,32 @@ def _answer(entry: Entry) -> Tuple:
     return replace(entry.orig.inverted(), zone=entry.reply.zone)
 
 
-def _request(type_: int, flags: int, *attributes: bytes) -> bytes:
-    return netlink.message(type_, flags, 0, NFGEN.pack(AF_INET, 0, 0) + b"".join(attributes))
+def _request(type_: int, flags: int, way: Tuple, *attributes: bytes) -> bytes:
+    return netlink.message(type_, flags, 0, NFGEN.pack(way.family, 0, 0) + b"".join(attributes))
 
 
 def _tuple(type_: int, way: Tuple) -> bytes:
+    address, _nat, icmp = _FIRST[way.family]
     proto = [netlink.u8(1, way.protocol)]
-    if way.protocol == IP_ICMP:
-        proto += [netlink.be16(4, way.sport)]
-        proto += [netlink.u8(5, way.icmp_type), netlink.u8(6, way.icmp_code)]
-    else:
+    if way.protocol in ICMPS:
+        proto += [netlink.be16(icmp, way.sport)]
+        proto += [netlink.u8(icmp + 1, way.icmp_type), netlink.u8(icmp + 2, way.icmp_code)]
+    elif way.protocol in LASTING:
         proto += [netlink.be16(2, way.sport), netlink.be16(3, way.dport)]
-    addresses = netlink.nested(1, netlink.attr(1, way.src), netlink.attr(2, way.dst))
+    addresses = netlink.nested(
+        1, netlink.attr(address, way.src), netlink.attr(address + 1, way.dst)
+    )
     zone = [] if way.zone is None else [netlink.be16(3, way.zone)]
     return netlink.nested(type_, addresses, netlink.nested(2, *proto), *zone)
 
 
-def _nat(type_: int, address: bytes, port: int) -> bytes:
+def _nat(type_: int, way: Tuple, address: bytes, port: int) -> bytes:
+    first = _FIRST[way.family][1]
+    range_ = [netlink.attr(first, address), netlink.attr(first + 1, address)]
+    if way.protocol not in ICMPS | LASTING:
+        return netlink.nested(type_, *range_)  # no port that could be given
     ports = netlink.nested(3, netlink.be16(1, port), netlink.be16(2, port))
-    return netlink.nested(type_, netlink.attr(1, address), netlink.attr(2, address), ports)
+    return netlink.nested(type_, *range_, ports)
 
 
 def _state(entry: Entry) -> list[bytes]:
@@ -417,6 +459,8 @@ def _state(entry: Entry) -> list[bytes]:
     ]
     if entry.orig.protocol == IP_TCP:
         state.append(_protoinfo(_tcp(entry)))
+    elif entry.protoinfo:
+        state.append(netlink.attr(Cta.PROTOINFO | netlink.NLA_F_NESTED, entry.protoinfo))
     if entry.mark:
         state.append(netlink.be32(Cta.MARK, entry.mark))
     return state + _zone(entry)

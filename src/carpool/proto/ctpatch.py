@@ -23,7 +23,6 @@ from carpool.proto import ctmessage as ct
 from carpool.proto import netlink
 
 SHAPES_MAX = 1024  # learned at a time; one takes about 5 kB. When full, all are learned anew
-_IPV4 = bytes((ct.AF_INET,))
 _ATTR_LENGTH = struct.Struct("=H")
 _ZONE_HEADER = netlink.ATTR.pack(6, ct.Cta.ZONE)
 _DELETE_TYPE = struct.pack("=H", ct.MSG_DELETE)
@@ -188,9 +187,6 @@ class Patcher:
 
     def _parse(self, message: bytes) -> bytes:
         """The slow path."""
-        if message[netlink.HEADER_LEN : netlink.HEADER_LEN + 1] != _IPV4:
-            self.causes[f"skipped_{ct.Skip.FAMILY}"] += 1
-            return b""
         self.parsed += 1
         entry = ct.parse(message)
         skip = entry if isinstance(entry, ct.Skip) else self._rules.skip(entry)
@@ -212,8 +208,10 @@ class Patcher:
         if any("unknown_" in name for name in found):
             self.causes["unknown_attribute"] += 1
             return
-        if ct.OFTEN_ZERO.intersection(entry.left_behind):
+        if ct.OFTEN_ZERO.intersection(entry.left_behind) or entry.protoinfo:
             return  # rare, and no two alike
+        if entry.orig.protocol not in ct.ICMPS | ct.LASTING:
+            return  # rare, and nothing of it is where others have their ports
         known = self._shapes.find(message)
         layout = known or _layout(len(message), found, entry, skip)
         values = layout.take(message)
@@ -246,7 +244,7 @@ def _layout(length: int, found: ct.Fields, entry: ct.Entry, skip: ct.Skip | None
         done = at + size
     names = tuple(name for _at, _size, name in spans)
     ends = [f"{way}.{end}" for way in ("orig", "reply") for end in _ENDS]
-    if entry.orig.protocol == ct.IP_ICMP:
+    if entry.orig.protocol in ct.ICMPS:
         # One id stands for both ports. Another one is source NAT, and says nothing about the other
         # end: for that, the reply's id is compared with itself.
         ends = [end.replace("sport", "id").replace("dport", "id") for end in ends]

@@ -15,7 +15,7 @@ from carpool.proto.ctgate import FREE
 from carpool.proto.ctpatch import Shapes, Span
 
 _FLAGS = ct.CHANGE_FLAGS
-_NFGEN = ct.NFGEN.pack(ct.AF_INET, 0, 0)
+_NFGEN = slice(netlink.HEADER_LEN, ct.BODY_AT)
 _HEADER = netlink.HEADER.pack
 
 
@@ -39,7 +39,7 @@ class Prober:
     def get(self, create: bytes, sequence: int) -> bytes:
         """The request for the entry that has this original tuple."""
         plan = self._plan_of(create)
-        body = _NFGEN + create[plan.orig] + create[plan.zone]
+        body = create[_NFGEN] + create[plan.orig] + create[plan.zone]
         return _HEADER(netlink.HEADER_LEN + len(body), ct.MSG_GET, _FLAGS, sequence, 0) + body
 
     def same(self, create: bytes, answer: bytes) -> bool:
@@ -54,7 +54,7 @@ class Prober:
     def update(self, create: bytes) -> bytes:
         """The request that gives that entry this one's state."""
         plan = self._plan_of(create)
-        body = _NFGEN + create[plan.orig] + create[plan.state]
+        body = create[_NFGEN] + create[plan.orig] + create[plan.state]
         return _HEADER(netlink.HEADER_LEN + len(body), ct.MSG_NEW, _FLAGS, 0, 0) + body
 
     def _plan_of(self, create: bytes) -> _Plan:

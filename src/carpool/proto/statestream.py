@@ -15,7 +15,7 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-VERSION = 1
+VERSION = 2  # 1: IPv4 with TCP, UDP and ICMP only
 MAGIC = b"carpool\0"
 ORDER_MARK = 0x01020304
 EVENTS_MAX_BYTES = 60_000  # what one `send` gives to the kernel; more gains nothing (measured)

@@ -30,7 +30,7 @@ from carpool.proto import ctmessage as ct
 from carpool.proto.ctpatch import Patcher
 from carpool.service.statesflow import DRAIN_MAX, Inflow, Outflow
 from carpool.service.stateslink import Link
-from carpool.service.stateswindow import WindowCheck
+from carpool.service.statessweep import Sweep
 
 BUSY_EVENTS = 16  # found in one wake-up: from here on it pays to sleep before the next
 BUSY_SLEEP_S = 0.001
@@ -85,7 +85,7 @@ class StatesService:
         self.links = [self._link(states, peer) for peer in config.node.peers]
         injector = conntrack.Injector()
         self._inflow = Inflow(injector, self.counters, self._tell)
-        self._window = WindowCheck(
+        self._sweep = Sweep(
             Sysctls(f"{run_dir}/{SYSCTL_FILE}"), injector, self.counters, self._tell
         )
         self._events = EventSocket(injector.port, every=self._every)
@@ -133,7 +133,7 @@ class StatesService:
             self._hold.deadline_s(now_s),
             self._failover.deadline_s,
             self._outflow.bulk_deadline_s(now_s),
-            self._window.deadline_s,
+            self._sweep.deadline_s,
             *(link.deadline_s for link in self.links),
         ]
         return min(deadline_s for deadline_s in wanted if deadline_s is not None)
@@ -148,7 +148,7 @@ class StatesService:
             for link in self.links if self.master else ():
                 self._outflow.want_bulk(link)
         self._outflow.step_bulk(now_s)
-        self._window.step(now_s)
+        self._sweep.step(now_s)
         for link in self.links:
             link.tick(now_s)
         self._failover.tick(now_s)
@@ -192,7 +192,7 @@ class StatesService:
             self._server,
             self._outflow,
         )
-        for part in (*closing, self._window, self._inflow, self._mask, self._addresses):
+        for part in (*closing, self._sweep, self._inflow, self._mask, self._addresses):
             part.close()
 
     # -------------------------------------------------------------------------------- peers
@@ -250,7 +250,7 @@ class StatesService:
         self._tell("failover", f"failover.sock: {reason}; no deletions are sent until it is back")
 
     def _be_master(self, master: bool) -> None:
-        self._window.be_master(master)
+        self._sweep.be_master(master)
         self.master = self._outflow.master = self._inflow.master = master
 
     def _tell_hold(self) -> None:
@@ -285,7 +285,7 @@ class StatesService:
             "scope": "all" if self._every else "assured",
             "master": self.master,
             "failover": self._failover.last_error,  # null: connected
-            "window_check": str(self._window.state),
+            "window_check": str(self._sweep.state),
             "hold": {"on": hold.on, "reason": hold.reason},
             "counters": {**self.counters, **self._patcher.causes, "parsed": self._patcher.parsed},
             "peers": [_peer_status(link, now_s) for link in self.links],

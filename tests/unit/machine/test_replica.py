@@ -79,7 +79,7 @@ def test_two_sessions_greet_each_other() -> None:
         (hello(node="fw3"), "calls itself 'fw3'"),
         (Frame(Kind.HELLO, b"junk"), "HELLO of 4 bytes"),
         (Frame(Kind.HELLO, b"x" * 40), "not a carpool states process"),
-        (Frame(Kind.HELLO, hello().payload[:8] + b"\0\2" + hello().payload[10:]), "version 2"),
+        (Frame(Kind.HELLO, hello().payload[:8] + b"\0\x09" + hello().payload[10:]), "version 9"),
         (
             Frame(Kind.HELLO, hello().payload[:10] + hello().payload[13:9:-1] + b"\1g\3fw2"),
             "different byte order",

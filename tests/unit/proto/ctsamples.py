@@ -14,8 +14,10 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "conntrack.hex"
-ICMP, TCP, UDP = 1, 6, 17
+ICMP, TCP, UDP, GRE, ESP, ICMPV6, SCTP = 1, 6, 17, 47, 50, 58, 132
+ICMPS, PORTED = (ICMP, ICMPV6), (TCP, UDP, GRE, SCTP)
 ANSWERS = {8: 0, 13: 14, 15: 16, 17: 18, 0: 8, 14: 13, 16: 15, 18: 17}
+ANSWERS6 = {128: 129, 129: 128, 139: 140, 140: 139}
 
 
 def recorded() -> dict[str, bytes]:
@@ -34,7 +36,7 @@ def nest(type_: int, *inner: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One direction: addresses, and ports (ICMP: the id twice)."""
+    """One direction: addresses, and ports (ICMP: the id twice; ESP: zeros)."""
 
     src: bytes
     dst: bytes
@@ -63,29 +65,50 @@ class Sample:
     flags: int = 0
     sequence: int = 0
     port: int = 0
+    sctp: tuple[int, bytes, bytes] | None = None  # state and tags
+
+    @property
+    def family(self) -> int:
+        return 2 if len(self.orig.src) == 4 else 10
+
+    @property
+    def answer(self) -> tuple[int, int]:
+        """ICMP type and code of the reply."""
+        answers = ANSWERS if self.protocol == ICMP else ANSWERS6
+        return answers.get(self.icmp[0], self.icmp[0]), self.icmp[1]
 
 
 def _tuple(type_: int, way: Way, protocol: int, icmp: tuple[int, int]) -> bytes:
-    addresses = nest(1, attr(1, way.src), attr(2, way.dst))
-    if protocol == ICMP:
-        ends = attr(4, struct.pack(">H", way.sport))
-        ends += attr(5, bytes([icmp[0]])) + attr(6, bytes([icmp[1]]))
-    else:
+    ipv6 = len(way.src) == 16
+    addresses = nest(1, attr(3 if ipv6 else 1, way.src), attr(4 if ipv6 else 2, way.dst))
+    ends = b""
+    if protocol in ICMPS:
+        first = 7 if ipv6 else 4
+        ends = attr(first, struct.pack(">H", way.sport))
+        ends += attr(first + 1, bytes([icmp[0]])) + attr(first + 2, bytes([icmp[1]]))
+    elif protocol in PORTED:
         ends = attr(2, struct.pack(">H", way.sport)) + attr(3, struct.pack(">H", way.dport))
     return nest(type_, addresses, nest(2, attr(1, bytes([protocol])), ends))
 
 
-def message(type_: int, flags: int, body: bytes, sequence: int = 0, port: int = 0) -> bytes:
-    body = bytes((2, 0, 0, 0)) + body
+def _sctp(sample: Sample) -> bytes:
+    assert sample.sctp is not None
+    state, one, other = sample.sctp
+    return nest(4, nest(3, attr(1, bytes([state])), attr(2, one), attr(3, other)))
+
+
+def message(
+    type_: int, flags: int, body: bytes, sequence: int = 0, port: int = 0, family: int = 2
+) -> bytes:
+    body = bytes((family, 0, 0, 0)) + body
     return struct.pack("=IHHII", 16 + len(body), type_, flags, sequence, port) + body
 
 
 def event(sample: Sample) -> bytes:
     """The message as the kernel writes it (ctnetlink_conntrack_event, ctnetlink_fill_info)."""
-    answer = (ANSWERS.get(sample.icmp[0], sample.icmp[0]), sample.icmp[1])
     parts = [
         _tuple(1, sample.orig, sample.protocol, sample.icmp),
-        _tuple(2, sample.reply, sample.protocol, answer),
+        _tuple(2, sample.reply, sample.protocol, sample.answer),
     ]
     if sample.zone is not None:
         parts.append(attr(18, struct.pack(">H", sample.zone)))
@@ -104,6 +127,8 @@ def event(sample: Sample) -> bytes:
         ]
         tcp += [attr(4, bytes([flags_orig, 0])), attr(5, bytes([flags_reply, 0]))]
         parts.append(nest(4, nest(1, *tcp)))
+    if sample.sctp is not None:
+        parts.append(_sctp(sample))
     if sample.secctx is not None:
         parts.append(nest(19, attr(1, sample.secctx)))
     if sample.labels is not None:
@@ -111,7 +136,8 @@ def event(sample: Sample) -> bytes:
     if sample.mark is not None:
         parts.append(attr(8, struct.pack(">I", sample.mark)))
     type_ = 0x0102 if sample.destroy else 0x0100
-    return message(type_, sample.flags, b"".join(parts), sample.sequence, sample.port)
+    body = b"".join(parts)
+    return message(type_, sample.flags, body, sample.sequence, sample.port, sample.family)
 
 
 def _zone(sample: Sample) -> bytes:
@@ -120,22 +146,22 @@ def _zone(sample: Sample) -> bytes:
 
 def expected_delete(sample: Sample) -> bytes:
     orig = _tuple(1, sample.orig, sample.protocol, sample.icmp)
-    return message(0x0102, 0x0001, orig + _zone(sample))
+    return message(0x0102, 0x0001, orig + _zone(sample), family=sample.family)
 
 
 def expected_create(sample: Sample) -> bytes:
     orig, reply = sample.orig, sample.reply
     back = Way(orig.dst, orig.src, orig.dport, orig.sport)
-    answer = (ANSWERS.get(sample.icmp[0], sample.icmp[0]), sample.icmp[1])
     parts = [
         _tuple(1, orig, sample.protocol, sample.icmp),
-        _tuple(2, back, sample.protocol, answer),
+        _tuple(2, back, sample.protocol, sample.answer),
     ]
+    ports = sample.protocol != ESP
     if (reply.dst, reply.dport) != (orig.src, orig.sport):
-        parts.append(_nat(6, reply.dst, reply.dport))
-    port_moved = reply.sport != orig.dport and sample.protocol != ICMP
+        parts.append(_nat(6, reply.dst, reply.dport if ports else None))
+    port_moved = reply.sport != orig.dport and sample.protocol not in ICMPS
     if reply.src != orig.dst or port_moved:
-        parts.append(_nat(13, reply.src, reply.sport))
+        parts.append(_nat(13, reply.src, reply.sport if ports else None))
     parts.append(attr(3, struct.pack(">I", sample.status & 0x6 | 0x8)))
     state = sample.tcp[0] if sample.tcp else (3 if sample.status & 4 else 2)
     lasting = sample.protocol != TCP or state == 3
@@ -154,36 +180,49 @@ def expected_create(sample: Sample) -> bytes:
             attr(5, bytes([flags_reply & 7 | always, 0xF])),
         ]
         parts.append(nest(4, nest(1, *tcp)))
+    if sample.sctp is not None:
+        parts.append(_sctp(sample))
     if sample.mark:
         parts.append(attr(8, struct.pack(">I", sample.mark)))
-    return message(0x0100, 0x0601, b"".join(parts) + _zone(sample))
+    body = b"".join(parts) + _zone(sample)
+    return message(0x0100, 0x0601, body, family=sample.family)
 
 
-def _nat(type_: int, address: bytes, port: int) -> bytes:
-    ports = nest(3, attr(1, struct.pack(">H", port)), attr(2, struct.pack(">H", port)))
-    return nest(type_, attr(1, address), attr(2, address), ports)
+def _nat(type_: int, address: bytes, port: int | None) -> bytes:
+    first = 1 if len(address) == 4 else 4
+    parts = [attr(first, address), attr(first + 1, address)]
+    if port is not None:
+        pair = attr(1, struct.pack(">H", port)), attr(2, struct.pack(">H", port))
+        parts.append(nest(3, *pair))
+    return nest(type_, *parts)
 
 
 # ---------------------------------------------------------------------------------- strategies
 
-addresses = st.sampled_from([bytes((10, net, 0, host)) for net in (1, 2) for host in (10, 100)])
+_HOSTS = [bytes((net, host)) for net in (1, 2) for host in (10, 100)]
+ipv4 = st.sampled_from([bytes((10, net, 0, host)) for net, host in _HOSTS])
+ipv6 = st.sampled_from([b"\xfd" + bytes(13) + host for host in _HOSTS])
 ports = st.one_of(st.sampled_from([80, 443]), st.integers(0, 0xFFFF))
 
 
 @st.composite
 def samples(draw: st.DrawFn) -> Sample:
-    """Any entry of a protocol that we replicate, translated or not."""
-    protocol = draw(st.sampled_from([ICMP, TCP, UDP]))
-    orig = draw(st.builds(Way, addresses, addresses, ports, ports))
-    if protocol == ICMP:
+    """Any entry, translated or not."""
+    addresses, icmp = draw(st.sampled_from([(ipv4, ICMP), (ipv6, ICMPV6)]))
+    protocol = draw(st.sampled_from([icmp, TCP, UDP, GRE, ESP, SCTP]))
+    numbers = st.just(0) if protocol == ESP else ports
+    orig = draw(st.builds(Way, addresses, addresses, numbers, numbers))
+    if protocol == icmp:
         orig = replace(orig, dport=orig.sport)
     reply = Way(orig.dst, orig.src, orig.dport, orig.sport)
     if draw(st.booleans()):
-        reply = replace(reply, dst=draw(addresses), dport=draw(ports))
+        reply = replace(reply, dst=draw(addresses), dport=draw(numbers))
     if draw(st.booleans()):
-        reply = replace(reply, src=draw(addresses), sport=draw(ports))
-    if protocol == ICMP:
+        reply = replace(reply, src=draw(addresses), sport=draw(numbers))
+    if protocol == icmp:
         reply = replace(reply, sport=reply.dport)
+    tag = st.binary(min_size=4, max_size=4)
+    sctp = st.tuples(st.integers(0, 8), tag, tag)
     byte = st.integers(0, 255)
     tcp = st.none() | st.tuples(
         st.integers(0, 9), st.integers(0, 14), st.integers(0, 14), byte, byte
@@ -196,8 +235,9 @@ def samples(draw: st.DrawFn) -> Sample:
         timeout=draw(
             st.one_of(st.integers(0, 432_000), st.sampled_from([3599, 3600, 3601, 2**32 - 1]))
         ),
-        icmp=(draw(st.sampled_from([8, 13, 15, 17])), draw(byte)),
+        icmp=(draw(st.sampled_from([8, 13, 15, 17] if icmp == ICMP else [128, 139])), draw(byte)),
         tcp=draw(tcp) if protocol == TCP else None,
+        sctp=draw(sctp) if protocol == SCTP else None,
         mark=draw(st.none() | st.integers(0, 2**32 - 1)),
         zone=draw(st.none() | st.integers(0, 0xFFFF)),
         id=draw(st.integers(0, 2**32 - 1)),

@@ -78,18 +78,39 @@ def test_mark_zone_and_what_stays_behind() -> None:
     assert (read.mark, read.zone, read.left_behind) == (0x2A, 5, ("labels",))
 
 
-@pytest.mark.parametrize("name", ["plain-tcp6-event", "plain-icmp6-destroy"])
-def test_another_family_is_told_apart(name: str) -> None:
-    assert ct.parse(RECORDED[name]) is ct.Skip.FAMILY
+@pytest.mark.parametrize(
+    ("name", "protocol"), [("plain-tcp6-event", 6), ("plain-icmp6-destroy", 58)]
+)
+def test_ipv6_is_read_by_its_own_numbers(name: str, protocol: int) -> None:
+    read = entry(name)
+    assert (read.orig.protocol, read.orig.family, len(read.reply.dst)) == (protocol, 10, 16)
+    if protocol == 58:
+        assert (read.orig.icmp_type, read.reply.icmp_type) == (128, 129)
+        assert read.orig.sport == read.reply.dport > 0
 
 
-def test_another_protocol_is_told_apart() -> None:
-    message = bytearray(RECORDED["plain-tcp-plain-event"])
-    found = ct.fields(bytes(message))
-    assert found is not None
-    for way in ("orig", "reply"):
-        message[found[f"{way}.proto.protocol"][0]] = 132  # SCTP
-    assert ct.parse(bytes(message)) is ct.Skip.PROTOCOL
+def test_another_family_is_told_apart() -> None:
+    message = RECORDED["plain-tcp-plain-event"]
+    assert ct.parse(message[:16] + b"\x07" + message[17:]) is ct.Skip.FAMILY
+
+
+def test_numbers_of_the_other_family_are_no_entry() -> None:
+    message = RECORDED["plain-tcp-plain-event"]
+    assert ct.parse(message[:16] + b"\x0a" + message[17:]) is ct.Skip.MALFORMED
+
+
+def test_a_protocol_without_ports_has_zeros() -> None:
+    found = entry("plain-tcp-plain-event")
+    esp = replace(
+        found,
+        orig=replace(found.orig, protocol=50, sport=0, dport=0),
+        reply=replace(found.reply, protocol=50, sport=0, dport=0),
+        tcp=None,
+    )
+    assert ct.parse_create(ct.create_request(esp)) == replace(
+        esp, status=esp.status & 0xE, timeout_s=max(esp.timeout_s, ct.QUIET_TIMEOUT_S)
+    )
+    assert not replace(esp, status=ct.CONFIRMED).assured and esp.assured
 
 
 @given(st.sampled_from(sorted(RECORDED)), st.integers(0, 300), st.binary(max_size=8))

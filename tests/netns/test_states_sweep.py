@@ -1,4 +1,4 @@
-"""The kernel's TCP window check around a failover: off where others forward, on for new entries."""
+"""What a new master puts in order: the TCP window check around a failover, and timeouts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from carpool.proto import ctmessage as ct
 from tests.netns.lab import Network, wait_until
-from tests.netns.pair import SERVER, Pair, StatesNode, flow
+from tests.netns.pair import SERVER, Pair, StatesNode, arrives, assure, flow
 
-TCP = socket.SOCK_STREAM
+TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 SETTING = "net/netfilter/nf_conntrack_tcp_be_liberal"
 
 
@@ -77,6 +77,16 @@ def test_new_connections_of_a_master_are_checked(pair: Pair) -> None:
         assert liberal(pair.fw1, 80)
         with flow(TCP, pair.client, pair.server, (SERVER, 82)):
             assert not liberal(pair.fw1, 82)
+
+
+def test_copies_get_the_timeouts_of_their_protocol(pair: Pair) -> None:
+    pair.start()
+    with flow(UDP, pair.client, pair.server, (SERVER, 83)) as udp:
+        assure(pair, udp)
+        assert arrives(pair.fw2, 17, 83).timeout_s > 3000  # outlives silences of the flow
+        change_places(pair, pair.fw2)
+        wait_until(lambda: arrives(pair.fw2, 17, 83).timeout_s <= 120, 5, "normal again")
+        assert udp.echoes()
 
 
 def test_the_setting_is_left_as_it_was_found(pair: Pair) -> None:

@@ -1,9 +1,10 @@
-"""TCP windows that moved elsewhere: what this kernel must not judge by when the place comes back.
+"""A new master puts the entries in order that were here before: TCP windows, and timeouts.
 
 Room: service. The kernel drops as INVALID what acknowledges bytes that it has not seen, for ever;
 and while another node was master, it saw none. So its check is off (`nf_conntrack_tcp_be_liberal`)
-while this node is no master; as master, the entries that were here before are told to be liberal,
-one by one, and the check is on again for new ones. Refuses to know who is master why.
+while this node is no master. As master, one walk over the table tells old TCP entries to be liberal
+and gives the others their protocol's timeouts (`proto/ctsweep.py`); then the check is on again.
+Refuses to know who is master why.
 """
 
 from __future__ import annotations
@@ -14,12 +15,21 @@ from enum import StrEnum
 from errno import ENOENT
 
 from carpool.errors import KernelError
+from carpool.kernel import sysctl
 from carpool.kernel.conntrack import Dump, Injector
 from carpool.kernel.sysctl import Sysctls
-from carpool.proto.ctloose import Loosener
+from carpool.proto.ctsweep import Sweeper, Timeouts
 
 SETTING = "net/netfilter/nf_conntrack_tcp_be_liberal"
 AGAIN_S = 1.0  # after trouble
+# The kernel's settings by protocol: nf_conntrack-sysctl.rst. TCP keeps what it has, and protocols
+# that are not here (SCTP, DCCP) have too many states.
+_TIMEOUTS = {
+    1: ("icmp_timeout", "icmp_timeout"),
+    17: ("udp_timeout", "udp_timeout_stream"),
+    47: ("gre_timeout", "gre_timeout_stream"),
+    58: ("icmpv6_timeout", "icmpv6_timeout"),
+}
 
 
 class Check(StrEnum):
@@ -30,8 +40,21 @@ class Check(StrEnum):
     ON = "on"  # as the user set it
 
 
-class WindowCheck:
-    """The kernel's window check on this node. Off until `be_master(True)`."""
+def _timeouts() -> Timeouts:
+    """As the user has set them, in seconds."""
+    found = {
+        protocol: [sysctl.read(f"net/netfilter/nf_conntrack_{name}") for name in names]
+        for protocol, names in _TIMEOUTS.items()
+    }
+    return {
+        protocol: (fresh_s, assured_s)
+        for protocol, (fresh_s, assured_s) in found.items()
+        if fresh_s and assured_s
+    }
+
+
+class Sweep:
+    """The walk, and the window check until its end. Off until `be_master(True)`."""
 
     def __init__(
         self,
@@ -45,7 +68,7 @@ class WindowCheck:
         self._injector = injector
         self._counters = counters
         self._tell = tell
-        self._loosener = Loosener()
+        self._sweeper = Sweeper({})
         self._dump: Dump | None = None
         self._next_s = 0.0
         self._relax()
@@ -58,6 +81,7 @@ class WindowCheck:
             self._relax()
         elif self.state is Check.OFF:
             self.state = Check.SWEEPING
+            self._sweeper = Sweeper(_timeouts())
 
     @property
     def deadline_s(self) -> float | None:
@@ -76,9 +100,9 @@ class WindowCheck:
                 self._end_dump()
                 self._sysctls.restore()
                 self.state = Check.ON
-                self._counters["window_sweeps"] += 1
+                self._counters["sweeps"] += 1
             else:
-                self._loosen(piece)
+                self._change(piece)
         except KernelError as error:
             self._end_dump()
             self._next_s = now_s + AGAIN_S
@@ -89,24 +113,22 @@ class WindowCheck:
         self._end_dump()
         self._sysctls.restore()
 
-    def _loosen(self, piece: list[bytes]) -> None:
-        requests = [request for entry in piece if (request := self._loosener.request(entry))]
+    def _change(self, piece: list[bytes]) -> None:
+        requests = [request for entry in piece if (request := self._sweeper.request(entry))]
         if not requests:
             return
         refused = self._injector.inject(b"".join(requests))
         bad = sum(failure.errno != ENOENT for failure in refused)  # ENOENT: it has ended since
-        self._counters["window_loosened"] += len(requests) - len(refused)
+        self._counters["swept"] += len(requests) - len(refused)
         if bad:
-            self._counters["window_errors"] += bad
-            self._tell(
-                "window", f"{bad} entries could not be told to be liberal: {refused[0].name}"
-            )
+            self._counters["sweep_errors"] += bad
+            self._tell("window", f"{bad} entries could not be put in order: {refused[0].name}")
 
     def _relax(self) -> None:
         try:
             self._sysctls.set(SETTING, 1)
         except KernelError as error:
-            self._counters["window_errors"] += 1
+            self._counters["sweep_errors"] += 1
             self._tell("window", str(error))
 
     def _end_dump(self) -> None:
