@@ -16,6 +16,7 @@ from pathlib import Path
 from carpool.errors import KernelError
 from carpool.kernel import sysctl
 from carpool.kernel.background import Background
+from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.kernel.ingress import Ingress
 from carpool.kernel.links import LinkState, Topology, read_topology
 from carpool.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, Request
@@ -25,6 +26,7 @@ from carpool.proto.ingresstable import Macvlan, Parent
 from carpool.proto.ipheader import virtual_mac
 
 ADDRESS_LIFETIME_S = 3  # without being held again; whole seconds are what the kernel counts
+SET_DOWN_AFTER_S = 0.05
 SYSCTL_FILE = "sysctls.json"  # in the run directory
 DELETE_GROUP = 0x43415250  # "CARP": the group of links that our macvlans are put in to be deleted
 
@@ -50,6 +52,7 @@ class _Vhost:
     parent: int = 0  # index of the device; 0: not prepared
     macvlan: Macvlan | None = None  # None: the addresses are on the device itself
     taken: bool = False
+    released_s: float = 0.0
     error: str | None = None  # of the last refreshing in the background
     put: list[Request] = field(default_factory=list)  # take and hold
     drop: list[Request] = field(default_factory=list)  # release
@@ -207,12 +210,13 @@ class AddressHolder:
         """
         vhost = self._vhosts[key]
         vhost.taken, vhost.error = False, None
+        vhost.released_s = monotonic_s()
         if not vhost.parent:
             return
         if vhost.macvlan:
             try:
                 self._ingress.expel(vhost.parent, vhost.macvlan)
-                self._background.submit(key, lambda: self._set_down(vhost))
+                self._background.submit(key, lambda: self._set_down_later(vhost))
             except KernelError:  # without `lo`: the long way
                 self._set_down(vhost)
             return
@@ -272,6 +276,12 @@ class AddressHolder:
                     self._hold(vhost)
         except KernelError as error:
             vhost.error = error.message
+
+    def _set_down_later(self, vhost: _Vhost) -> None:
+        """Whoever takes the group over in a container of this machine needs the same lock of the
+        kernel (RTNL is one for all namespaces) for each of its VHIDs: let it finish."""
+        sleep_s(max(0.0, vhost.released_s + SET_DOWN_AFTER_S - monotonic_s()))
+        self._set_down(vhost)
 
     def _set_down(self, vhost: _Vhost) -> None:
         """In the background. So that neither the network card nor a virtual switch that looks at
