@@ -447,7 +447,7 @@ def same(here: ct.Entry, there: ct.Entry) -> None:
     assert (there.mark, there.zone) == (here.mark, here.zone)
     kept = ct.SEEN_REPLY | ct.ASSURED | ct.CONFIRMED | NAT_BITS
     assert there.status & kept == here.status & kept
-    assert there.timeout_s >= min(here.timeout_s, ct.QUIET_TIMEOUT_S) - 5
+    assert ct.QUIET_TIMEOUT_S - 60 <= there.timeout_s <= ct.QUIET_TIMEOUT_S
     if here.tcp is None:
         assert there.tcp is None
         return

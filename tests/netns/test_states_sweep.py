@@ -89,6 +89,14 @@ def test_copies_get_the_timeouts_of_their_protocol(pair: Pair) -> None:
         assert udp.echoes()
 
 
+def test_an_idle_connection_may_be_idle_for_days_on_the_new_master_too(pair: Pair) -> None:
+    pair.start()
+    with flow(TCP, pair.client, pair.server, (SERVER, 80)):
+        assert arrives(pair.fw2, 6, 80).timeout_s <= ct.QUIET_TIMEOUT_S
+        change_places(pair, pair.fw2)
+        wait_until(lambda: arrives(pair.fw2, 6, 80).timeout_s > 400_000, 5, "five days again")
+
+
 def test_the_setting_is_left_as_it_was_found(pair: Pair) -> None:
     pair.start()
     checks(pair.fw2, "off")

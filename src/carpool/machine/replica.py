@@ -20,6 +20,8 @@ SILENCE_MAX_S = 5.0  # a peer that says nothing for so long is gone
 GREETING_MAX_S = 3.0  # from connected to both HELLOs
 PEER_WAIT_S = 10.0  # how long a fresh node looks for somebody to take a table from
 HOLD_MAX_S = 300.0  # a table that is not complete by then never will be; preemption is held no more
+RENEW_AFTER_S = 2.0
+RENEW_EVERY_S = ct.QUIET_TIMEOUT_S / 4
 DELETES_MAX = 100_000  # deletions remembered between two reads of a dump, some 250 bytes each
 
 
@@ -257,26 +259,63 @@ class Hold:
         return changes_s if changes_s > now_s else None
 
 
+# -------------------------------------------------------------------------------------- renewal
+
+
+class Renewal:
+    """When a master gives its peers its whole table again.
+
+    Soon after it became one: what expired at the peer while it lived here would be missing when
+    that one takes over again; but not before the old master knows that it is none, for it keeps
+    its own. And from then on so often that no copy of a living flow ends (ct.QUIET_TIMEOUT_S):
+    those that got lost come back, and those of the dead, whose end got lost, do end.
+    """
+
+    def __init__(self) -> None:
+        self.deadline_s: float | None = None
+        self._master: bool | None = None  # what failover said last, if anything
+
+    def heard(self, master: bool, now_s: float) -> None:
+        """What failover says."""
+        if not master:
+            self.deadline_s = None
+        elif not self._master:
+            # At our own start the bulk after the greeting has just told the peers all.
+            first = self._master is None
+            self.deadline_s = now_s + (RENEW_EVERY_S if first else RENEW_AFTER_S)
+        self._master = master
+
+    def due(self, now_s: float) -> bool:
+        """Whether it is time; if so, the next time is set."""
+        if self.deadline_s is None or now_s < self.deadline_s:
+            return False
+        self.deadline_s = now_s + RENEW_EVERY_S
+        return True
+
+
 # -------------------------------------------------------------------------------------- entries
 
 
 class Deletions:
     """Flows deleted since the last read of a dump. The kernel filled the part that is read next
-    before that, so it may hold the dead: they are deleted once more after it; but not those that
-    have come back meanwhile."""
+    before that, so it may hold the dead: they are deleted once more after it. And those that have
+    come back meanwhile (a port is used again) are made once more: the dump may have given them the
+    state of the dead."""
 
     def __init__(self) -> None:
-        self._requests: dict[bytes, bytes] = {}  # by flow
+        self._requests: dict[bytes, bytes] = {}  # by flow: the last word about it
         self.overflowed = False  # more than DELETES_MAX: the dump must start anew
 
     def sent(self, request: bytes) -> None:
         """A create or delete request has been sent as news."""
-        if not ctpatch.is_delete(request):
-            self._requests.pop(ctpatch.flow_of(request), None)
-        elif len(self._requests) < DELETES_MAX:
-            self._requests[ctpatch.flow_of(request)] = request
-        else:
-            self.overflowed = True
+        flow = ctpatch.flow_of(request)
+        if flow not in self._requests:
+            if not ctpatch.is_delete(request):
+                return
+            if len(self._requests) >= DELETES_MAX:
+                self.overflowed = True
+                return
+        self._requests[flow] = request
 
     def take(self) -> Sequence[bytes]:
         """All of them, to be sent after the part that has just been read."""

@@ -36,8 +36,9 @@ SEEN_REPLY, ASSURED, CONFIRMED = 0x2, 0x4, 0x8  # enum ip_conntrack_status
 TCP_SYN_RECV, TCP_ESTABLISHED, TCP_TIME_WAIT, TCP_CLOSE = 2, 3, 7, 8  # enum tcp_conntrack
 WINDOW_SCALE, SACK_PERM, CLOSE_INIT, BE_LIBERAL = 0x01, 0x02, 0x04, 0x08  # IP_CT_TCP_FLAG_*
 
-# An established flow makes no events: its copy must outlive a silence of the flow (one hour), and
-# ends with the DESTROY of the original. TCP's other states are short-lived on both nodes.
+# An established flow makes no events: its copy must outlive a silence of the flow, and is renewed
+# long before (machine/replica.py, Renewal). One whose original is gone without a word ends
+# with it: what is not renewed is no more. TCP's other states are short-lived on both nodes.
 QUIET_TIMEOUT_S = 3600
 
 # A query's type and its answer's: invmap of nf_conntrack_proto_icmp.c and _icmpv6.c.
@@ -410,10 +411,9 @@ def delete_by_reply_request(entry: Entry) -> bytes:
     return _request(MSG_DELETE, CHANGE_FLAGS, way, _tuple(Cta.TUPLE_REPLY, way), *_zone(entry))
 
 
-def least_timeout_s(entry: Entry) -> int:
-    """The least timeout of a copy: it outlives the silence between two events of its flow."""
-    passing = entry.orig.protocol == IP_TCP and _tcp(entry).state != TCP_ESTABLISHED
-    return 0 if passing else QUIET_TIMEOUT_S
+def lasting(entry: Entry) -> bool:
+    """Whether a copy lives for QUIET_TIMEOUT_S, whatever its original has left."""
+    return entry.orig.protocol != IP_TCP or _tcp(entry).state == TCP_ESTABLISHED
 
 
 def _answer(entry: Entry) -> Tuple:
@@ -455,14 +455,13 @@ def _state(entry: Entry) -> list[bytes]:
     status = entry.status & (SEEN_REPLY | ASSURED) | CONFIRMED
     state = [
         netlink.be32(Cta.STATUS, status),
-        netlink.be32(Cta.TIMEOUT, max(entry.timeout_s, least_timeout_s(entry))),
+        netlink.be32(Cta.TIMEOUT, QUIET_TIMEOUT_S if lasting(entry) else entry.timeout_s),
     ]
     if entry.orig.protocol == IP_TCP:
         state.append(_protoinfo(_tcp(entry)))
     elif entry.protoinfo:
         state.append(netlink.attr(Cta.PROTOINFO | netlink.NLA_F_NESTED, entry.protoinfo))
-    if entry.mark:
-        state.append(netlink.be32(Cta.MARK, entry.mark))
+    state.append(netlink.be32(Cta.MARK, entry.mark))  # also 0: dumps tell it, events do not
     return state + _zone(entry)
 
 

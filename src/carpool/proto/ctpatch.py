@@ -138,10 +138,9 @@ class _Layout:
     take: Callable[[bytes], tuple[Any, ...]]
     names: tuple[str, ...]  # of the taken values, in their order
     ends: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]  # src, dst, sport, dport; both ways
-    timeout: int  # its index in the taken values
-    floor: bytes  # the least timeout that is sent; empty: any
+    lasting: bool  # the timeout of the request is the same for all
     without: tuple[str, ...]  # counters of what does not travel along
-    recipes: list[_Recipe | None]  # by variant: what is translated, and whether the floor applies
+    recipes: list[_Recipe | None]  # by variant: what is translated
 
 
 class Patcher:
@@ -178,7 +177,7 @@ class Patcher:
         osrc, _, _, _, rsrc, rdst, _, _ = ends = layout.ends(values)
         if osrc in self._local or rsrc in self._local or rdst in self._own:
             return self._parse(message)  # it stays here: let the reference say why
-        recipe = layout.recipes[_variant(ends, values[layout.timeout] < layout.floor)]
+        recipe = layout.recipes[_variant(ends)]
         if recipe is None:
             return self._parse(message)
         if layout.without:
@@ -215,11 +214,10 @@ class Patcher:
         known = self._shapes.find(message)
         layout = known or _layout(len(message), found, entry, skip)
         values = layout.take(message)
-        floored = values[layout.timeout] < layout.floor
-        recipe = _recipe(layout.names, request, floored=floored)
+        recipe = _recipe(layout.names, request, lasting=layout.lasting)
         if recipe.build(values) != request:
             return  # something that no recipe covers: parse it each time
-        layout.recipes[_variant(layout.ends(values), floored)] = recipe
+        layout.recipes[_variant(layout.ends(values))] = recipe
         if known is None:
             self._shapes.learn(message, free_spans(found), layout)
 
@@ -228,12 +226,12 @@ def _without(entry: ct.Entry) -> tuple[str, ...]:
     return tuple(f"without_{name}" for name in entry.left_behind)
 
 
-def _variant(ends: tuple[bytes, ...], floored: bool) -> int:
-    """What decides on the recipe within a shape, 0 to 7."""
+def _variant(ends: tuple[bytes, ...]) -> int:
+    """What decides on the recipe within a shape, 0 to 3."""
     osrc, odst, osport, odport, rsrc, rdst, rsport, rdport = ends
     source_nat = rdst != osrc or rdport != osport
     destination_nat = rsrc != odst or rsport != odport
-    return source_nat + 2 * destination_nat + 4 * floored
+    return source_nat + 2 * destination_nat
 
 
 def _layout(length: int, found: ct.Fields, entry: ct.Entry, skip: ct.Skip | None) -> _Layout:
@@ -249,20 +247,18 @@ def _layout(length: int, found: ct.Fields, entry: ct.Entry, skip: ct.Skip | None
         # end: for that, the reply's id is compared with itself.
         ends = [end.replace("sport", "id").replace("dport", "id") for end in ends]
         ends[_ENDS.index("proto.dport")] = "reply.proto.id"
-    timed = "timeout" in names
     return _Layout(
         skip=skip,
         take=struct.Struct(f"{form}{length - done}x").unpack,
         names=names,
         ends=itemgetter(*(names.index(end) for end in ends)),
-        timeout=names.index("timeout") if timed else 0,
-        floor=struct.pack(">I", ct.least_timeout_s(entry)) if timed else b"",
+        lasting=ct.lasting(entry),
         without=_without(entry),
-        recipes=[None] * 8,
+        recipes=[None] * 4,
     )
 
 
-def _recipe(names: tuple[str, ...], request: bytes, *, floored: bool) -> _Recipe:
+def _recipe(names: tuple[str, ...], request: bytes, *, lasting: bool) -> _Recipe:
     """Read off which values of the event, at which places, make up the reference's request."""
     found = ct.fields(request)
     assert found is not None  # we built it
@@ -274,7 +270,7 @@ def _recipe(names: tuple[str, ...], request: bytes, *, floored: bool) -> _Recipe
     at = 0
     for name, (start, length) in sorted(found.items(), key=itemgetter(1)):
         source = sources.get(name)
-        if source not in names or (floored and name == "timeout"):
+        if source not in names or (lasting and name == "timeout"):
             continue
         picked += [len(names) + len(constants), names.index(source)]
         constants.append(request[at:start])

@@ -3,8 +3,8 @@
 Room: proto. A message of a dump becomes the request, if any is needed; constant work for shapes
 that have been seen. Refuses to know when that is due (`service/statessweep.py`).
 
-TCP is told to be liberal: a window that was not seen moving is no judge. Other copies were given a
-timeout that outlives the silence between two events; now that packets come here, they get the one
+TCP is told to be liberal: a window that was not seen moving is no judge. All copies were given a
+timeout that outlives the silence between two renewals; now that packets come here, they get the one
 that the kernel gives to their protocol.
 """
 
@@ -25,6 +25,7 @@ _LIBERAL = netlink.nested(
     ct.Cta.PROTOINFO, netlink.nested(1, netlink.attr(4, _FLAG), netlink.attr(5, _FLAG))
 )
 _NOTHING = slice(0, 0)
+_ANY_S = 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,12 @@ class _Plan:
     change: bytes  # attributes of the request; empty: the entry is left as it is
     orig: slice  # whole attributes, with their headers
     zone: slice
-    timeout: slice  # a value: nothing is done unless it is more than `most_s`
+    timeout: slice  # a value: nothing is done if it is within the limits
+    least_s: int
     most_s: int
 
 
-_LEAVE = _Plan(b"", _NOTHING, _NOTHING, _NOTHING, 0)
+_LEAVE = _Plan(b"", _NOTHING, _NOTHING, _NOTHING, 0, 0)
 
 
 class Sweeper:
@@ -51,7 +53,9 @@ class Sweeper:
     def request(self, message: bytes) -> bytes:
         """What to give to the kernel; empty for what is as it should be."""
         plan = self._plans.find(message) or self._learn(message)
-        if not plan.change or int.from_bytes(message[plan.timeout], "big") <= plan.most_s:
+        if not plan.change:
+            return b""
+        if plan.least_s <= int.from_bytes(message[plan.timeout], "big") <= plan.most_s:
             return b""
         family = ct.NFGEN.pack(message[netlink.HEADER_LEN], 0, 0)
         body = family + message[plan.orig] + message[plan.zone] + plan.change
@@ -73,16 +77,20 @@ class Sweeper:
     def _plan(self, entry: ct.Entry, found: ct.Fields) -> _Plan:
         orig = _attribute(found["orig"])
         zone = _attribute(found["zone"]) if "zone" in found else _NOTHING
+        timeouts = self._timeouts.get(entry.orig.protocol)
+        at, length = found.get("timeout", (0, 0))
+        timeout = slice(at, at + length)
         if entry.tcp is not None:
             liberal = entry.tcp.flags_orig & entry.tcp.flags_reply & ct.BE_LIBERAL
-            return _LEAVE if liberal else _Plan(_LIBERAL, orig, zone, _NOTHING, -1)
-        timeouts = self._timeouts.get(entry.orig.protocol)
-        if timeouts is None or "timeout" not in found:
+            quiet = timeouts is not None and entry.tcp.state == ct.TCP_ESTABLISHED
+            change = netlink.be32(ct.Cta.TIMEOUT, timeouts[1]) if quiet and timeouts else b""
+            if not liberal:
+                return _Plan(_LIBERAL + change, orig, zone, _NOTHING, 1, 0)
+            return _Plan(change, orig, zone, timeout, ct.QUIET_TIMEOUT_S + 1, _ANY_S)
+        if timeouts is None or not length:
             return _LEAVE
         most_s = timeouts[bool(entry.status & ct.ASSURED)]
-        at, length = found["timeout"]
-        change = netlink.be32(ct.Cta.TIMEOUT, most_s)
-        return _Plan(change, orig, zone, slice(at, at + length), most_s)
+        return _Plan(netlink.be32(ct.Cta.TIMEOUT, most_s), orig, zone, timeout, 0, most_s)
 
 
 def _attribute(value: Span) -> slice:

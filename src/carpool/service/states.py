@@ -35,9 +35,6 @@ from carpool.service.statessweep import Sweep
 BUSY_EVENTS = 16  # found in one wake-up: from here on it pays to sleep before the next
 BUSY_SLEEP_S = 0.001
 CHECK_EVERY_S = 1.0  # whether the nft table is there, and which addresses are ours
-# A new master renews its peers' copies: what expires there while it lives here would be missing
-# when they take over again. Not before the old master knows that it is none: it keeps its own.
-RENEW_AFTER_S = 2.0
 TELL_EVERY_S = 60.0  # the same trouble on stderr; counters and status always tell
 TOLD_MAX = 256
 SYSCTL_FILE = "states-sysctls.json"
@@ -105,8 +102,7 @@ class StatesService:
         self._hold_told: replica.Told | None = None
         self._resume_s: float | None = None  # the event socket is not watched until then
         self._check_s = 0.0
-        self._renew_s: float | None = None
-        self._last_word: bool | None = None  # of failover, about who is master
+        self._renewal = replica.Renewal()
 
     # --------------------------------------------------------------------------------- loop
 
@@ -129,7 +125,7 @@ class StatesService:
         wanted = [
             self._check_s,
             self._resume_s,
-            self._renew_s,
+            self._renewal.deadline_s,
             self._hold.deadline_s(now_s),
             self._failover.deadline_s,
             self._outflow.bulk_deadline_s(now_s),
@@ -143,9 +139,8 @@ class StatesService:
             self._resume_s = None
             self.poller.add(self._events, self._drain)
             self._drain()
-        if self._renew_s is not None and now_s >= self._renew_s:
-            self._renew_s = None
-            for link in self.links if self.master else ():
+        if self._renewal.due(now_s):
+            for link in self.links:
                 self._outflow.want_bulk(link)
         self._outflow.step_bulk(now_s)
         self._sweep.step(now_s)
@@ -237,10 +232,7 @@ class StatesService:
     def _failover_says(self, answer: dict[str, object]) -> None:
         master = answer.get("master")
         if isinstance(master, bool):
-            # At our own start the bulk after the greeting has just told the peers all.
-            became = master and self._last_word is False
-            self._renew_s = self.now_s() + RENEW_AFTER_S if became else self._renew_s
-            self._last_word = master
+            self._renewal.heard(master, self.now_s())
             self._be_master(master)
         elif answer.get("ok") is False:
             self._tell("failover", f"failover refuses: {answer.get('error')}")

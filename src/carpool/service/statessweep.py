@@ -22,9 +22,10 @@ from carpool.proto.ctsweep import Sweeper, Timeouts
 
 SETTING = "net/netfilter/nf_conntrack_tcp_be_liberal"
 AGAIN_S = 1.0  # after trouble
-# The kernel's settings by protocol: nf_conntrack-sysctl.rst. TCP keeps what it has, and protocols
-# that are not here (SCTP, DCCP) have too many states.
+# The kernel's settings by protocol: nf_conntrack-sysctl.rst. Those that are not here (SCTP, DCCP)
+# have too many states.
 _TIMEOUTS = {
+    6: ("tcp_timeout_established", "tcp_timeout_established"),
     1: ("icmp_timeout", "icmp_timeout"),
     17: ("udp_timeout", "udp_timeout_stream"),
     47: ("gre_timeout", "gre_timeout_stream"),

@@ -244,6 +244,34 @@ def test_nobody_to_wait_for() -> None:
     assert not Hold([], T0).now(T0).on
 
 
+# ------------------------------------------------------------------------------------- renewal
+
+
+def test_a_new_master_renews_its_peers_soon_and_then_now_and_again() -> None:
+    renewal = replica.Renewal()
+    assert not renewal.due(T0)
+    renewal.heard(False, T0)
+    assert not renewal.due(T0 + 5)
+    renewal.heard(True, T0 + 10)
+    assert not renewal.due(T0 + 11.9)
+    assert renewal.due(T0 + 12) and not renewal.due(T0 + 12)
+    renewal.heard(True, T0 + 13)  # said again
+    assert not renewal.due(T0 + 12 + replica.RENEW_EVERY_S - 1)
+    assert renewal.due(T0 + 12 + replica.RENEW_EVERY_S)
+    renewal.heard(False, T0 + 2000)
+    assert not renewal.due(T0 + 9999)
+
+
+def test_who_is_master_at_the_start_has_just_told_all() -> None:
+    renewal = replica.Renewal()
+    renewal.heard(True, T0)
+    assert renewal.deadline_s == T0 + replica.RENEW_EVERY_S
+
+
+def test_copies_are_renewed_long_before_they_end() -> None:
+    assert replica.RENEW_EVERY_S <= ct.QUIET_TIMEOUT_S / 3
+
+
 # ------------------------------------------------------------------------------------- entries
 
 A, B, VIP = bytes((10, 1, 0, 10)), bytes((10, 2, 0, 10)), bytes((10, 2, 0, 100))
@@ -280,19 +308,21 @@ def test_an_entry_in_the_other_direction_makes_way() -> None:
     assert replica.settle(wanted, found) == [ct.delete_request(found), ct.create_request(wanted)]
 
 
-def test_the_dead_are_deleted_again_unless_they_came_back() -> None:
+def test_the_dead_are_deleted_again_and_who_came_back_is_made_again() -> None:
     deletions = replica.Deletions()
     first, second = entry(port=1), entry(port=2)
     zoned = replace(first, zone=5)
     for dead in (first, second, zoned):
         deletions.sent(ct.delete_request(dead))
-    deletions.sent(ct.create_request(replace(first, mark=7)))
-    expected = [ct.delete_request(second), ct.delete_request(zoned)]
-    assert deletions.take() == expected
+    again = ct.create_request(replace(first, mark=7))
+    deletions.sent(again)
+    deletions.sent(ct.create_request(entry(port=3)))  # only ever alive: the dump cannot harm it
+    assert deletions.take() == [again, ct.delete_request(second), ct.delete_request(zoned)]
     assert deletions.take() == []
-    deletions.sent(ct.delete_request(zoned))
-    deletions.sent(ct.create_request(zoned))
-    assert deletions.take() == []
+    for last in (ct.create_request(zoned), ct.delete_request(zoned)):
+        deletions.sent(ct.delete_request(zoned))
+        deletions.sent(last)
+        assert list(deletions.take()) == [last]
 
 
 def test_deletions_are_remembered_up_to_a_limit() -> None:

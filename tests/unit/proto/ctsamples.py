@@ -165,7 +165,7 @@ def expected_create(sample: Sample) -> bytes:
     parts.append(attr(3, struct.pack(">I", sample.status & 0x6 | 0x8)))
     state = sample.tcp[0] if sample.tcp else (3 if sample.status & 4 else 2)
     lasting = sample.protocol != TCP or state == 3
-    timeout = max(sample.timeout, 3600 if lasting else 0)
+    timeout = 3600 if lasting else sample.timeout
     parts.append(attr(7, struct.pack(">I", timeout)))
     if sample.protocol == TCP:
         _, wscale_orig, wscale_reply, flags_orig, flags_reply = sample.tcp or (state, 0, 0, 0, 0)
@@ -182,8 +182,7 @@ def expected_create(sample: Sample) -> bytes:
         parts.append(nest(4, nest(1, *tcp)))
     if sample.sctp is not None:
         parts.append(_sctp(sample))
-    if sample.mark:
-        parts.append(attr(8, struct.pack(">I", sample.mark)))
+    parts.append(attr(8, struct.pack(">I", sample.mark or 0)))
     body = b"".join(parts) + _zone(sample)
     return message(0x0100, 0x0601, body, family=sample.family)
 

@@ -108,7 +108,7 @@ def test_a_protocol_without_ports_has_zeros() -> None:
         tcp=None,
     )
     assert ct.parse_create(ct.create_request(esp)) == replace(
-        esp, status=esp.status & 0xE, timeout_s=max(esp.timeout_s, ct.QUIET_TIMEOUT_S)
+        esp, status=esp.status & 0xE, timeout_s=ct.QUIET_TIMEOUT_S
     )
     assert not replace(esp, status=ct.CONFIRMED).assured and esp.assured
 
@@ -158,7 +158,7 @@ def test_the_create_request_of_a_connection_behind_source_nat() -> None:
                    001c 8002  0005 0001 06000000  0006 0002 00500000  0006 0003 12340000
         0028 8006  0008 0001 0a020064  0008 0002 0a020064
                    0014 8003  0006 0001 56780000  0006 0002 56780000
-        0008 0003 0000000e  0008 0007 00069780
+        0008 0003 0000000e  0008 0007 00000e10
         0030 8004  002c 8001  0005 0001 03000000  0005 0002 07000000  0005 0003 08000000
                    0006 0004 0b0f0000  0006 0005 0a0f0000
         0008 0008 0000002a
@@ -212,16 +212,20 @@ def test_an_update_carries_no_translation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "least_s"),
+    ("name", "lasting"),
     [
-        ("plain-tcp-snat-event", ct.QUIET_TIMEOUT_S),  # ESTABLISHED
-        ("plain-tcp-snat-dump", 0),  # TIME_WAIT
-        ("plain-udp-snat-event", ct.QUIET_TIMEOUT_S),
-        ("plain-icmp-snat-event", ct.QUIET_TIMEOUT_S),
+        ("plain-tcp-snat-event", True),  # ESTABLISHED
+        ("plain-tcp-snat-dump", False),  # TIME_WAIT
+        ("plain-udp-snat-event", True),
+        ("plain-icmp-snat-event", True),
     ],
 )
-def test_a_copy_outlives_the_silence_of_its_flow(name: str, least_s: int) -> None:
-    assert ct.least_timeout_s(entry(name)) == least_s
+def test_a_copy_outlives_the_silence_of_its_flow_and_no_more(name: str, lasting: bool) -> None:
+    read = entry(name)
+    made = ct.parse_create(ct.create_request(read))
+    assert isinstance(made, ct.Entry)
+    assert made.timeout_s == (ct.QUIET_TIMEOUT_S if lasting else read.timeout_s)
+    assert ct.lasting(read) is lasting
 
 
 # --------------------------------------------------------------------------------------- rules
