@@ -24,6 +24,11 @@ def link_down(interface: str) -> str:
     return f"interface {interface} down"
 
 
+def no_source(interface: str, family: str) -> str:
+    """The reason that a VIP there has a family in which this node has no address of its own."""
+    return f"no own {family} address on {interface}"
+
+
 def send_errors(interface: str) -> str:
     """The reason that nothing can be sent on a link that is there."""
     return f"send errors {interface}"

@@ -29,6 +29,7 @@ from carpool.machine.demotion import (
     Demotion,
     Rank,
     link_down,
+    no_source,
     send_errors,
 )
 from carpool.machine.effects import Effect, State
@@ -37,7 +38,7 @@ from carpool.machine.replay import CounterClock
 from carpool.machine.report import status_of
 from carpool.machine.teller import Teller
 from carpool.machine.vhost import Vhost
-from carpool.model.config import Address, Config, Transport, VhostKey, family_of
+from carpool.model.config import Address, Config, Family, Transport, VhostKey, family_of
 from carpool.model.reject import Reject
 from carpool.model.status import FailoverStatus
 from carpool.proto import carp
@@ -278,6 +279,11 @@ class Engine:
                 done += self._settle(vhost, now_s)
         down = not any(vhost.own for vhost in self._on(event.interface))
         done += self._demote(link_down(event.interface), Rank.INTERFACE_DOWN, down, now_s)
+        # Not yet (duplicate address detection) or no more: this node would be half a gateway.
+        missing = {f for v in self._on(event.interface) for f in v.vip.families if f not in v.own}
+        for family in Family:
+            reason = no_source(event.interface, family)
+            done += self._demote(reason, Rank.SEND_ERRORS, family in missing and not down, now_s)
         if down:
             # Nothing probes a link that is down: what holds now is that it is down.
             port.failures, port.probe_at_s = 0, None
@@ -467,10 +473,7 @@ class Engine:
             text = f"{successors} took over"
             return [fx.SwitchoverDone(True, took_s, text), fx.Note("switchover", text)]
         done: list[Effect] = []
-        for reason in (
-            SWITCHOVER,
-            CRASH,
-        ):  # before we advertise: a peer would preempt a demoted one
+        for reason in (SWITCHOVER, CRASH):  # first: a peer would preempt who advertises demoted
             self._retry_s.pop(reason, None)
             if self.demotion.set(reason, Rank.SWITCHOVER, False):
                 done.append(fx.Note("demotion", f"no longer demoted: {reason}"))
