@@ -59,10 +59,8 @@ class Ingress:
         requests = [Request(what, message) for what, message in steps]
         refusals = self._owner.attempt(requests, (nft.batch_begin(), nft.batch_end()))
         if refusals:
-            taken = refusals[0].errno == errno.EPERM and os.geteuid() == 0
             raise KernelError(
-                f"table netdev carpool: {refusals[0].reason}",
-                hint="is another `carpool run failover` running here?" if taken else "",
+                f"table netdev carpool: {refusals[0].reason}", hint=_hint(refusals[0].errno)
             )
 
     def remove(self) -> None:
@@ -92,3 +90,13 @@ class Ingress:
         except OSError as error:
             hint = "ip link set lo up" if error.errno == errno.ENETDOWN else ""
             raise KernelError(f"send a frame on lo: {error.strerror}", hint=hint) from error
+
+
+def _hint(code: int) -> str:
+    if code == errno.EPERM and os.geteuid() == 0:
+        return "is another `carpool run failover` running here?"
+    if code == errno.EOPNOTSUPP:
+        return (
+            'virtual MACs need Linux 5.16 (the egress hook of nftables); or set mac = "interface"'
+        )
+    return ""

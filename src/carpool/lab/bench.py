@@ -28,7 +28,7 @@ from carpool.lab.topology import FIREWALLS
 
 CONNECTIONS = 200
 IDLE_S = 30.0
-DRILLS = ("crash", "stop", "poweroff", "switchover", "flap", "link", "kill", "killall", "return")
+DRILLS = tuple(SCENARIOS)
 PROMISED_GAPS_MS = (("crash", 3500.0), ("switchover", 20.0), ("flap", 20.0), ("stop", 20.0))
 
 

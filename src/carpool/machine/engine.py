@@ -210,7 +210,8 @@ class Engine:
         self.counters["accepted"] += 1
         before = vhost.state
         if advert.leaving and before is State.BACKUP and now_s < self._stale_until_s:
-            return [*told, *vhost.hear(packet.source, now_s)]  # its successor may be master by now
+            vhost.hear(packet.source, now_s)  # its successor may be master by now
+            return told
         if advert.leaving and vhost.heeds_goodbye(packet.source, now_s):
             # Before the first advert, or the one who leaves would preempt a demoted successor.
             told += self._demote(SWITCHOVER, Rank.SWITCHOVER, False, now_s)
@@ -287,8 +288,6 @@ class Engine:
         if down:
             # Nothing probes a link that is down: what holds now is that it is down.
             port.failures, port.probe_at_s = 0, None
-            for vhost in self._on(event.interface):
-                vhost.mute = False
             done += self._demote(send_errors(event.interface), Rank.SEND_ERRORS, False, now_s)
         return done
 
@@ -325,8 +324,6 @@ class Engine:
             return []
         port.failures = 0
         port.probe_at_s = None if demoted else now_s + PROBE_EVERY_S
-        for vhost in self._on(event.interface):
-            vhost.mute = not demoted
         done = self._demote(reason, Rank.SEND_ERRORS, not demoted, now_s)
         text = "sending works again" if demoted else f"sending failed: {event.error}"
         return [*done, fx.Note("send", f"{event.interface}: {text}")]

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from carpool.machine.demotion import ADVSKEW_CAP, Demotion
+from carpool.machine.demotion import ADVSKEW_CAP, Demotion, send_errors
 from carpool.machine.effects import (
     Announce,
     Effect,
@@ -82,7 +82,6 @@ class Vhost:
         self.master: Address | None = None  # whose adverts we follow as BACKUP
         self.counter = 0  # the last that we sent
         self.leaving = False
-        self.mute = False  # nothing that we send on this link gets through
         self._heard_s = 0.0
         self._followed_s = 0.0  # when the followed master was heard
         self._followed = BEST  # and what it advertised
@@ -103,6 +102,11 @@ class Vhost:
         if self.leaving:
             return LEAVING
         return Standing(self.vip.advbase_s * 256 + self.effective_advskew, self.demotion.rank)
+
+    @property
+    def mute(self) -> bool:
+        """Whether nothing that we send on this link gets through."""
+        return send_errors(self.key.interface) in self.demotion
 
     @property
     def follows_slower(self) -> bool:
@@ -259,13 +263,12 @@ class Vhost:
             self._followed = theirs
         return []
 
-    def hear(self, source: Address, now_s: float) -> list[Effect]:
+    def hear(self, source: Address, now_s: float) -> None:
         """Somebody is master: wait for his silence, from now on."""
         self._heard_s = now_s
         known = self.master and family_of(self.master)
         if known is None or family_of(source) in (known, self._first_family):
             self.master = source  # of a dual-stack master the address that node.toml names it by
-        return []
 
     def heeds_goodbye(self, source: Address, now_s: float) -> bool:
         """Whether a goodbye of `source` makes us take over now."""

@@ -25,9 +25,8 @@ NFGEN = struct.Struct(">BBH")  # nfgenmsg: family, version 0, resource id
 BODY_AT = netlink.HEADER_LEN + NFGEN.size
 AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 10
 ADDRESS_BYTES = {AF_INET: 4, AF_INET6: 16}
-IP_ICMP, IP_TCP, IP_UDP, IP_DCCP, IP_GRE, IP_ICMPV6, IP_SCTP, IP_UDPLITE = (
-    *(1, 6, 17, 33, 47, 58, 132, 136),
-)
+IP_ICMP, IP_TCP, IP_UDP, IP_DCCP = 1, 6, 17, 33
+IP_GRE, IP_ICMPV6, IP_SCTP, IP_UDPLITE = 47, 58, 132, 136
 ICMPS = frozenset({IP_ICMP, IP_ICMPV6})
 # With two ports (GRE: keys), and "assured" in their lives; all others have neither.
 LASTING = frozenset({IP_TCP, IP_UDP, IP_DCCP, IP_GRE, IP_SCTP, IP_UDPLITE})
@@ -411,7 +410,7 @@ def delete_by_reply_request(entry: Entry) -> bytes:
     return _request(MSG_DELETE, CHANGE_FLAGS, way, _tuple(Cta.TUPLE_REPLY, way), *_zone(entry))
 
 
-def lasting(entry: Entry) -> bool:
+def goes_quiet(entry: Entry) -> bool:
     """Whether a copy lives for QUIET_TIMEOUT_S, whatever its original has left."""
     return entry.orig.protocol != IP_TCP or _tcp(entry).state == TCP_ESTABLISHED
 
@@ -455,7 +454,7 @@ def _state(entry: Entry) -> list[bytes]:
     status = entry.status & (SEEN_REPLY | ASSURED) | CONFIRMED
     state = [
         netlink.be32(Cta.STATUS, status),
-        netlink.be32(Cta.TIMEOUT, QUIET_TIMEOUT_S if lasting(entry) else entry.timeout_s),
+        netlink.be32(Cta.TIMEOUT, QUIET_TIMEOUT_S if goes_quiet(entry) else entry.timeout_s),
     ]
     if entry.orig.protocol == IP_TCP:
         state.append(_protoinfo(_tcp(entry)))

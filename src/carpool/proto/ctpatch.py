@@ -62,6 +62,12 @@ Span = tuple[int, int]  # offset, length
 _FREE_HEADER = ((8, 8), (18, 2))  # sequence and port; res_id, in which dumps tell their generation
 
 
+def attribute(value: Span) -> slice:
+    """A whole attribute, header and padding, of which this is the value."""
+    at, length = value
+    return slice(at - netlink.ATTR_LEN, at + netlink.align(length))
+
+
 def free_spans(found: ct.Fields) -> list[Span]:
     """Where two messages of the kernel that tell the same of two flows may differ."""
     return [*(span for name, span in found.items() if name in _TAKEN | _DROPPED), *_FREE_HEADER]
@@ -138,7 +144,7 @@ class _Layout:
     take: Callable[[bytes], tuple[Any, ...]]
     names: tuple[str, ...]  # of the taken values, in their order
     ends: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]  # src, dst, sport, dport; both ways
-    lasting: bool  # the timeout of the request is the same for all
+    goes_quiet: bool  # the timeout of the request is the same for all
     without: tuple[str, ...]  # counters of what does not travel along
     recipes: list[_Recipe | None]  # by variant: what is translated
 
@@ -214,7 +220,7 @@ class Patcher:
         known = self._shapes.find(message)
         layout = known or _layout(len(message), found, entry, skip)
         values = layout.take(message)
-        recipe = _recipe(layout.names, request, lasting=layout.lasting)
+        recipe = _recipe(layout.names, request, goes_quiet=layout.goes_quiet)
         if recipe.build(values) != request:
             return  # something that no recipe covers: parse it each time
         layout.recipes[_variant(layout.ends(values))] = recipe
@@ -252,13 +258,13 @@ def _layout(length: int, found: ct.Fields, entry: ct.Entry, skip: ct.Skip | None
         take=struct.Struct(f"{form}{length - done}x").unpack,
         names=names,
         ends=itemgetter(*(names.index(end) for end in ends)),
-        lasting=ct.lasting(entry),
+        goes_quiet=ct.goes_quiet(entry),
         without=_without(entry),
         recipes=[None] * 4,
     )
 
 
-def _recipe(names: tuple[str, ...], request: bytes, *, lasting: bool) -> _Recipe:
+def _recipe(names: tuple[str, ...], request: bytes, *, goes_quiet: bool) -> _Recipe:
     """Read off which values of the event, at which places, make up the reference's request."""
     found = ct.fields(request)
     assert found is not None  # we built it
@@ -270,7 +276,7 @@ def _recipe(names: tuple[str, ...], request: bytes, *, lasting: bool) -> _Recipe
     at = 0
     for name, (start, length) in sorted(found.items(), key=itemgetter(1)):
         source = sources.get(name)
-        if source not in names or (lasting and name == "timeout"):
+        if source not in names or (goes_quiet and name == "timeout"):
             continue
         picked += [len(names) + len(constants), names.index(source)]
         constants.append(request[at:start])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from carpool.proto import ctmessage as ct
 from carpool.proto import netlink
 from carpool.proto.ctgate import FREE
-from carpool.proto.ctpatch import Shapes, Span
+from carpool.proto.ctpatch import Shapes, Span, attribute
 
 _FLAGS = ct.CHANGE_FLAGS
 _NFGEN = slice(netlink.HEADER_LEN, ct.BODY_AT)
@@ -68,19 +68,13 @@ class Prober:
         return plan
 
 
-def _attribute(value: Span) -> slice:
-    """The whole attribute of a value: requests of ours are padded to 4 bytes by their header."""
-    at, length = value
-    return slice(at - netlink.ATTR_LEN, at + netlink.align(length))
-
-
 def _value(value: Span) -> slice:
     at, length = value
     return slice(at, at + length)
 
 
 def _plan(create: bytes, found: ct.Fields) -> _Plan:
-    reply = _attribute(found["reply"])
+    reply = attribute(found["reply"])
     nats = [nat for nat in ("nat_src", "nat_dst") if nat in found]
     sources = {
         "reply.ip.dst": "nat_src.min_ip",
@@ -96,9 +90,9 @@ def _plan(create: bytes, found: ct.Fields) -> _Plan:
         for at, length in (found[name],)
     ]
     return _Plan(
-        orig=_attribute(found["orig"]),
+        orig=attribute(found["orig"]),
         reply=reply,
         state=slice(found["status"][0] - netlink.ATTR_LEN, len(create)),
-        zone=_attribute(found["zone"]) if "zone" in found else slice(0, 0),
+        zone=attribute(found["zone"]) if "zone" in found else slice(0, 0),
         patches=tuple(patches),
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from carpool.proto import ctmessage as ct
 from carpool.proto import netlink
-from carpool.proto.ctpatch import Shapes, Span, free_spans
+from carpool.proto.ctpatch import Shapes, attribute, free_spans
 
 # By protocol: seconds of a flow that is not assured, and of one that is. Others are left alone.
 Timeouts = Mapping[int, tuple[int, int]]
@@ -25,7 +25,7 @@ _LIBERAL = netlink.nested(
     ct.Cta.PROTOINFO, netlink.nested(1, netlink.attr(4, _FLAG), netlink.attr(5, _FLAG))
 )
 _NOTHING = slice(0, 0)
-_ANY_S = 2**32
+_NEVER_S, _LONGER_S = range(0), range(ct.QUIET_TIMEOUT_S + 1, 2**32)  # than a copy lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,11 @@ class _Plan:
     change: bytes  # attributes of the request; empty: the entry is left as it is
     orig: slice  # whole attributes, with their headers
     zone: slice
-    timeout: slice  # a value: nothing is done if it is within the limits
-    least_s: int
-    most_s: int
+    timeout: slice  # the value
+    well_s: range  # a timeout with which the entry is as it should be
 
 
-_LEAVE = _Plan(b"", _NOTHING, _NOTHING, _NOTHING, 0, 0)
+_LEAVE = _Plan(b"", _NOTHING, _NOTHING, _NOTHING, _NEVER_S)
 
 
 class Sweeper:
@@ -53,9 +52,7 @@ class Sweeper:
     def request(self, message: bytes) -> bytes:
         """What to give to the kernel; empty for what is as it should be."""
         plan = self._plans.find(message) or self._learn(message)
-        if not plan.change:
-            return b""
-        if plan.least_s <= int.from_bytes(message[plan.timeout], "big") <= plan.most_s:
+        if not plan.change or int.from_bytes(message[plan.timeout], "big") in plan.well_s:
             return b""
         family = ct.NFGEN.pack(message[netlink.HEADER_LEN], 0, 0)
         body = family + message[plan.orig] + message[plan.zone] + plan.change
@@ -75,25 +72,15 @@ class Sweeper:
         return plan
 
     def _plan(self, entry: ct.Entry, found: ct.Fields) -> _Plan:
-        orig = _attribute(found["orig"])
-        zone = _attribute(found["zone"]) if "zone" in found else _NOTHING
-        timeouts = self._timeouts.get(entry.orig.protocol)
-        at, length = found.get("timeout", (0, 0))
-        timeout = slice(at, at + length)
+        normal_s = self._timeouts.get(entry.orig.protocol, (0, 0))[bool(entry.status & ct.ASSURED)]
+        change = netlink.be32(ct.Cta.TIMEOUT, normal_s) if normal_s and "timeout" in found else b""
+        well_s = range(normal_s + 1)
         if entry.tcp is not None:
-            liberal = entry.tcp.flags_orig & entry.tcp.flags_reply & ct.BE_LIBERAL
-            quiet = timeouts is not None and entry.tcp.state == ct.TCP_ESTABLISHED
-            change = netlink.be32(ct.Cta.TIMEOUT, timeouts[1]) if quiet and timeouts else b""
-            if not liberal:
-                return _Plan(_LIBERAL + change, orig, zone, _NOTHING, 1, 0)
-            return _Plan(change, orig, zone, timeout, ct.QUIET_TIMEOUT_S + 1, _ANY_S)
-        if timeouts is None or not length:
-            return _LEAVE
-        most_s = timeouts[bool(entry.status & ct.ASSURED)]
-        return _Plan(netlink.be32(ct.Cta.TIMEOUT, most_s), orig, zone, timeout, 0, most_s)
-
-
-def _attribute(value: Span) -> slice:
-    """A whole attribute with its header, as the kernel pads it."""
-    at, length = value
-    return slice(at - netlink.ATTR_LEN, at + netlink.align(length))
+            if entry.tcp.state != ct.TCP_ESTABLISHED:
+                change = b""
+            well_s = _LONGER_S
+            if not entry.tcp.flags_orig & entry.tcp.flags_reply & ct.BE_LIBERAL:
+                change, well_s = _LIBERAL + change, _NEVER_S
+        at, length = found.get("timeout", (0, 0))
+        zone = attribute(found["zone"]) if "zone" in found else _NOTHING
+        return _Plan(change, attribute(found["orig"]), zone, slice(at, at + length), well_s)

@@ -34,7 +34,7 @@ _TIMEOUTS = {
 
 
 class Check(StrEnum):
-    """The words of `carpool states`."""
+    """The words of `window_check` in the status."""
 
     OFF = "off"  # not master: others forward
     SWEEPING = "sweeping"  # master: old entries are being told to be liberal
@@ -119,11 +119,15 @@ class Sweep:
         if not requests:
             return
         refused = self._injector.inject(b"".join(requests))
-        bad = sum(failure.errno != ENOENT for failure in refused)  # ENOENT: it has ended since
+        bad = [failure for failure in refused if failure.errno != ENOENT]  # it has ended since
         self._counters["swept"] += len(requests) - len(refused)
         if bad:
-            self._counters["sweep_errors"] += bad
-            self._tell("window", f"{bad} entries could not be put in order: {refused[0].name}")
+            self._counters["sweep_errors"] += len(bad)
+            self._tell(
+                "window",
+                f"{len(bad)} entries could not be put in order ({bad[0].name}): their packets may"
+                " be INVALID to the rules until they end",
+            )
 
     def _relax(self) -> None:
         try:

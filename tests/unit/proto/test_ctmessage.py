@@ -225,7 +225,7 @@ def test_a_copy_outlives_the_silence_of_its_flow_and_no_more(name: str, lasting:
     made = ct.parse_create(ct.create_request(read))
     assert isinstance(made, ct.Entry)
     assert made.timeout_s == (ct.QUIET_TIMEOUT_S if lasting else read.timeout_s)
-    assert ct.lasting(read) is lasting
+    assert ct.goes_quiet(read) is lasting
 
 
 # --------------------------------------------------------------------------------------- rules
