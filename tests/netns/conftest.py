@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.lab import Network
+from tests.netns.pair import Pair
 
 HERE = Path(__file__).parent
 
@@ -28,3 +29,11 @@ def network() -> Iterator[Network]:
     """An empty test network; whatever is made in it is gone after the test."""
     with Network() as made:
         yield made
+
+
+@pytest.fixture
+def pair(network: Network, tmp_path: Path) -> Iterator[Pair]:
+    """Two firewalls for states processes, not started yet."""
+    made = Pair(network, tmp_path)
+    yield made
+    made.close()

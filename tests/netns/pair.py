@@ -200,10 +200,14 @@ class StatesNode:
             return False
 
     def status(self) -> dict[str, Any]:
+        return self.ask("status")
+
+    def ask(self, command: str, **arguments: object) -> dict[str, Any]:
+        """The answer of the states process to a command on its socket."""
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(5)
+            client.settimeout(30)
             client.connect(str(self.run_dir / "states.sock"))
-            client.sendall(b'{"command":"status"}\n')
+            client.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
             with client.makefile("rb") as answers:
                 answer: dict[str, Any] = json.loads(answers.readline())
         return answer

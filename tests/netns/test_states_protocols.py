@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from carpool.proto import ctmessage as ct
-from tests.netns.lab import Namespace, Network, wait_until
+from tests.netns.lab import Namespace, wait_until
 from tests.netns.pair import (
     NAT_BITS,
     SERVER,
@@ -27,13 +25,6 @@ from tests.netns.pair import (
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 GRE, ESP, SCTP = 47, 50, 132
 FAMILIES = {ct.AF_INET: socket.AF_INET, ct.AF_INET6: socket.AF_INET6}
-
-
-@pytest.fixture
-def pair(network: Network, tmp_path: Path) -> Iterator[Pair]:
-    made = Pair(network, tmp_path)
-    yield made
-    made.close()
 
 
 def test_every_kind_of_ipv6_flow_arrives_field_by_field(pair: Pair) -> None:

@@ -16,19 +16,12 @@ from carpool.kernel.ctevents import RECEIVE_BUFFER_BYTES
 from carpool.proto import ctmessage as ct
 from carpool.proto import statestream as ss
 from carpool.proto.statestream import Broken, Frame, Kind
-from tests.netns.lab import Network, holds_for, wait_until
+from tests.netns.lab import holds_for, wait_until
 from tests.netns.pair import GROUP, SERVER, SYNC, Pair, StatesNode, flow, packed
 
 TCP = socket.SOCK_STREAM
 PORT = 3782
 FLUSH = bytes.fromhex("14000000 0201 0100 00000000 00000000 02000000")  # a delete without a tuple
-
-
-@pytest.fixture
-def pair(network: Network, tmp_path: Path) -> Iterator[Pair]:
-    made = Pair(network, tmp_path)
-    yield made
-    made.close()
 
 
 def many(count: int, *, first: int = 0) -> list[bytes]:

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from carpool.proto import ctmessage as ct
-from tests.netns.lab import Network, wait_until
+from tests.netns.lab import wait_until
 from tests.netns.pair import SERVER, Pair, StatesNode, arrives, assure, flow
 
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 SETTING = "net/netfilter/nf_conntrack_tcp_be_liberal"
-
-
-@pytest.fixture
-def pair(network: Network, tmp_path: Path) -> Iterator[Pair]:
-    made = Pair(network, tmp_path)
-    yield made
-    made.close()
 
 
 def setting(node: StatesNode) -> int:

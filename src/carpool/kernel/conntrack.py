@@ -25,6 +25,7 @@ DATAGRAM_BYTES = 64 * 1024  # the kernel's dumps come in pieces of 32 KiB at mos
 _SO_RCVBUFFORCE = 33
 _ERROR = struct.Struct("=IHHIIi")  # nlmsghdr and the errno of nlmsgerr; the request follows
 _COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
+_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,17 @@ class Dump(_Socket):
 
 def entries() -> int:
     """The number of entries in this network namespace; 0 while the module is not loaded."""
+    return _number(_COUNT)
+
+
+def entries_max() -> int:
+    """`nf_conntrack_max`: beyond it the kernel refuses connections; 0 means no limit."""
+    return _number(_MAX)
+
+
+def _number(path: Path) -> int:
     try:
-        return int(_COUNT.read_text(encoding="ascii"))
+        return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return 0
 

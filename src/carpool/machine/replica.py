@@ -28,6 +28,11 @@ DELETES_MAX = 100_000  # deletions remembered between two reads of a dump, some 
 # -------------------------------------------------------------------------------------- session
 
 
+_COMPARING = frozenset(
+    {ss.Kind.WALK, ss.Kind.CHECK, ss.Kind.CHECKED, ss.Kind.WALKED, ss.Kind.TABLE}
+)
+
+
 class Phase(StrEnum):
     GREETING = "greeting"
     UP = "up"
@@ -73,13 +78,20 @@ class BulkEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Pass:
+    """A frame for whoever compares the tables."""
+
+    frame: ss.Frame
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """End the stream, after what has been sent."""
 
     reason: str
 
 
-Effect = Send | Inject | Up | BulkBegan | BulkEnded | Close
+Effect = Send | Inject | Up | BulkBegan | BulkEnded | Pass | Close
 
 
 class Session:
@@ -147,6 +159,8 @@ class Session:
                 return [BulkEnded()]
             case ss.Kind.KEEPALIVE:
                 return []
+            case kind if kind in _COMPARING:
+                return [Pass(frame)]
             case _:
                 return self._close(f"{frame.kind.name} out of turn")
 

@@ -78,6 +78,11 @@ def is_delete(request: bytes) -> bool:
     return request[4:6] == _DELETE_TYPE
 
 
+def is_made_by_hand(event: bytes) -> bool:
+    """Whether a program asked for this change: packets have no netlink port (nlmsghdr)."""
+    return event[12:16] != b"\0\0\0\0"
+
+
 def flow_of(request: bytes) -> bytes:
     """What tells the flow of a create or delete request of ours from any other: its original tuple
     and, if it has one, its zone, which is the last attribute."""

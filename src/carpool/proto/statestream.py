@@ -12,10 +12,11 @@ netlink headers: two nodes that read it differently cannot use each other's mess
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-VERSION = 2  # 1: IPv4 with TCP, UDP and ICMP only
+VERSION = 3  # 2: tables are not compared; 1: IPv4 with TCP, UDP and ICMP only
 MAGIC = b"carpool\0"
 ORDER_MARK = 0x01020304
 EVENTS_MAX_BYTES = 60_000  # what one `send` gives to the kernel; more gains nothing (measured)
@@ -38,6 +39,12 @@ class Kind(IntEnum):
     BULK = 5  # payload as of EVENTS
     BULK_END = 6
     KEEPALIVE = 7
+    # Comparing the tables; the payloads are in statecheck.py.
+    WALK = 8
+    CHECK = 9
+    CHECKED = 10
+    WALKED = 11
+    TABLE = 12
 
 
 _KINDS = {int(kind): kind for kind in Kind}
@@ -70,6 +77,26 @@ def build(kind: Kind, payload: bytes = b"") -> bytes:
     """One frame. The payload is at most FRAME_MAX_BYTES long."""
     assert len(payload) <= FRAME_MAX_BYTES, len(payload)
     return _HEADER.pack(len(payload), kind, b"\0\0\0") + payload
+
+
+def batches(requests: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Requests in lists of EVENTS_MAX_BYTES at most."""
+    batch: list[bytes] = []
+    size = 0
+    for request in requests:
+        if size + len(request) > EVENTS_MAX_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(request)
+        size += len(request)
+    if batch:
+        yield batch
+
+
+def payloads(requests: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+    """The same, joined, each with the number of its requests."""
+    for batch in batches(requests):
+        yield b"".join(batch), len(batch)
 
 
 def build_hello(group: str, node: str) -> bytes:

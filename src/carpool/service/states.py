@@ -11,6 +11,7 @@ import gc
 import os
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from socket import socket as Socket
 from typing import Protocol
 
@@ -24,13 +25,18 @@ from carpool.kernel.stream import Listener
 from carpool.kernel.sysctl import Sysctls
 from carpool.kernel.unixclient import UnixClient
 from carpool.kernel.unixserver import Client, UnixServer
-from carpool.machine import replica
+from carpool.machine import replica, walk
 from carpool.model.config import Address, Config, Peer, Scope, States
 from carpool.proto import ctmessage as ct
+from carpool.proto import statecheck as sc
+from carpool.proto import statestream as ss
 from carpool.proto.ctpatch import Patcher
+from carpool.service.statescompare import Comparison
 from carpool.service.statesflow import DRAIN_MAX, Inflow, Outflow
 from carpool.service.stateslink import Link
+from carpool.service.statesreport import LOOKS, Looks, peer_status
 from carpool.service.statessweep import Sweep
+from carpool.service.statestable import Table
 
 BUSY_EVENTS = 16  # found in one wake-up: from here on it pays to sleep before the next
 BUSY_SLEEP_S = 0.001
@@ -88,6 +94,11 @@ class StatesService:
         self._events = EventSocket(injector.port, every=self._every)
         self._patcher = Patcher(self._rules())
         self._outflow = Outflow(self._events, self._patcher, self.links, self.counters)
+        table = Table(injector, lambda: self._patcher.rules, self._outflow.drain)
+        self._comparisons = {
+            link.name: Comparison(link.name, link, table, self, self.counters)
+            for link in self.links
+        }
         self._listeners = [
             self._listen(source, states.port) for source in {link.source for link in self.links}
         ]
@@ -131,6 +142,7 @@ class StatesService:
             self._outflow.bulk_deadline_s(now_s),
             self._sweep.deadline_s,
             *(link.deadline_s for link in self.links),
+            *(comparison.deadline_s for comparison in self._comparisons.values()),
         ]
         return min(deadline_s for deadline_s in wanted if deadline_s is not None)
 
@@ -146,6 +158,8 @@ class StatesService:
         self._sweep.step(now_s)
         for link in self.links:
             link.tick(now_s)
+        for comparison in self._comparisons.values():
+            comparison.step(now_s)
         self._failover.tick(now_s)
         self._tell_hold()
         if now_s >= self._check_s:
@@ -162,6 +176,7 @@ class StatesService:
 
     def _check(self) -> None:
         """What others may have changed behind our back."""
+        self._tell_tables()
         try:
             if not self._mask.present():
                 self._mask.install()
@@ -174,6 +189,21 @@ class StatesService:
         if rules != self._patcher.rules:
             self._patcher.rules = rules
 
+    def _tell_tables(self, *links: Link) -> None:
+        """Peers learn how full our table is; people, before one of them refuses connections."""
+        table = sc.Table(self.master, conntrack.entries(), conntrack.entries_max())
+        frame = ss.build(ss.Kind.TABLE, sc.build_table(table))
+        tables = {self.config.node.name: table}
+        for link in links or self.links:
+            link.send(frame)
+            theirs = self._comparisons[link.name].their_table
+            if theirs is not None:
+                tables[link.name] = theirs
+        for name, one in tables.items():
+            warning = walk.nearly_full(name, one)
+            if warning:
+                self._tell(f"full {name}", warning)
+
     def _close(self) -> None:
         self._failover.send({"command": "bulk", "on": False, "reason": "the states process stops"})
         try:
@@ -181,6 +211,7 @@ class StatesService:
         except KernelError as error:
             say(f"states: {error}")
         closing: tuple[_Part, ...] = (
+            *self._comparisons.values(),
             *self.links,
             *self._listeners,
             self._failover,
@@ -195,16 +226,28 @@ class StatesService:
     def link_up(self, link: Link) -> None:
         say(f"states: replicating with {link.name} ({link.target})")
         self._outflow.want_bulk(link)
+        self._comparisons[link.name].up(self.now_s())
+        self._tell_tables(link)
 
     def link_down(self, link: Link, reason: str, *, was_up: bool) -> None:
         if was_up:
             self.counters["streams_lost"] += 1
             self._outflow.forget(link)
             self._hold.peer_lost(link.name, self.now_s())
+            self._comparisons[link.name].down(reason)
         self._tell(f"{link.name} {reason}", f"no stream with {link.name}: {reason}")
 
     def inject(self, link: Link, payload: bytes) -> str | None:
         return self._inflow.take(link, payload)
+
+    def compare(self, link: Link, frame: ss.Frame) -> str | None:
+        return self._comparisons[link.name].on_frame(frame, self.now_s())
+
+    def give_bulk(self, peer: str) -> None:
+        self._outflow.want_bulk(self._link_of(peer))
+
+    def owes_bulk(self, peer: str) -> bool:
+        return self._outflow.owes_bulk(self._link_of(peer))
 
     def bulk_began(self, link: Link) -> None:
         self._hold.bulk_began(link.name, self.now_s())
@@ -243,7 +286,12 @@ class StatesService:
 
     def _be_master(self, master: bool) -> None:
         self._sweep.be_master(master)
+        for comparison in self._comparisons.values():
+            comparison.be_master(master)
+        news = master != self.master
         self.master = self._outflow.master = self._inflow.master = master
+        if news:
+            self._tell_tables()
 
     def _tell_hold(self) -> None:
         told = self._hold.now(self.now_s())
@@ -258,6 +306,8 @@ class StatesService:
         """A command of the control socket; the protocol is in ARCHITECTURE.md."""
         if request.get("command") == "status":
             client.answer(self.status())
+        elif request.get("command") in LOOKS:
+            self._look(client, request)
         else:
             client.refuse(
                 f"unknown command {str(request.get('command'))[:40]!r}",
@@ -280,10 +330,30 @@ class StatesService:
             "window_check": str(self._sweep.state),
             "hold": {"on": hold.on, "reason": hold.reason},
             "counters": {**self.counters, **self._patcher.causes, "parsed": self._patcher.parsed},
-            "peers": [_peer_status(link, now_s) for link in self.links],
+            "entries_max": conntrack.entries_max(),
+            "peers": [
+                peer_status(link, self._comparisons[link.name], now_s) for link in self.links
+            ],
         }
 
+    def _look(self, client: Client, request: dict[str, object]) -> None:
+        """Compare with one peer or with all that are there; the answer comes when all have."""
+        wanted = request.get("peer")
+        known = [link.name for link in self.links]
+        if wanted is not None and wanted not in known:
+            client.refuse(f"no peer {str(wanted)[:40]!r}", f"the peers are {', '.join(known)}")
+            return
+        mode = LOOKS[str(request["command"])]
+        looks = Looks(client, [name for name in known if wanted in (None, name)])
+        for name in list(looks.waiting):
+            reason = self._comparisons[name].look(mode, partial(looks.ended, name), self.now_s())
+            if reason is not None:
+                looks.failed(name, reason)
+
     # -------------------------------------------------------------------------------- parts
+
+    def _link_of(self, peer: str) -> Link:
+        return next(link for link in self.links if link.name == peer)
 
     def _tell(self, key: str, text: str) -> None:
         """On stderr, but the same trouble once a minute at most."""
@@ -322,22 +392,6 @@ class StatesService:
             on_accept=self._accepted,
             on_stranger=self._stranger,
         )
-
-
-def _peer_status(link: Link, now_s: float) -> dict[str, object]:
-    return {
-        "name": link.name,
-        "address": str(link.target),
-        "connected": link.up,
-        "since_s": now_s - link.since_s,
-        "sent": link.sent,
-        "received": link.received,
-        "injected": link.injected,
-        "errors": link.errors,
-        "bulk": str(link.bulk),
-        "queued_bytes": link.queued_bytes,
-        "last_error": link.last_error,
-    }
 
 
 def _states(config: Config) -> States:

@@ -83,6 +83,10 @@ class Outflow:
         if link.up and link not in self._wanted:
             self._wanted.append(link)
 
+    def owes_bulk(self, link: Receiver) -> bool:
+        """Whether this peer is being given the table, or is to be."""
+        return link in self._wanted or link in self._receivers
+
     def forget(self, link: Receiver) -> None:
         """Its stream is gone, and with it what it was to get."""
         link.sending_bulk = False
@@ -123,10 +127,13 @@ class Outflow:
         """What the peers are to do about these events."""
         translate, is_delete = self.patcher.request, ctpatch.is_delete
         for event in events:
-            if not self.master and is_delete(event):
-                # What expires here may live on over there.
-                self._counters["deletes_not_master"] += 1
-                continue
+            if not self.master:
+                if is_delete(event):  # what expires here may live on over there
+                    self._counters["deletes_not_master"] += 1
+                    continue
+                if ctpatch.is_made_by_hand(event):  # only packets make states that others need
+                    self._counters["changes_not_master"] += 1
+                    continue
             request = translate(event)
             if request:
                 if self._dump is not None:
@@ -134,7 +141,7 @@ class Outflow:
                 yield request
 
     def _send(self, kind: ss.Kind, requests: Iterable[bytes], links: Sequence[Receiver]) -> None:
-        for payload, count in _payloads(requests):
+        for payload, count in ss.payloads(requests):
             frame = ss.build(kind, payload)
             for link in links:
                 link.send(frame, count)
@@ -182,20 +189,6 @@ class Outflow:
         self._dump.close()
         self._dump = None
         self._receivers = []
-
-
-def _payloads(requests: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
-    """Requests joined to payloads of EVENTS_MAX_BYTES, each with their number."""
-    batch: list[bytes] = []
-    size = 0
-    for request in requests:
-        if size + len(request) > ss.EVENTS_MAX_BYTES:
-            yield b"".join(batch), len(batch)
-            batch, size = [], 0
-        batch.append(request)
-        size += len(request)
-    if batch:
-        yield b"".join(batch), len(batch)
 
 
 def _make_way(create: bytes, answer: bytes | None) -> list[bytes]:
@@ -283,7 +276,7 @@ class Inflow:
             else:
                 requests += _make_way(create, answer)
         bad = 0
-        for payload, _count in _payloads(requests):
+        for payload, _count in ss.payloads(requests):
             for failure in self._inject(payload):
                 if failure.errno == ENOENT and ctpatch.is_delete(failure.request):
                     continue

@@ -34,6 +34,9 @@ class Owner(Protocol):
     def inject(self, link: Link, payload: bytes) -> str | None:
         """Give requests to the kernel; or why these are none that a peer may send."""
 
+    def compare(self, link: Link, frame: ss.Frame) -> str | None:
+        """A frame of those that compare the tables; or what is wrong with it."""
+
     def bulk_began(self, link: Link) -> None: ...
 
     def bulk_ended(self, link: Link) -> None: ...
@@ -232,6 +235,10 @@ class _Connection:
             case replica.Up():
                 self.parser.trust()
                 link.greeted(self)
+            case replica.Pass(frame):
+                reason = owner.compare(link, frame)
+                if reason is not None:
+                    self.perform(self.session.refuse(reason))
             case replica.BulkBegan():
                 owner.bulk_began(link)
             case replica.BulkEnded():

@@ -59,7 +59,7 @@ def test_garbage_gives_frames_or_one_reason_never_an_exception(data: bytes, size
     ("header", "reason"),
     [
         ("00000000 00 000000", "no frame starts with"),
-        ("00000000 08 000000", "no frame starts with"),
+        ("00000000 ff 000000", "no frame starts with"),
         ("00000000 07 000001", "no frame starts with"),
         ("00000401 03 000000", "EVENTS of 1025 bytes, expected 1024 at most"),
         ("ffffffff 01 000000", "HELLO of 4294967295 bytes"),
@@ -103,7 +103,7 @@ def test_a_name_that_is_too_long_is_cut() -> None:
 
 def test_a_greeting_on_the_wire() -> None:
     mark = "04030201" if sys.byteorder == "little" else "01020304"
-    payload = f"636172706f6f6c00 0002 {mark} 01 67 03 667731"
+    payload = f"636172706f6f6c00 0003 {mark} 01 67 03 667731"
     assert ss.build_hello("g", "fw1")[8:] == bytes.fromhex(payload)
 
 

@@ -1,0 +1,87 @@
+"""The frames that compare two tables: both ways, on the wire, and garbage."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carpool.proto import statecheck as sc
+from carpool.proto.statecheck import Found, Mode, Verdict
+
+counts = st.integers(0, 2**32 - 1)
+modes = st.sampled_from(Mode)
+
+
+@given(modes)
+def test_a_walk_is_asked_for(mode: Mode) -> None:
+    assert sc.parse_walk(sc.build_walk(mode)) is mode
+
+
+@given(counts, modes, st.booleans(), st.binary(max_size=300))
+def test_a_question_comes_out_as_it_went_in(
+    number: int, mode: Mode, last: bool, requests: bytes
+) -> None:
+    payload = sc.build_check(number, mode, requests, last=last)
+    assert sc.parse_check(payload) == sc.Check(number, mode, last, requests)
+
+
+@given(
+    counts,
+    st.booleans(),
+    st.lists(st.tuples(st.integers(0, 2**16 - 1), st.sampled_from(Verdict)), max_size=20),
+)
+def test_an_answer_comes_out_as_it_went_in(
+    number: int, master: bool, results: list[tuple[int, Verdict]]
+) -> None:
+    payload = sc.build_checked(number, results, master=master)
+    assert sc.parse_checked(payload) == sc.Checked(number, master, tuple(results))
+
+
+@given(modes, counts, counts, counts, counts)
+def test_the_end_of_a_walk_tells_its_counts(
+    mode: Mode, entries: int, missing: int, different: int, extra: int
+) -> None:
+    walked = sc.Walked(mode, Found(entries, missing, different, extra))
+    assert sc.parse_walked(sc.build_walked(walked)) == walked
+
+
+@given(st.booleans(), counts, counts)
+def test_a_table_tells_how_full_it_is(master: bool, entries: int, entries_max: int) -> None:
+    table = sc.Table(master, entries, entries_max)
+    assert sc.parse_table(sc.build_table(table)) == table
+
+
+def test_on_the_wire() -> None:
+    assert sc.build_check(7, Mode.LOOK, b"\xaa", last=True).hex() == "0000000700010000aa"
+    answer = sc.build_checked(7, [(2, Verdict.DIFFERENT)], master=True)
+    assert answer.hex() == "000000070100000000020200"
+
+
+@pytest.mark.parametrize(
+    "parse", [sc.parse_walk, sc.parse_check, sc.parse_checked, sc.parse_walked, sc.parse_table]
+)
+@given(payload=st.binary(max_size=40))
+def test_garbage_gives_a_value_or_words(parse: object, payload: bytes) -> None:
+    assert callable(parse)
+    assert parse(payload) is not None
+
+
+@pytest.mark.parametrize(
+    ("parse", "payload"),
+    [
+        (sc.parse_walk, "03"),
+        (sc.parse_walk, "0000"),
+        (sc.parse_check, "00000007000000"),  # too short
+        (sc.parse_check, "0000000700020000"),  # last is neither 0 nor 1
+        (sc.parse_check, "0000000709000000"),  # no such mode
+        (sc.parse_checked, "0000000700000000000100"),  # half a result
+        (sc.parse_checked, "000000070000000000010300"),  # no such verdict
+        (sc.parse_checked, "000000070000000000010101"),  # not zero
+        (sc.parse_walked, "00"),
+        (sc.parse_table, "020000000000000000000000"),
+    ],
+)
+def test_what_means_nothing_is_refused(parse: object, payload: str) -> None:
+    assert callable(parse)
+    assert isinstance(parse(bytes.fromhex(payload)), str)
