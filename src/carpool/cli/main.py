@@ -25,6 +25,7 @@ VERBS = {  # verb: module, help
     "run": ("carpool.cli.run", "run a process of this node in the foreground"),
     "status": ("carpool.cli.status", "is all well, and if not, what is wrong?"),
     "events": ("carpool.cli.events", "what moved, and why"),
+    "states": ("carpool.cli.states", "replication of connection states; and the states themselves"),
     "maintenance": (_OPERATE, "keep this node from being master, over restarts"),
     "disable": (_OPERATE, "take this node out of the group until its process restarts"),
     "enable": (_OPERATE, "end `carpool disable`"),

@@ -116,11 +116,14 @@ class Injector(_Socket):
 
 class Dump(_Socket):
     """One walk over all entries, in pieces. The kernel fills each piece when the one before
-    it is read: whoever pauses gets one that is as old as the pause."""
+    it is read: whoever pauses gets one that is as old as the pause. With a family or a mark (value
+    and mask), the kernel leaves out what is of another."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: int = ct.AF_UNSPEC, mark: tuple[int, int] | None = None) -> None:
         super().__init__("open the connection table for reading")
-        body = ct.NFGEN.pack(ct.AF_UNSPEC, 0, 0)
+        body = ct.NFGEN.pack(family, 0, 0)
+        if mark is not None:
+            body += nl.be32(ct.Cta.MARK, mark[0]) + nl.be32(ct.Cta.MARK_MASK, mark[1])
         self._socket.send(nl.message(ct.MSG_GET, nl.NLM_F_REQUEST | nl.NLM_F_DUMP, 1, body))
 
     def read(self) -> list[bytes] | None:

@@ -58,6 +58,7 @@ class Cta(IntEnum):
     MARK = 8
     NAT_DST = 13
     ZONE = 18
+    MARK_MASK = 21  # asks, is never told
 
 
 # Attributes by their type as it is written, with the flag of those that hold others.
@@ -68,6 +69,7 @@ _DCCP: Schema = {1: "state", 2: "role", 3: "handshake", 4: "pad"}
 _SCTP: Schema = {1: "state", 2: "vtag_orig", 3: "vtag_reply"}
 _PROTOINFO: Schema = {_N | 1: ("tcp", _TCP), _N | 2: ("dccp", _DCCP), _N | 3: ("sctp", _SCTP)}
 _SEQADJ: Schema = {1: "position", 2: "before", 3: "after"}
+_COUNTERS: Schema = {1: "packets", 2: "bytes"}
 _SYNPROXY: Schema = {1: "isn", 2: "its", 3: "tsoff"}
 
 
@@ -87,7 +89,8 @@ def _entry_schema(addresses: int, nat_addresses: int, icmp: int) -> Schema:
         _N | Cta.PROTOINFO: ("protoinfo", _PROTOINFO),
         **{_N | 15: ("seqadj_orig", _SEQADJ), _N | 16: ("seqadj_reply", _SEQADJ)},
         **{_N | 24: ("synproxy", _SYNPROXY), _N | 5: "help", _N | 14: "master", 22: "labels"},
-        **{_N | 9: "counters_orig", _N | 10: "counters_reply", 11: "use", 12: "id"},
+        **{_N | 9: ("counters_orig", _COUNTERS), _N | 10: ("counters_reply", _COUNTERS)},
+        **{11: "use", 12: "id"},
         **{_N | 19: "secctx", _N | 20: "timestamp", 28: "timestamp_event"},
     }
 

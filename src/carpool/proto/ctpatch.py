@@ -59,7 +59,7 @@ _DROPPED = ct.LEFT_BEHIND - ct.OFTEN_ZERO | ct.MEANINGLESS
 
 T = TypeVar("T")
 Span = tuple[int, int]  # offset, length
-_FREE_HEADER = ((8, 8), (18, 2))  # sequence and port; res_id, in which dumps tell their generation
+FREE_HEADER = ((8, 8), (18, 2))  # sequence and port; res_id, in which dumps tell their generation
 
 
 def attribute(value: Span) -> slice:
@@ -70,7 +70,7 @@ def attribute(value: Span) -> slice:
 
 def free_spans(found: ct.Fields) -> list[Span]:
     """Where two messages of the kernel that tell the same of two flows may differ."""
-    return [*(span for name, span in found.items() if name in _TAKEN | _DROPPED), *_FREE_HEADER]
+    return [*(span for name, span in found.items() if name in _TAKEN | _DROPPED), *FREE_HEADER]
 
 
 def is_delete(request: bytes) -> bool:
