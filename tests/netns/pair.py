@@ -1,4 +1,6 @@
-"""Two firewalls that replicate states, a client and a server, for the tests of the states process.
+"""Firewalls that replicate states, a client and a server, for the tests of the states process.
+
+Two of them, if a test does not ask for three.
 
     client ── lan switch ──┬─ fw1 ─┬── wan switch ── server
                            │  sync │
@@ -18,7 +20,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,8 @@ VIPS = [
     *(("lan0", f"{LAN_VIP}/24"), ("wan0", f"{WAN_VIP}/24")),
     *(("lan0", f"{LAN_VIP6}/64"), ("wan0", f"{WAN_VIP6}/64")),
 ]
-SYNC = {"fw1": "10.3.0.1", "fw2": "10.3.0.2"}
+SYNC = {"fw1": "10.3.0.1", "fw2": "10.3.0.2", "fw3": "10.3.0.3"}
+PAIR, TRIO = ("fw1", "fw2"), ("fw1", "fw2", "fw3")
 OUTSIDER = "10.3.0.77"  # on the sync link, in no node.toml
 
 # Source NAT to the VIP (with a range of ports for 81), none for ports 82, destination NAT to the
@@ -97,8 +100,9 @@ wan = "wan0"
 sync = "sync0"
 [address]
 sync = "{sync}"
-[peer.{peer}.address]
-sync = "{peer_sync}"
+"""
+PEER = """[peer.{peer}.address]
+sync = "{sync}"
 """
 
 
@@ -161,10 +165,12 @@ class StandInFailover:
 class StatesNode:
     """A firewall with its states process and the stand-in for its failover process."""
 
-    def __init__(self, namespace: Namespace, directory: Path, name: str) -> None:
+    def __init__(
+        self, namespace: Namespace, directory: Path, name: str, group: Sequence[str] = PAIR
+    ) -> None:
         self.namespace = namespace
         self.name = name
-        self.peer = "fw2" if name == "fw1" else "fw1"
+        self.peers = [peer for peer in group if peer != name]
         self.directory = directory / name
         self.run_dir = self.directory / "run"
         self.run_dir.mkdir(parents=True)
@@ -174,9 +180,8 @@ class StatesNode:
         self.configure()
 
     def configure(self, scope: str = "assured", group: str = GROUP) -> None:
-        node = NODE.format(
-            name=self.name, sync=SYNC[self.name], peer=self.peer, peer_sync=SYNC[self.peer]
-        )
+        node = NODE.format(name=self.name, sync=SYNC[self.name])
+        node += "".join(PEER.format(peer=peer, sync=SYNC[peer]) for peer in self.peers)
         (self.directory / "node.toml").write_text(node)
         (self.directory / "group.toml").write_text(group.format(scope=scope))
 
@@ -220,10 +225,11 @@ class StatesNode:
         return status
 
     def whole(self) -> bool:
-        """Whether it has its peer's table, and knows what its failover process says."""
+        """Whether it has its peers' tables, and knows what its failover process says."""
         status = self.status()
         wanted = self.failover is not None and self.failover.master
-        return bool(status["peers"][0]["bulk"] == "complete" and status["master"] == wanted)
+        bulks = {peer["bulk"] for peer in status["peers"]}
+        return bool(bulks == {"complete"} and status["master"] == wanted)
 
     def lost_peer(self) -> bool:
         return not self.peer_status()["connected"]
@@ -283,34 +289,31 @@ class StatesNode:
 
 
 class Pair:
-    """The whole lab. fw1 has the VIPs at first."""
+    """The whole lab. fw1 has the VIPs at first. Of each switch, p0 leads to the host, p1 to fw1."""
 
-    def __init__(self, network: Network, directory: Path) -> None:
+    def __init__(self, network: Network, directory: Path, names: Sequence[str] = PAIR) -> None:
         self.network = network
         self.client, self.server = network.host("client"), network.host("server")
-        namespaces = {name: network.host(name, forwarding=True) for name in ("fw1", "fw2")}
-        fw1, fw2 = namespaces["fw1"], namespaces["fw2"]
+        namespaces = {name: network.host(name, forwarding=True) for name in names}
+        numbered = list(enumerate(namespaces.values(), 2))
         network.bridge(
             "lan",
             [
                 (self.client, "lan0", [f"{CLIENT}/24", f"{CLIENT6}/64"]),
-                (fw1, "lan0", ["10.1.0.2/24", "fd01::2/64"]),
-                (fw2, "lan0", ["10.1.0.3/24", "fd01::3/64"]),
+                *((fw, "lan0", [f"10.1.0.{n}/24", f"fd01::{n}/64"]) for n, fw in numbered),
             ],
         )
         network.bridge(
             "wan",
             [
                 (self.server, "wan0", [f"{SERVER}/24", f"{SERVER6}/64"]),
-                (fw1, "wan0", ["10.2.0.2/24", "fd02::2/64"]),
-                (fw2, "wan0", ["10.2.0.3/24", "fd02::3/64"]),
+                *((fw, "wan0", [f"10.2.0.{n}/24", f"fd02::{n}/64"]) for n, fw in numbered),
             ],
         )
         network.bridge(
             "sync",
             [
-                (fw1, "sync0", [f"{SYNC['fw1']}/24"]),
-                (fw2, "sync0", [f"{SYNC['fw2']}/24"]),
+                *((fw, "sync0", [f"{SYNC[name]}/24"]) for name, fw in namespaces.items()),
                 (self.server, "sync0", [f"{OUTSIDER}/24"]),
             ],
         )
@@ -321,13 +324,14 @@ class Pair:
         for namespace in namespaces.values():
             namespace.nft(RULES)
             namespace.sysctl("net/netfilter/nf_conntrack_tcp_loose", 0)
-        self.fw1 = StatesNode(fw1, directory, "fw1")
-        self.fw2 = StatesNode(fw2, directory, "fw2")
-        self.nodes = (self.fw1, self.fw2)
+        self.nodes = [
+            StatesNode(namespace, directory, name, names) for name, namespace in namespaces.items()
+        ]
+        self.fw1, self.fw2 = self.nodes[:2]
         self.fw1.move_here()
 
     def start(self) -> None:
-        """Both states processes, connected and with each other's table; fw1 is master."""
+        """All states processes, connected and with each other's table; fw1 is master."""
         for node in self.nodes:
             node.start_failover(master=node is self.fw1)
         for node in self.nodes:
@@ -340,8 +344,12 @@ class Pair:
 
     def fail_over(self) -> None:
         """fw1 lets go of the VIPs, fw2 takes them; the neighbours learn it at once."""
-        self.fw1.move_away()
-        self.fw2.move_here()
+        self.move(self.fw1, self.fw2)
+
+    def move(self, old: StatesNode, new: StatesNode) -> None:
+        """The VIPs alone; a test says who is master."""
+        old.move_away()
+        new.move_here()
         for host in (self.client, self.server):
             host.forget_neighbours()
 
