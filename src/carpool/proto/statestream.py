@@ -45,6 +45,8 @@ class Kind(IntEnum):
     CHECKED = 10
     WALKED = 11
     TABLE = 12
+    ACK = 21  # everything before this ASK is in the kernel; payload: that of the ASK
+    ASK = 22  # payload: a number of 8 bytes, to be sent back as ACK (machine/meter.py, Questions)
 
 
 _KINDS = {int(kind): kind for kind in Kind}
