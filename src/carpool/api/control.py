@@ -18,6 +18,8 @@ from carpool.kernel.lines import OUT_MAX_BYTES, parse_object
 FAILOVER, STATES = "failover", "states"  # the processes; their sockets are NAME.sock in --run-dir
 ANSWER_MAX_BYTES = OUT_MAX_BYTES + 1  # what a server may queue for us, and the newline
 
+STATUS_WAIT_S = 3.0
+
 Answer = dict[str, object]
 
 
@@ -49,6 +51,21 @@ def request(path: Path, command: Mapping[str, object], timeout_s: float) -> Answ
         raise _unreachable(path, f"it answered {shown!r}", "does something else listen there?")
     if not answer["ok"]:
         raise CarpoolError(str(answer.get("error")), hint=str(answer.get("hint") or ""))
+    return answer
+
+
+def status(run_dir: Path, process: str) -> Answer | CarpoolError:
+    """What a process tells about itself, or why it does not: either is worth showing."""
+    try:
+        return request(socket_of(run_dir, process), {"command": "status"}, STATUS_WAIT_S)
+    except CarpoolError as error:
+        return error
+
+
+def as_json(answer: Answer | CarpoolError | None) -> Answer | None:
+    """The same for programs."""
+    if isinstance(answer, CarpoolError):
+        return {"error": answer.message, "hint": answer.hint}
     return answer
 
 

@@ -49,38 +49,42 @@ def status(report: Report) -> RenderableType:
 
 
 def _failover(answer: Fields) -> Iterator[RenderableType]:
-    role = _text(answer, "role")
+    role = text_of(answer, "role")
     style = STATE_STYLE.get(role, WARN)
-    yield Text.assemble((_text(answer, "node"), "bold"), ": ", (_text(answer, "summary"), style))
+    yield Text.assemble(
+        (text_of(answer, "node"), "bold"), ": ", (text_of(answer, "summary"), style)
+    )
     yield Group(Text("   ".join(_headline(answer))), *_switched_off(answer))
-    rows = _entries(answer, "vhosts")
-    devices = {_text(i, "interface"): _text(i, "device") for i in _entries(answer, "interfaces")}
-    table = _table("STATE", "VHID", "DEVICE", "FOR", "HEARS", "ADDRESSES")
+    rows = entries_of(answer, "vhosts")
+    devices = {
+        text_of(i, "interface"): text_of(i, "device") for i in entries_of(answer, "interfaces")
+    }
+    table = table_of("STATE", "VHID", "DEVICE", "FOR", "HEARS", "ADDRESSES")
     for row in rows:
-        state, interface = _text(row, "state"), _text(row, "interface")
+        state, interface = text_of(row, "state"), text_of(row, "interface")
         table.add_row(
             Text(state, STATE_STYLE.get(state, WARN)),
-            f"{_text(row, 'vhid')}@{interface}",
+            f"{text_of(row, 'vhid')}@{interface}",
             devices.get(interface, ""),
-            duration(_number(row, "since_s")),
-            _text(row, "master").partition(" (")[0] or "-",  # the name alone, where there is one
+            duration(number_of(row, "since_s")),
+            text_of(row, "master").partition(" (")[0] or "-",  # the name alone, where there is one
             "\n".join(_words(row, "addresses")),
         )
     yield table
-    yield from _named("Why", _reasons(rows))
-    yield from _named("Demoted", _demotion(answer), WARN)
-    yield from _named("Interfaces", _interfaces(answer))
+    yield from named("Why", _reasons(rows))
+    yield from named("Demoted", _demotion(answer), WARN)
+    yield from named("Interfaces", _interfaces(answer))
 
 
 def _headline(answer: Fields) -> Iterator[str]:
-    yield f"group {_text(answer, 'group')}"
-    base, effective = _text(answer, "advskew"), _text(answer, "effective_advskew")
+    yield f"group {text_of(answer, 'group')}"
+    base, effective = text_of(answer, "advskew"), text_of(answer, "effective_advskew")
     yield f"advskew {base}" if base == effective else f"advskew {base}, now {effective}"
     yield f"preempt {'on' if answer.get('preempt') else 'off'}"
     if "uptime_s" in answer:
-        yield f"up {duration(_number(answer, 'uptime_s'))}"
+        yield f"up {duration(number_of(answer, 'uptime_s'))}"
     if "version" in answer:
-        yield f"carpool {_text(answer, 'version')}"
+        yield f"carpool {text_of(answer, 'version')}"
 
 
 def _switched_off(answer: Fields) -> Iterator[Text]:
@@ -95,8 +99,8 @@ def _reasons(rows: Sequence[Fields]) -> Iterator[Text]:
     """Why each VHID is in its state, those with the same reason together."""
     vhids: dict[str, list[str]] = {}
     for row in rows:
-        vhid = f"{_text(row, 'vhid')}@{_text(row, 'interface')}"
-        vhids.setdefault(_text(row, "reason"), []).append(vhid)
+        vhid = f"{text_of(row, 'vhid')}@{text_of(row, 'interface')}"
+        vhids.setdefault(text_of(row, "reason"), []).append(vhid)
     for reason, names in vhids.items():
         yield Text.assemble(", ".join(_counted(names)), ": ", reason)
 
@@ -108,32 +112,32 @@ def _counted(names: list[str]) -> list[str]:
 
 
 def _demotion(answer: Fields) -> Iterator[Text]:
-    for row in _entries(answer, "demotion"):
-        yield Text(f"by {_text(row, 'weight')}: {_text(row, 'reason')}", WARN)
+    for row in entries_of(answer, "demotion"):
+        yield Text(f"by {text_of(row, 'weight')}: {text_of(row, 'reason')}", WARN)
 
 
 def _interfaces(answer: Fields) -> Iterator[Text]:
-    rows = _entries(answer, "interfaces")
-    names = {id(row): f"{_text(row, 'interface')} ({_text(row, 'device')})" for row in rows}
+    rows = entries_of(answer, "interfaces")
+    names = {id(row): f"{text_of(row, 'interface')} ({text_of(row, 'device')})" for row in rows}
     ready = [names[id(row)] for row in rows if row.get("ready")]
     if ready:
         yield Text.assemble(", ".join(ready), ": ", ("up", GOOD))
     for row in rows:
         if not row.get("ready"):
-            yield Text.assemble(names[id(row)], ": ", (_text(row, "reason") or "not ready", BAD))
+            yield Text.assemble(names[id(row)], ": ", (text_of(row, "reason") or "not ready", BAD))
 
 
 def _failover_down(error: CarpoolError, config: Config | None) -> Iterator[RenderableType]:
     """Without the process, the files tell at least which addresses nobody watches here."""
     node = config.node.name if config is not None else "this node"
-    label = _label(error)
+    label = label_of(error)
     yield Text.assemble((node, "bold"), ": ", (f"{label}, the failover process tells nothing", BAD))
-    yield _told(error)
+    yield told(error)
     if config is None:
         yield Text("The configuration cannot be used either: `carpool check` says why", BAD)
         return
     yield Text(f"group {config.group.name}   advskew {config.node.advskew}   as configured:")
-    table = _table("STATE", "VHID", "DEVICE", "ADDRESSES")
+    table = table_of("STATE", "VHID", "DEVICE", "ADDRESSES")
     for vip in config.group.vips:
         addresses = "\n".join(str(address) for address in vip.addresses)
         device = config.node.interfaces.get(vip.interface, "")
@@ -148,32 +152,32 @@ def _states(answer: Fields | CarpoolError | None) -> RenderableType:
     if answer is None:
         return Text("State replication: not configured ([states] in group.toml)", DIM)
     if isinstance(answer, CarpoolError):
-        return Group(Text(f"State replication: {_label(answer)}", BAD), _told(answer))
+        return Group(Text(f"State replication: {label_of(answer)}", BAD), told(answer))
     entries = answer.get("entries")
     text = Text("State replication: ")
     text.append(f"{entries:,} states here" if isinstance(entries, int) else "running", CALM)
     if "uptime_s" in answer:
-        text.append(f"   up {duration(_number(answer, 'uptime_s'))}")
-    peers = _entries(answer, "peers")
+        text.append(f"   up {duration(number_of(answer, 'uptime_s'))}")
+    peers = entries_of(answer, "peers")
     if not peers:
         return Group(text, Text("No peer to replicate to", WARN))
-    table = _table(
+    table = table_of(
         "PEER", "LINK", "SENT", "RECEIVED", "INJECTED", "ERRORS", "BULK", right=range(2, 6)
     )
     for peer in peers:
-        errors = _number(peer, "errors")
+        errors = number_of(peer, "errors")
         table.add_row(
-            _text(peer, "name"),
-            _link(peer),
-            *(f"{_number(peer, key):,.0f}" for key in ("sent", "received", "injected")),
+            text_of(peer, "name"),
+            link_of(peer),
+            *(f"{number_of(peer, key):,.0f}" for key in ("sent", "received", "injected")),
             Text(f"{errors:,.0f}", BAD if errors else ""),
-            _text(peer, "bulk"),
+            text_of(peer, "bulk"),
         )
     return Group(text, table, *_last_errors(peers))
 
 
-def _link(peer: Fields) -> Text:
-    since = duration(_number(peer, "since_s"))
+def link_of(peer: Fields) -> Text:
+    since = duration(number_of(peer, "since_s"))
     if peer.get("connected"):
         return Text(f"up {since}", GOOD)
     return Text(f"down {since}", BAD)
@@ -182,7 +186,7 @@ def _link(peer: Fields) -> Text:
 def _last_errors(peers: Sequence[Fields]) -> Iterator[Text]:
     for peer in peers:
         if peer.get("last_error") is not None:
-            yield Text(f"{_text(peer, 'name')}: last error: {_text(peer, 'last_error')}", WARN)
+            yield Text(f"{text_of(peer, 'name')}: last error: {text_of(peer, 'last_error')}", WARN)
 
 
 # ----------------------------------------------------------------------------------- events
@@ -190,24 +194,24 @@ def _last_errors(peers: Sequence[Fields]) -> Iterator[Text]:
 
 def events(answer: Fields, zone: tzinfo | None = None) -> RenderableType:
     """The whole of `carpool events`: oldest first, times in `zone` (None: the machine's own)."""
-    rows = _entries(answer, "events")
+    rows = entries_of(answer, "events")
     if not rows:
         return Text("No events yet")
-    table = _table("TIME", "VHID", "WHAT", "WHY")
+    table = table_of("TIME", "VHID", "WHAT", "WHY")
     day = ""
     for row in rows:
-        date, time = _moment(_text(row, "time"), zone)
+        date, time = _moment(text_of(row, "time"), zone)
         if date != day:
             day = date
             table.add_row(Text(date, "bold"))
-        table.add_row(time, _text(row, "vhost"), _change(row), _text(row, "text"))
+        table.add_row(time, text_of(row, "vhost"), _change(row), text_of(row, "text"))
     return table
 
 
 def _change(row: Fields) -> Text:
-    old, new = _text(row, "old"), _text(row, "new")
+    old, new = text_of(row, "old"), text_of(row, "new")
     if not new:
-        return Text(_text(row, "kind"), DIM)
+        return Text(text_of(row, "kind"), DIM)
     return Text.assemble(old, " -> ", (new, STATE_STYLE.get(new, WARN)))
 
 
@@ -239,29 +243,29 @@ def duration(seconds: float) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
-def _table(*headings: str, right: Sequence[int] = ()) -> Table:
+def table_of(*headings: str, right: Sequence[int] = ()) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=DIM)
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="right" if index in right else "left", overflow="fold")
     return table
 
 
-def _named(heading: str, lines: Iterator[Text], style: str = "bold") -> Iterator[RenderableType]:
+def named(heading: str, lines: Iterator[Text], style: str = "bold") -> Iterator[RenderableType]:
     """A block with a heading, or nothing when it has no lines."""
     block = list(lines)
     if block:
-        yield Group(Text(heading, style), *(_indented(line) for line in block))
+        yield Group(Text(heading, style), *(indented(line) for line in block))
 
 
-def _label(error: CarpoolError) -> str:
+def label_of(error: CarpoolError) -> str:
     return "DOWN" if isinstance(error, UnreachableError) else "UNKNOWN"
 
 
-def _told(error: CarpoolError) -> RenderableType:
-    return _indented(Text(f"{clean(error.message)}\n{clean(error.hint)}"))
+def told(error: CarpoolError) -> RenderableType:
+    return indented(Text(f"{clean(error.message)}\n{clean(error.hint)}"))
 
 
-def _indented(text: Text) -> Padding:
+def indented(text: Text) -> Padding:
     return Padding(text, (0, 0, 0, 2), expand=False)
 
 
@@ -270,12 +274,12 @@ def clean(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _text(fields: Fields, key: str) -> str:
+def text_of(fields: Fields, key: str) -> str:
     value = fields.get(key)
     return "" if value is None else clean(str(value))
 
 
-def _number(fields: Fields, key: str) -> float:
+def number_of(fields: Fields, key: str) -> float:
     value = fields.get(key)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
 
@@ -285,6 +289,6 @@ def _words(fields: Fields, key: str) -> list[str]:
     return [clean(str(word)) for word in value] if isinstance(value, list) else []
 
 
-def _entries(fields: Fields, key: str) -> list[Fields]:
+def entries_of(fields: Fields, key: str) -> list[Fields]:
     value = fields.get(key)
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []

@@ -1,7 +1,7 @@
 """The `carpool` command: finds the verb, imports what it needs, turns errors into exit codes.
 
 Room: cli. Refuses to know what any verb does: each is a module with `add_parser(subparsers)` and
-`run(args) -> exit code`, imported only when its name is among the arguments, so that
+`run(args) -> exit code`, imported only when it is the one that is said, so that
 `carpool run failover` loads neither tables nor the lab.
 """
 
@@ -25,7 +25,7 @@ VERBS = {  # verb: module, help
     "run": ("carpool.cli.run", "run a process of this node in the foreground"),
     "status": ("carpool.cli.status", "is all well, and if not, what is wrong?"),
     "events": ("carpool.cli.events", "what moved, and why"),
-    "states": ("carpool.cli.states", "replication of connection states; and the states themselves"),
+    "states": ("carpool.cli.states", "how connections are replicated, and which"),
     "maintenance": (_OPERATE, "keep this node from being master, over restarts"),
     "disable": (_OPERATE, "take this node out of the group until its process restarts"),
     "enable": (_OPERATE, "end `carpool disable`"),
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """The command line; only the verbs that occur in `words` know their arguments."""
+    """The command line; only the verb that `words` say knows its arguments."""
     parser = argparse.ArgumentParser(
         prog="carpool",
         description="Two or more Linux firewalls that fail over as one.",
@@ -75,15 +75,27 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"carpool {__version__}")
     _add_directories(parser, with_defaults=True)
     verbs = parser.add_subparsers(dest="face", metavar="VERB")
-    said = {module for verb, (module, _) in VERBS.items() if verb in words}
+    said = _verb(words)
     for verb, (module, text) in VERBS.items():
-        if module not in said:
+        if said is None or module != VERBS[said][0]:
             verbs.add_parser(verb, help=text)
         elif verb not in verbs.choices:  # one module may bring several verbs
             import_module(module).add_parser(verbs)
-    for verb in set(words) & VERBS.keys() - {"lab"}:  # a lab has directories of its own
-        _add_directories(verbs.choices[verb], with_defaults=False)
+    if said is not None and said != "lab":  # a lab has directories of its own
+        _add_directories(verbs.choices[said], with_defaults=False)
     return parser
+
+
+def _verb(words: Sequence[str]) -> str | None:
+    """The first word that is neither an option nor a directory."""
+    options = {option for option, *_ in DIRECTORIES}
+    rest = iter(words)
+    for word in rest:
+        if word in options:
+            next(rest, None)
+        elif not word.startswith("-"):
+            return word if word in VERBS else None
+    return None
 
 
 def _add_directories(parser: argparse.ArgumentParser, *, with_defaults: bool) -> None:

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
-from carpool.api.control import FAILOVER, STATES, Answer, request, socket_of
+from carpool.api.control import FAILOVER, STATES, Answer, as_json, status
 from carpool.api.settings import load
 from carpool.errors import EXIT_OK, CarpoolError, UnreachableError
-
-ANSWER_WAIT_S = 3.0
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,12 +28,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Show the status; the exit code is the failover process's."""
     config, _problems = load(args.config_dir)
-    failover = _ask(args.run_dir, FAILOVER)
-    states: Answer | CarpoolError | None = _ask(args.run_dir, STATES)
+    failover = status(args.run_dir, FAILOVER)
+    states: Answer | CarpoolError | None = status(args.run_dir, STATES)
     if isinstance(states, UnreachableError) and config is not None and config.group.states is None:
         states = None
     if args.json:
-        print(json.dumps({"failover": _as_json(failover), "states": _as_json(states)}, indent=1))
+        print(json.dumps({"failover": as_json(failover), "states": as_json(states)}, indent=1))
     else:
         from rich.console import Console  # a script that wants JSON does not wait for it
 
@@ -44,16 +41,3 @@ def run(args: argparse.Namespace) -> int:
 
         Console(highlight=False).print(render.status(render.Report(failover, states, config)))
     return failover.exit_code if isinstance(failover, CarpoolError) else EXIT_OK
-
-
-def _ask(run_dir: Path, process: str) -> Answer | CarpoolError:
-    try:
-        return request(socket_of(run_dir, process), {"command": "status"}, ANSWER_WAIT_S)
-    except CarpoolError as error:
-        return error
-
-
-def _as_json(answer: Answer | CarpoolError | None) -> Answer | None:
-    if isinstance(answer, CarpoolError):
-        return {"error": answer.message, "hint": answer.hint}
-    return answer
