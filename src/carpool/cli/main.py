@@ -26,6 +26,7 @@ VERBS = {  # verb: module, help
     "status": ("carpool.cli.status", "is all well, and if not, what is wrong?"),
     "events": ("carpool.cli.events", "what moved, and why"),
     "states": ("carpool.cli.states", "how connections are replicated, and which"),
+    "metrics": ("carpool.cli.metrics", "status and states, for Prometheus"),
     "maintenance": (_OPERATE, "keep this node from being master, over restarts"),
     "disable": (_OPERATE, "take this node out of the group until its process restarts"),
     "enable": (_OPERATE, "end `carpool disable`"),

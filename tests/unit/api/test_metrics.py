@@ -1,0 +1,122 @@
+"""Metrics, read by Prometheus's own parser, and their list in docs/metrics.md."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from carpool.api import metrics
+from carpool.api.control import Answer
+from carpool.errors import UnreachableError
+from tests.unit.api import answers
+from tests.unit.api.test_renderstates import FULL, PEER
+
+DOCS = Path(__file__).parents[3] / "docs" / "metrics.md"
+DOWN = UnreachableError("the states process does not answer", hint="is it running?")
+ALL = (metrics.UP, metrics.INFO, metrics.UPTIME, *metrics.METRICS)
+WHOLE: Answer = {
+    **FULL,
+    "version": "0.1.0",
+    "peers": [
+        {
+            **PEER,
+            "entries_max": 2_000_000,
+            "drift_total": {"missing": 5, "extra": 2, "different": 1},
+        }
+    ],
+}
+Read = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def told(answer: Answer) -> Answer:
+    """As it comes over the socket."""
+    made: Answer = json.loads(json.dumps(answer))
+    return made
+
+
+def read(text: str) -> Read:
+    """By name and labels, as Prometheus reads them."""
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def whole() -> str:
+    failover = {
+        **answers.failover(answers.TROUBLED),
+        "counters": {"adverts_sent": 5, 'odd"name\\\n': 1},
+    }
+    return metrics.text({"failover": told(failover), "states": told(WHOLE)})
+
+
+def test_prometheus_reads_what_is_told() -> None:
+    found = read(whole())
+    assert found["carpool_up", (("process", "states"),)] == 1
+    assert found["carpool_role", (("state", "BACKUP"),)] == 1
+    assert found["carpool_role", (("state", "MASTER"),)] == 0
+    lan = (("interface", "lan"), ("state", "BACKUP"), ("vhid", "51"))
+    assert found["carpool_vhost_state", lan] == 1
+    assert found["carpool_demotion", (("reason", "interface wan down"),)] == 240
+    assert found["carpool_maintenance", ()] == 1
+    assert found["carpool_failover_events_total", (("event", "adverts_sent"),)] == 5
+    assert found["carpool_failover_events_total", (("event", 'odd"name\\?'),)] == 1
+    fw2 = ("peer", "fw2")
+    assert found["carpool_states_entries", ()] == 1234567
+    assert found["carpool_states_events_total", (("event", "skipped_local"),)] == 12345
+    assert found["carpool_states_hold", ()] == 1
+    assert found["carpool_states_failover_connected", ()] == 1
+    assert found["carpool_states_peer_lag_seconds", (fw2, ("quantile", "0.99"))] == 0.01281
+    assert found["carpool_states_peer_bulk", (fw2, ("state", "sending"))] == 1
+    assert found["carpool_states_peer_drift", (("kind", "missing"), fw2)] == 3
+    assert found["carpool_states_peer_drift_total", (("kind", "different"), fw2)] == 1
+    assert found["carpool_states_peer_sent_bytes_total", (fw2,)] == 2_345_678_901
+    assert found["carpool_states_peer_encrypted", (fw2,)] == 1
+
+
+def test_every_metric_has_a_sample_a_help_and_a_type() -> None:
+    text = whole()
+    for metric in ALL:
+        assert f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n" in text
+        assert re.search(rf"^{metric.name}[ {{]", text, re.MULTILINE), metric.name
+        assert (metric.kind == "counter") == metric.name.endswith("_total")
+    assert text.count("# TYPE ") == len(ALL) == len({metric.name for metric in ALL})
+
+
+def test_the_list_in_the_docs_is_complete() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) \| (.*) \|$", DOCS.read_text(), re.MULTILINE)
+    assert [(name, kind, text) for name, kind, _labels, text in rows] == [
+        (metric.name, metric.kind, metric.help) for metric in ALL
+    ]
+    labels = {
+        name: {label for found, labels in read(whole()) if found == name for label, _ in labels}
+        for name, *_ in rows
+    }
+    assert {name: set(filter(None, text.split(", "))) for name, _, text, _ in rows} == labels
+
+
+def test_who_does_not_answer_is_down() -> None:
+    text = metrics.text({"failover": DOWN, "states": DOWN})
+    assert read(text) == {
+        ("carpool_up", (("process", process),)): 0.0 for process in ("failover", "states")
+    }
+    assert "states" not in metrics.text({"failover": DOWN})
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {},
+        {"peers": [{}], "counters": [], "hold": 1, "vhosts": "none", "role": 5, "uptime_s": "x"},
+        {"peers": [{"name": None, "bulk": 4, "lag": [], "drift": {"missing": None}}]},
+        {"entries": float("nan"), "uptime_s": float("inf"), "counters": {"a": None, "b": 1e400}},
+    ],
+)
+def test_no_answer_is_believed(broken: Answer) -> None:
+    found = read(metrics.text({"failover": broken, "states": broken}))
+    assert all(value == value and abs(value) < 1e300 for value in found.values())
