@@ -58,6 +58,8 @@ def test_better_node_is_master_and_answers_in_both_families(pair: Pair) -> None:
         assert pair.client.neighbour_mac(VIP4) == "00:00:5e:00:01:33"
         assert pair.client.neighbour_mac(VIP6) == "00:00:5e:00:01:33"
         wait_until(lambda: pair.fw2.status()["summary"] == "backup, hearing fw1")
+        for node in (pair.fw1, pair.fw2):  # where a switch sends neighbours' questions for the VIP
+            assert "ff02::1:ff00:1\n" in node.namespace.sh("ip maddress show dev lan0")
 
 
 def test_stop_hands_over_at_once_and_leaves_nothing_behind(pair: Pair) -> None:

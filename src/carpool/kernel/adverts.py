@@ -66,6 +66,7 @@ class AdvertSocket:
         self.interface = state.interface
         self.index = state.index
         self.counters: Counter[str] = Counter()  # frames that were no packets, by IpReject
+        self.not_joined: dict[Address, str] = {}  # multicast groups, and why not
         self._state = state
         self._identification = 0
         self._neighbours = Neighbours(state.index)
@@ -222,8 +223,8 @@ class AdvertSocket:
     def _join(self, group: Address) -> None:
         try:
             self._members.append(_member(group, self.index))
-        except OSError:
-            self.counters["no_group"] += 1
+        except OSError as error:
+            self.not_joined[group] = _why(error)
 
 
 def _packet_socket(index: int) -> socket.socket:

@@ -210,6 +210,13 @@ class FailoverService:
         socket = AdvertSocket(state, vips)
         self.sockets[state.interface] = socket
         self.poller.add(socket, lambda: self._on_packets(state.interface))
+        for group, reason in socket.not_joined.items():
+            self._record(
+                "group",
+                None,
+                f"{state.interface}: cannot join {group} on {state.device} ({reason}): a switch"
+                " that snoops on MLD may keep neighbours' questions for IPv6 VIPs from us",
+            )
 
     # ----------------------------------------------------------------------------- commands
 
@@ -217,9 +224,7 @@ class FailoverService:
         """A command of the control socket; the protocol is in ARCHITECTURE.md."""
         match request:
             case {"command": "status"}:
-                now_s = self.now_s()
-                uptime = {"uptime_s": round(now_s - self.started_s, 3)}
-                client.answer({**self.identity, **uptime, **asdict(self.engine.status(now_s))})
+                client.answer(self.status())
             case {"command": "events", **rest}:
                 limit = rest.get("limit", 100)
                 kept = self.journal.last(limit if isinstance(limit, int) else 100)
@@ -243,6 +248,15 @@ class FailoverService:
                     f"unknown command {str(request.get('command'))[:40]!r}, or wrong arguments",
                     "see the table of commands in ARCHITECTURE.md",
                 )
+
+    def status(self) -> dict[str, object]:
+        """`model/status.py`; among the counters also those of frames that are no adverts."""
+        now_s = self.now_s()
+        status = asdict(self.engine.status(now_s))
+        for interface, socket in self.sockets.items():
+            for name, count in socket.counters.items():
+                status["counters"][f"{interface}_{name}"] = count
+        return {**self.identity, "uptime_s": round(now_s - self.started_s, 3), **status}
 
     def _set_maintenance(self, client: Client, on: bool) -> None:
         changed = self.engine.maintenance != on
