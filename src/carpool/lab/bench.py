@@ -1,7 +1,8 @@
 """`script/bench`: what carpool promises, measured in a lab; exits non-zero when it is not kept.
 
 Room: lab. `failover`: the drills, and what the failover process costs while nothing happens.
-Knows the promises; how they are measured is in `drill.py`.
+`states`: replication beside conntrackd. Knows the promises of the first; how they are measured is
+in `drill.py` and `statesbench/`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -22,8 +22,14 @@ from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab import drill, report
 from carpool.lab.channel import Report
+from carpool.lab.cost import cpu_s, family, memory_kb
 from carpool.lab.faults import SCENARIOS
 from carpool.lab.lab import Lab
+from carpool.lab.statesbench import figures
+from carpool.lab.statesbench.limits import Ended
+from carpool.lab.statesbench.measures import MEASURES, SMALL, Sizes
+from carpool.lab.statesbench.plan import measure
+from carpool.lab.statesbench.stage import built
 from carpool.lab.topology import FIREWALLS
 
 CONNECTIONS = 200
@@ -54,13 +60,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     failover.add_argument("--drill", action="append", choices=DRILLS, help="only these drills")
     failover.add_argument("--name", default="carpool-bench", help="of the lab")
     failover.add_argument("--json", action="store_true", help="JSON on stdout, progress on stderr")
+    states = benches.add_parser("states", help="replication of connections, beside conntrackd")
+    states.add_argument("--runs", type=int, default=5, metavar="N", help="of each measure (5)")
+    names = [measure.name for measure in MEASURES]
+    states.add_argument("--measure", action="append", choices=names, help="only these")
+    states.add_argument("--only", action="append", metavar="TEXT", help="contenders so named")
+    states.add_argument("--small", action="store_true", help="tiny loads: to see that it works")
+    states.add_argument("--name", default="carpool-bench", help="of the lab")
+    states.add_argument("--json", action="store_true", help="JSON on stdout, progress on stderr")
+    states.add_argument("--markdown", action="store_true", help="the table of docs/benchmarks.md")
     arguments = parser.parse_args(argv)
     try:
-        return _failover(arguments)
+        return _failover(arguments) if arguments.bench == "failover" else _states(arguments)
     except CarpoolError as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Ended):
         return 130
 
 
@@ -88,6 +103,22 @@ def _failover(arguments: argparse.Namespace) -> int:
         console.print(report.drills_table(reports))
         console.print(promises_table(promises))
     return EXIT_OK if all(promise.kept for promise in promises) else EXIT_FAILED
+
+
+def _states(arguments: argparse.Namespace) -> int:
+    chosen = [entry for entry in MEASURES if entry.name in (arguments.measure or [entry.name])]
+    lab = Lab(arguments.name, lambda text: print(text, file=sys.stderr, flush=True))
+    with built(lab) as stage:
+        sizes = SMALL if arguments.small else Sizes()
+        samples = measure(stage, chosen, arguments.runs, sizes, arguments.only or [""])
+    entries = [figures.judge(row, samples) for entry in chosen for row in entry.rows]
+    if arguments.json:
+        print(json.dumps(entries, indent=1))
+    elif arguments.markdown:
+        print(figures.markdown(entries))
+    else:
+        Console().print(figures.table(entries))
+    return EXIT_OK if all(entry["met"] for entry in entries) else EXIT_FAILED
 
 
 # -------------------------------------------------------------------------------- judgement
@@ -155,28 +186,6 @@ def idle_cost(lab: Lab, name: str, seconds: float = IDLE_S) -> Report:
         "pss_mb": round(sum(memory_kb(pid, "Pss") for pid in pids) / 1000, 2),
         "rss_mb": round(max(memory_kb(pid, "Rss") for pid in pids) / 1000, 2),
     }
-
-
-def family(pid: int) -> list[int]:
-    """A process and its children (proc_pid_task_children of proc(5))."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    return [pid, *(int(child) for child in children)]
-
-
-def cpu_s(pid: int) -> float:
-    """Seconds on a CPU so far, to the nanosecond (/proc/PID/schedstat, sched-stats.rst)."""
-    nanoseconds = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        nanoseconds += int((task / "schedstat").read_text(encoding="ascii").split()[0])
-    return nanoseconds / 1e9
-
-
-def memory_kb(pid: int, field: str) -> int:
-    """`Pss` shares a page among those who map it, `Rss` does not (proc_pid_smaps(5))."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1])
-    raise CarpoolError(f"/proc/{pid}/smaps_rollup has no {field}")
 
 
 def machine() -> Report:

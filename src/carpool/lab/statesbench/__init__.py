@@ -1,0 +1,1 @@
+"""`script/bench states`: connection replication measured against conntrackd, on one stage."""
