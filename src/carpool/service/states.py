@@ -38,8 +38,12 @@ from carpool.service.statesreport import LOOKS, Looks, peer_status
 from carpool.service.statessweep import Sweep
 from carpool.service.statestable import Table
 
-BUSY_EVENTS = 16  # found in one wake-up: from here on it pays to sleep before the next
-BUSY_SLEEP_S = 0.001
+# Under load a wake-up is for many events: it costs as much as ten of them, and as much again at the
+# peer. The pause grows with what was found, so it settles where it pays; below the rate, none.
+BUSY_RATE = 2000.0  # events a second
+BUSY_SLEEP_S = 0.00013  # for each event found...
+BUSY_SLEEP_MAX_S = 0.001  # ...up to this, reached at some 8,000 a second
+STEP_WITHIN_S = 0.002  # of anything that came in: not each time, for events may come in thousands
 CHECK_EVERY_S = 1.0  # whether the nft table is there, and which addresses are ours
 TELL_EVERY_S = 60.0  # the same trouble on stderr; counters and status always tell
 TOLD_MAX = 256
@@ -111,7 +115,7 @@ class StatesService:
         )
         self._hold = replica.Hold([link.name for link in self.links], now_s())
         self._hold_told: replica.Told | None = None
-        self._resume_s: float | None = None  # the event socket is not watched until then
+        self._drained_s = 0.0
         self._check_s = 0.0
         self._renewal = replica.Renewal()
 
@@ -121,10 +125,16 @@ class StatesService:
         """Until `stop`; then leave no table, socket or half-told hold behind."""
         self._mask.install()
         self.poller.add(self._events, self._drain)
+        due_s = 0.0
         try:
             while not self.stopped:
-                self.poller.run_once(self._deadline_s())
-                self._step(self.now_s())
+                self.poller.run_once(due_s)
+                now_s = self.now_s()
+                if now_s >= due_s:
+                    self._step(now_s)
+                    due_s = self._deadline_s()
+                else:  # what has just come in may have changed what is due
+                    due_s = min(due_s, now_s + STEP_WITHIN_S)
         finally:
             self._close()
 
@@ -135,7 +145,6 @@ class StatesService:
         now_s = self.now_s()
         wanted = [
             self._check_s,
-            self._resume_s,
             self._renewal.deadline_s,
             self._hold.deadline_s(now_s),
             self._failover.deadline_s,
@@ -147,10 +156,6 @@ class StatesService:
         return min(deadline_s for deadline_s in wanted if deadline_s is not None)
 
     def _step(self, now_s: float) -> None:
-        if self._resume_s is not None and now_s >= self._resume_s:
-            self._resume_s = None
-            self.poller.add(self._events, self._drain)
-            self._drain()
         if self._renewal.due(now_s):
             for link in self.links:
                 self._outflow.want_bulk(link)
@@ -170,9 +175,9 @@ class StatesService:
         """Events. Many at once: sleep a little before the next look, so that a wake-up serves many
         and packets are forwarded meanwhile. Few: be woken at once."""
         found = self._outflow.drain()
-        if BUSY_EVENTS <= found < DRAIN_MAX:
-            self.poller.remove(self._events)
-            self._resume_s = self.now_s() + BUSY_SLEEP_S
+        since_s, self._drained_s = self._drained_s, self.now_s()
+        if found < DRAIN_MAX and found > BUSY_RATE * (self._drained_s - since_s):
+            clock.sleep_s(min(found * BUSY_SLEEP_S, BUSY_SLEEP_MAX_S))
 
     def _check(self) -> None:
         """What others may have changed behind our back."""
