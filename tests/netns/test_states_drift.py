@@ -26,12 +26,12 @@ def made_up(number: int, source: str = "10.9", port: int = 1024) -> ct.Entry:
 
 
 def fill(node: StatesNode, entries: list[ct.Entry]) -> None:
-    for payload, _count in ss.payloads(ct.create_request(entry) for entry in entries):
+    for payload, _count in ss.payloads([ct.create_request(entry) for entry in entries]):
         node.inject(payload)
 
 
 def remove(node: StatesNode, entries: list[ct.Entry]) -> None:
-    for payload, _count in ss.payloads(ct.delete_request(entry) for entry in entries):
+    for payload, _count in ss.payloads([ct.delete_request(entry) for entry in entries]):
         node.inject(payload)
 
 

@@ -8,21 +8,26 @@ A *shape* is every byte of a message but the values that may differ between two 
 ports, timeouts, marks...), so the headers of all attributes, the status and the TCP state belong to
 it. One AND and one look-up of the message, taken as a number, find it. A *recipe* says which of the
 message's values and which constants make up the request; it is read off the reference's answer.
+Messages of one shape that come together are worked on together, as one large number.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from itertools import repeat
+from operator import itemgetter, ne
 from typing import Any, Generic, TypeVar
 
 from carpool.proto import ctmessage as ct
 from carpool.proto import netlink
 
 SHAPES_MAX = 1024  # learned at a time; one takes about 5 kB. When full, all are learned anew
+RUN_MAX = 64  # messages of one shape that are looked at together; more gains nothing (measured)
+RUN_MIN = 4  # and fewer neither
+RUNS_MAX = 64  # shapes that are ready for this; one takes about 30 kB
 _ATTR_LENGTH = struct.Struct("=H")
 _ZONE_HEADER = netlink.ATTR.pack(6, ct.Cta.ZONE)
 _DELETE_TYPE = struct.pack("=H", ct.MSG_DELETE)
@@ -59,6 +64,7 @@ _DROPPED = ct.LEFT_BEHIND - ct.OFTEN_ZERO | ct.MEANINGLESS
 
 T = TypeVar("T")
 Span = tuple[int, int]  # offset, length
+Column = tuple[bytes, ...]  # one value of many messages
 FREE_HEADER = ((8, 8), (18, 2))  # sequence and port; res_id, in which dumps tell their generation
 
 
@@ -94,13 +100,15 @@ def flow_of(request: bytes) -> bytes:
 class Shapes(Generic[T]):
     """Something known about messages that differ in free values only."""
 
-    __slots__ = ("_by_length", "_count")
+    __slots__ = ("_by_length", "_count", "_runs")
 
     def __init__(self) -> None:
         # length -> for each arrangement of free values: the mask that blanks them, and what is
         # known by what is left
         self._by_length: dict[int, list[tuple[int, dict[int, T]]]] = {}
         self._count = 0
+        # RUN_MAX times a mask, RUN_MAX times what is left: made when it is first of use
+        self._runs: dict[tuple[int, int], tuple[int, int]] = {}
 
     def find(self, message: bytes | memoryview) -> T | None:
         """What was learned of this message's shape; None: not seen before."""
@@ -111,10 +119,36 @@ class Shapes(Generic[T]):
                 return value
         return None
 
+    def find_run(self, joined: bytes, length: int) -> T | None:
+        """What was learned of the shape that all of these messages have, RUN_MAX of the same length
+        at most; None: not seen before, or not all of one shape."""
+        first = int.from_bytes(joined[:length], "little")
+        for mask, known in self._by_length.get(length, ()):
+            value = known.get(first & mask)
+            if value is not None:
+                masks, wanted = self._run(mask, first & mask, length)
+                beyond = 8 * (RUN_MAX * length - len(joined))
+                alike = int.from_bytes(joined, "little") & masks == wanted >> beyond
+                return value if alike else None
+        return None
+
+    def _run(self, mask: int, number: int, length: int) -> tuple[int, int]:
+        run = self._runs.get((mask, number))
+        if run is None:
+            masks, wanted = (
+                int.from_bytes(one.to_bytes(length, "little") * RUN_MAX, "little")
+                for one in (mask, number)
+            )
+            if len(self._runs) >= RUNS_MAX:
+                self._runs.clear()
+            run = self._runs[mask, number] = masks, wanted
+        return run
+
     def learn(self, message: bytes | memoryview, free: Iterable[Span], value: T) -> None:
         """Remember `value` for all messages that equal this one outside the free spans."""
         if self._count >= SHAPES_MAX:
             self._by_length.clear()
+            self._runs.clear()
             self._count = 0
         self._count += 1
         fixed = bytearray(b"\xff" * len(message))
@@ -140,13 +174,20 @@ class _Recipe:
     def build(self, values: tuple[bytes, ...]) -> bytes:
         return b"".join(self.pick(values + self.constants))
 
+    def build_all(self, columns: tuple[tuple[bytes, ...], ...]) -> list[bytes]:
+        """The same for many: each column is one value of all of them."""
+        pick: Any = self.pick
+        parts = pick((*columns, *map(repeat, self.constants)))
+        return list(map(b"".join, zip(*parts, strict=False)))  # the constants never end
+
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
     """Where the values of a shape are, and what to do with its messages."""
 
     skip: ct.Skip | None  # none of its messages travels
-    take: Callable[[bytes], tuple[Any, ...]]
+    form: struct.Struct
+    take: Callable[[bytes], tuple[Any, ...]]  # form.unpack
     names: tuple[str, ...]  # of the taken values, in their order
     ends: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]  # src, dst, sport, dport; both ways
     goes_quiet: bool  # the timeout of the request is the same for all
@@ -194,6 +235,52 @@ class Patcher:
         if layout.without:
             self.causes.update(layout.without)
         return recipe.build(values)
+
+    def requests(self, messages: Sequence[bytes]) -> list[bytes]:
+        """`request` of each, in their order."""
+        if len(set(map(len, messages))) == 1:
+            return self._alike(messages)
+        places: dict[int, list[int]] = {}
+        for place, message in enumerate(messages):
+            places.setdefault(len(message), []).append(place)
+        found = [b""] * len(messages)
+        for of_length in places.values():
+            requests = self._alike([messages[place] for place in of_length])
+            for place, request in zip(of_length, requests, strict=True):
+                found[place] = request
+        return found
+
+    def _alike(self, messages: Sequence[bytes]) -> list[bytes]:
+        """`request` of messages of one length, each run at once if it is of one shape."""
+        found: list[bytes] = []
+        for at in range(0, len(messages), RUN_MAX):
+            run = messages[at : at + RUN_MAX]
+            together = self._together(run) if len(run) >= RUN_MIN else None
+            found += map(self.request, run) if together is None else together
+        return found
+
+    def _together(self, run: Sequence[bytes]) -> list[bytes] | None:
+        """What `request` gives for each; None: they differ in more than values, or stay here."""
+        joined = b"".join(run)
+        layout = self._shapes.find_run(joined, len(run[0]))
+        if layout is None or layout.skip is not None:
+            return None
+        columns = tuple(zip(*layout.form.iter_unpack(joined), strict=True))
+        ends: Any = layout.ends
+        osrc, odst, osport, odport, rsrc, rdst, rsport, rdport = ends(columns)
+        here = self._local
+        if not (here.isdisjoint(osrc) and here.isdisjoint(rsrc) and self._own.isdisjoint(rdst)):
+            return None
+        source_nat = _moved(rdst, osrc, rdport, osport)
+        destination_nat = _moved(rsrc, odst, rsport, odport)
+        if source_nat is None or destination_nat is None:
+            return None
+        recipe = layout.recipes[source_nat + 2 * destination_nat]
+        if recipe is None:
+            return None
+        for cause in layout.without:
+            self.causes[cause] += len(run)
+        return recipe.build_all(columns)
 
     def _parse(self, message: bytes) -> bytes:
         """The slow path."""
@@ -245,12 +332,20 @@ def _variant(ends: tuple[bytes, ...]) -> int:
     return source_nat + 2 * destination_nat
 
 
+def _moved(one: Column, other: Column, port: Column, other_port: Column) -> bool | None:
+    """As in `_variant`, for many: whether this end of them is translated. None: of some only."""
+    if one == other and port == other_port:
+        return False
+    return True if all(map(ne, one, other)) or all(map(ne, port, other_port)) else None
+
+
 def _layout(length: int, found: ct.Fields, entry: ct.Entry, skip: ct.Skip | None) -> _Layout:
     spans = sorted((*found[name], name) for name in found.keys() & _TAKEN)
     form, done = "=", 0
     for at, size, _name in spans:
         form += f"{at - done}x{size}s"
         done = at + size
+    whole = struct.Struct(f"{form}{length - done}x")
     names = tuple(name for _at, _size, name in spans)
     ends = [f"{way}.{end}" for way in ("orig", "reply") for end in _ENDS]
     if entry.orig.protocol in ct.ICMPS:
@@ -260,7 +355,8 @@ def _layout(length: int, found: ct.Fields, entry: ct.Entry, skip: ct.Skip | None
         ends[_ENDS.index("proto.dport")] = "reply.proto.id"
     return _Layout(
         skip=skip,
-        take=struct.Struct(f"{form}{length - done}x").unpack,
+        form=whole,
+        take=whole.unpack,
         names=names,
         ends=itemgetter(*(names.index(end) for end in ends)),
         goes_quiet=ct.goes_quiet(entry),

@@ -12,9 +12,11 @@ netlink headers: two nodes that read it differently cannot use each other's mess
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import accumulate
 
 VERSION = 3  # 2: tables are not compared; 1: IPv4 with TCP, UDP and ICMP only
 MAGIC = b"carpool\0"
@@ -81,21 +83,17 @@ def build(kind: Kind, payload: bytes = b"") -> bytes:
     return _HEADER.pack(len(payload), kind, b"\0\0\0") + payload
 
 
-def batches(requests: Iterable[bytes]) -> Iterator[list[bytes]]:
+def batches(requests: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Requests in lists of EVENTS_MAX_BYTES at most."""
-    batch: list[bytes] = []
-    size = 0
-    for request in requests:
-        if size + len(request) > EVENTS_MAX_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(request)
-        size += len(request)
-    if batch:
-        yield batch
+    ends = list(accumulate(map(len, requests)))
+    start = size = 0
+    while start < len(ends):
+        stop = max(start + 1, bisect_right(ends, size + EVENTS_MAX_BYTES, start))
+        yield requests[start:stop]
+        start, size = stop, ends[stop - 1]
 
 
-def payloads(requests: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+def payloads(requests: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
     """The same, joined, each with the number of its requests."""
     for batch in batches(requests):
         yield b"".join(batch), len(batch)

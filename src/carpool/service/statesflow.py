@@ -7,7 +7,7 @@ reached, and who is master is told to both.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from errno import EBUSY, EEXIST, EIO, ENOENT
 from typing import Protocol
 
@@ -123,24 +123,26 @@ class Outflow:
     def _throttled(self) -> bool:
         return any(link.queued_bytes > BULK_QUEUE_MAX_BYTES for link in self._receivers)
 
-    def _requests(self, events: Iterable[bytes]) -> Iterator[bytes]:
+    def _requests(self, events: Sequence[bytes]) -> list[bytes]:
         """What the peers are to do about these events."""
-        translate, is_delete = self.patcher.request, ctpatch.is_delete
-        for event in events:
-            if not self.master:
-                if is_delete(event):  # what expires here may live on over there
-                    self._counters["deletes_not_master"] += 1
-                    continue
-                if ctpatch.is_made_by_hand(event):  # only packets make states that others need
-                    self._counters["changes_not_master"] += 1
-                    continue
-            request = translate(event)
-            if request:
-                if self._dump is not None:
-                    self._deletions.sent(request)
-                yield request
+        if not self.master:
+            events = self._to_tell(events)
+        requests = list(filter(None, self.patcher.requests(events)))
+        if self._dump is not None:
+            for request in requests:
+                self._deletions.sent(request)
+        return requests
 
-    def _send(self, kind: ss.Kind, requests: Iterable[bytes], links: Sequence[Receiver]) -> None:
+    def _to_tell(self, events: Sequence[bytes]) -> list[bytes]:
+        """What a node that is no master has to tell: what expires here may live on over there, and
+        only packets make states that others need."""
+        made = [event for event in events if not ctpatch.is_delete(event)]
+        by_packets = [event for event in made if not ctpatch.is_made_by_hand(event)]
+        self._counters["deletes_not_master"] += len(events) - len(made)
+        self._counters["changes_not_master"] += len(made) - len(by_packets)
+        return by_packets
+
+    def _send(self, kind: ss.Kind, requests: Sequence[bytes], links: Sequence[Receiver]) -> None:
         for payload, count in ss.payloads(requests):
             frame = ss.build(kind, payload)
             for link in links:
@@ -168,7 +170,7 @@ class Outflow:
             self._restart()
             return
         if piece is not None:
-            requests = (request for entry in piece if (request := self.patcher.request(entry)))
+            requests = list(filter(None, self.patcher.requests(piece)))
             self._send(ss.Kind.BULK, requests, self._receivers)
         self._send(ss.Kind.EVENTS, self._deletions.take(), self._receivers)
         if self._deletions.overflowed:

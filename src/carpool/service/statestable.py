@@ -6,7 +6,7 @@ Room: service. Refuses to know peers, and who is right (`machine/walk.py`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from errno import ENOENT
 
@@ -53,11 +53,11 @@ class Table:
                 piece = dump.read()
                 if piece is None:
                     return
-                yield [request for entry in piece if (request := patcher.request(entry))]
+                yield list(filter(None, patcher.requests(piece)))
         finally:
             dump.close()
 
-    def look(self, creates: Iterable[bytes]) -> dict[bytes, int]:
+    def look(self, creates: Sequence[bytes]) -> dict[bytes, int]:
         """Those that are here just so and matter, each with the seconds that it has left."""
         found: dict[bytes, int] = {}
         for create, answer in self._ask(creates):
@@ -93,13 +93,8 @@ class Table:
                 if failure.errno != ENOENT:
                     counters[f"error_{failure.name}"] += 1
 
-    def _ask(self, creates: Iterable[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
+    def _ask(self, creates: Sequence[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
         """Each with the entry of this kernel that has its original tuple."""
-        for part in _parts(creates):
+        for part in ss.batches(creates):
             asked = [self._prober.get(create, number) for number, create in enumerate(part)]
             yield from zip(part, self._injector.ask(asked), strict=True)
-
-
-def _parts(creates: Iterable[bytes]) -> Iterator[list[bytes]]:
-    for payload, _count in ss.payloads(creates):
-        yield list(ctgate.requests(payload))

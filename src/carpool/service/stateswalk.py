@@ -133,7 +133,7 @@ class Walk:
             end_s = now_s + walk.SETTLE_S
             while now_s < end_s:
                 now_s = yield end_s
-            first, here = here, self._table.look(here)
+            first, here = here, self._table.look(list(here))
             self._alive = frozenset(
                 create for create in here if walk.refreshed(first[create], here[create])
             )
@@ -145,7 +145,7 @@ class Walk:
         self._last = False
         return now_s
 
-    def _ask(self, creates: Iterable[bytes]) -> None:
+    def _ask(self, creates: Sequence[bytes]) -> None:
         for part in ss.batches(creates):
             number = next(self._numbers)
             self._open[number] = part
@@ -173,7 +173,7 @@ class Walk:
             elif action is Action.REMOVE:
                 remove.append(create)
                 self._count(verdict, action)
-        for payload, count in ss.payloads(self._table.look(send)):
+        for payload, count in ss.payloads(list(self._table.look(send))):
             self._peer.send(ss.build(ss.Kind.EVENTS, payload), count)
         self._table.remove(remove, self._counters)
 

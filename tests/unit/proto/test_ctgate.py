@@ -34,6 +34,21 @@ def patched(request: bytes, at: int, value: bytes) -> bytes:
     return request[:at] + value + request[at + len(value) :]
 
 
+@given(st.integers(0, 199), st.integers(4, 71))
+def test_a_run_hides_nobody(place: int, at: int) -> None:
+    """One bad request among many of the same form: found wherever it is."""
+    gate = Gate()
+    good = [patched(CREATE, 60, struct.pack(">H", port)) for port in range(200)]
+    assert gate.check(b"".join(good)) == 200
+    assert gate.check(b"".join([*good, *good])) == 400
+    spoiled = patched(CREATE, at, bytes([CREATE[at] ^ 0x81]))
+    alone = Gate().check(spoiled)
+    expected: int | str = 200
+    if isinstance(alone, str):
+        expected = alone.replace("request 1", f"request {place + 1}")
+    assert gate.check(b"".join([*good[:place], spoiled, *good[place + 1 :]])) == expected
+
+
 REFUSED = {
     "a flush: a delete of nothing": message(0x0102, 1, b""),
     "a flush of one zone": message(0x0102, 1, attr(18, b"\0\5")),

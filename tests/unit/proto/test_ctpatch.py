@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -42,6 +43,58 @@ def test_every_request_is_the_reference(samples: list[Sample]) -> None:
     patcher = ctpatch.Patcher(EVERY)
     for sample in [*samples, *samples]:
         assert patcher.request(ctsamples.event(sample)) == expected(sample)
+
+
+LOCAL = (bytes((10, 1, 0, 10)), bytes((10, 2, 0, 100)))  # hosts that the samples are made of
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(ctsamples.samples(), st.integers(1, 9)), min_size=1, max_size=6),
+    st.sets(st.sampled_from(LOCAL)),
+    st.randoms(use_true_random=False),
+)
+def test_together_gives_what_one_by_one_gives(
+    drawn: list[tuple[Sample, int]], local: set[bytes], chance: Random
+) -> None:
+    """Runs of one shape with flows of their own, in any order, some of which stay here."""
+    rules = ct.Rules(every=True, local=frozenset(local))
+    samples = [sample for sample, times in drawn for sample in [sample, *_alike(sample, times)]]
+    messages = [ctsamples.event(sample) for sample in samples]
+    patcher, single = ctpatch.Patcher(rules), ctpatch.Patcher(rules)
+    for _ in range(2):
+        assert patcher.requests(messages) == [single.request(message) for message in messages]
+        chance.shuffle(messages)
+    assert patcher.causes == single.causes
+
+
+def _alike(sample: Sample, times: int) -> list[Sample]:
+    """Other flows of the same shape: ids differ, and so does one port of each direction."""
+    return [
+        replace(
+            sample,
+            id=number,
+            orig=replace(sample.orig, dport=number)
+            if sample.protocol in (TCP, UDP)
+            else sample.orig,
+            reply=replace(sample.reply, sport=number)
+            if sample.protocol in (TCP, UDP)
+            else sample.reply,
+        )
+        for number in range(times)
+    ]
+
+
+def test_a_run_is_parsed_once() -> None:
+    patcher = ctpatch.Patcher(EVERY)
+    way = Way(CLIENT, SERVER, 4000, 53)
+    samples = [
+        Sample(UDP, replace(way, sport=port), Way(SERVER, VIP, 53, port), 0xE, 30)
+        for port in range(1000, 1000 + 3 * ctpatch.RUN_MAX + 1)
+    ]
+    requests = patcher.requests([ctsamples.event(sample) for sample in samples])
+    assert requests == [expected(sample) for sample in samples]
+    assert patcher.parsed <= ctpatch.RUN_MAX  # of the first run, which teaches the shape
 
 
 @given(ctsamples.samples(), ctsamples.samples())
