@@ -124,6 +124,19 @@ def test_a_person_may_ask_for_one_peer_and_is_told_what_cannot_be(pair: Pair) ->
     assert pair.fw1.ask("verify")["results"] == [{"peer": "fw2", "error": "no stream with it"}]
 
 
+def test_the_traffic_with_a_peer_is_measured(pair: Pair) -> None:
+    pair.start()
+    before = pair.fw1.peer_status()
+    assert before["last_bulk"]["duration_s"] >= 0 and before["bytes_received"] > 0
+    fill(pair.fw1, [made_up(number) for number in range(500)])
+    wait_until(lambda: pair.fw1.peer_status()["lag"]["samples"], 5, "an acknowledgement")
+    told = pair.fw1.peer_status()
+    assert 0 < told["lag"]["p50_ms"] <= told["lag"]["p99_ms"]
+    wait_until(lambda: pair.fw1.peer_status()["sent_per_s"] > 0, 5, "a rate")
+    wait_until(lambda: pair.fw2.peer_status()["received_per_s"] > 0, 5, "a rate")
+    assert told["bytes_sent"] > before["bytes_sent"] + 500 * 100
+
+
 def test_each_node_knows_how_full_the_others_table_is(pair: Pair) -> None:
     pair.start()
     with flow(TCP, pair.client, pair.server, (SERVER, 82)):

@@ -152,7 +152,6 @@ class FakePeer:
     """A peer that keeps its table as it is told to, in the order in which it is told."""
 
     name: str = "fw2"
-    sending_bulk: bool = False
     received: int = 0
     injected: int = 0
     errors: int = 0
@@ -160,6 +159,12 @@ class FakePeer:
     up: bool = True
     frames: list[ss.Kind] = field(default_factory=list)
     table: dict[tuple[bytes, int], int] = field(default_factory=dict)  # with their marks
+
+    def bulk_begins(self, entries: int) -> None:
+        pass
+
+    def bulk_ends(self) -> None:
+        pass
 
     def send(self, frame: bytes, requests: int = 0) -> None:
         parser = ss.Parser()

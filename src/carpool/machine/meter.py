@@ -117,3 +117,38 @@ class Questions:
     def forget(self) -> None:
         """The stream is gone, and the answer with it."""
         self._asked = None
+
+
+class Bulk:
+    """How far a bulk is, whoever sends it, and how the last one went. `count` is of all requests to
+    or from the peer: the news among them are few."""
+
+    def __init__(self) -> None:
+        self.total: int | None = None  # about; while one runs
+        self._began: tuple[int, float] | None = None
+        self._last: tuple[int, float, float] | None = None  # entries, seconds, when
+
+    def begin(self, count: int, total: int, now_s: float) -> None:
+        self._began, self.total = (count, now_s), total
+
+    def end(self, count: int, now_s: float) -> None:
+        """All of it is sent, or here. Harmless when none runs."""
+        if self._began is not None:
+            before, since_s = self._began
+            self._last = count - before, now_s - since_s, now_s
+        self.forget()
+
+    def forget(self) -> None:
+        """The stream is gone, and with it what was under way."""
+        self._began = self.total = None
+
+    def done(self, count: int) -> int | None:
+        """Requests so far; None: none runs."""
+        return None if self._began is None else count - self._began[0]
+
+    def last(self, now_s: float) -> dict[str, float] | None:
+        """`entries`, `duration_s` and `ago_s`; None: there was none yet."""
+        if self._last is None:
+            return None
+        entries, duration_s, at_s = self._last
+        return {"entries": entries, "duration_s": duration_s, "ago_s": now_s - at_s}

@@ -85,13 +85,20 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """All that was sent before this question is in the peer's kernel."""
+
+    question: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """End the stream, after what has been sent."""
 
     reason: str
 
 
-Effect = Send | Inject | Up | BulkBegan | BulkEnded | Pass | Close
+Effect = Send | Inject | Up | BulkBegan | BulkEnded | Pass | Acknowledged | Close
 
 
 class Session:
@@ -159,6 +166,10 @@ class Session:
                 return [BulkEnded()]
             case ss.Kind.KEEPALIVE:
                 return []
+            case ss.Kind.ASK if len(frame.payload) <= ss.ASK_MAX_BYTES:
+                return [Send(ss.build(ss.Kind.ACK, frame.payload))]
+            case ss.Kind.ACK:
+                return [Acknowledged(frame.payload)]
             case kind if kind in _COMPARING:
                 return [Pass(frame)]
             case _:

@@ -25,6 +25,7 @@ EVENTS_MAX_BYTES = 60_000  # what one `send` gives to the kernel; more gains not
 FRAME_MAX_BYTES = 128 * 1024
 HELLO_MAX_BYTES = 1024  # accepted from somebody who has not said who he is
 TEXT_MAX_BYTES = 255
+ASK_MAX_BYTES = 8
 
 _HEADER = struct.Struct(">IB3s")
 _HELLO = struct.Struct(">8sH4s")

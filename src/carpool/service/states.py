@@ -174,8 +174,13 @@ class StatesService:
     def _drain(self) -> None:
         """Events. Many at once: sleep a little before the next look, so that a wake-up serves many
         and packets are forwarded meanwhile. Few: be woken at once."""
+        read_s = self.now_s()
         found = self._outflow.drain()
         since_s, self._drained_s = self._drained_s, self.now_s()
+        if found:
+            for link in self.links:
+                if link.up:
+                    link.meter.told(read_s, self._drained_s)
         if found < DRAIN_MAX and found > BUSY_RATE * (self._drained_s - since_s):
             clock.sleep_s(min(found * BUSY_SLEEP_S, BUSY_SLEEP_MAX_S))
 
@@ -201,6 +206,7 @@ class StatesService:
         tables = {self.config.node.name: table}
         for link in links or self.links:
             link.send(frame)
+            link.meter.see(self.now_s())
             theirs = self._comparisons[link.name].their_table
             if theirs is not None:
                 tables[link.name] = theirs
@@ -256,10 +262,13 @@ class StatesService:
 
     def bulk_began(self, link: Link) -> None:
         self._hold.bulk_began(link.name, self.now_s())
+        theirs = self._comparisons[link.name].their_table
+        link.meter.receiving.begin(link.received, theirs.entries if theirs else 0, self.now_s())
         self._tell_hold()
 
     def bulk_ended(self, link: Link) -> None:
         self._hold.bulk_ended(link.name)
+        link.meter.receiving.end(link.received, self.now_s())
         self._tell_hold()
 
     def _accepted(self, sock: Socket, source: Address) -> None:

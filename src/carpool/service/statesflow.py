@@ -12,6 +12,7 @@ from errno import EBUSY, EEXIST, EIO, ENOENT
 from typing import Protocol
 
 from carpool.errors import KernelError
+from carpool.kernel import conntrack
 from carpool.kernel.conntrack import Dump, Failure, Injector
 from carpool.kernel.ctevents import EventSocket
 from carpool.machine import replica
@@ -28,7 +29,6 @@ class Receiver(Protocol):
     """A peer, as far as this file goes (`stateslink.Link`)."""
 
     name: str
-    sending_bulk: bool  # it is being given the table
     received: int  # requests, since the start
     injected: int
     errors: int
@@ -38,6 +38,11 @@ class Receiver(Protocol):
 
     @property
     def queued_bytes(self) -> int: ...
+
+    def bulk_begins(self, entries: int) -> None:
+        """It is being given the table of so many."""
+
+    def bulk_ends(self) -> None: ...
 
     def send(self, frame: bytes, requests: int = 0) -> None: ...
 
@@ -89,7 +94,6 @@ class Outflow:
 
     def forget(self, link: Receiver) -> None:
         """Its stream is gone, and with it what it was to get."""
-        link.sending_bulk = False
         for waiting in (self._wanted, self._receivers):
             if link in waiting:
                 waiting.remove(link)
@@ -155,7 +159,7 @@ class Outflow:
         self._dump = Dump()
         self._counters["bulks"] += 1
         for link in self._receivers:
-            link.sending_bulk = True
+            link.bulk_begins(conntrack.entries())
             link.send(ss.build(ss.Kind.BULK_BEGIN))
 
     def _read_piece(self) -> None:
@@ -178,7 +182,7 @@ class Outflow:
             self._restart()
         elif piece is None:
             for link in self._receivers:
-                link.sending_bulk = False
+                link.bulk_ends()
                 link.send(ss.build(ss.Kind.BULK_END))
             self._end()
 

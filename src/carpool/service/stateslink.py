@@ -14,6 +14,7 @@ from carpool.kernel.stream import Dial, Stream
 from carpool.machine import replica
 from carpool.model.config import Address
 from carpool.proto import statestream as ss
+from carpool.service.statesmeter import Meter
 
 if TYPE_CHECKING:
     from socket import socket as Socket
@@ -63,17 +64,33 @@ class Link:
         self.poller = poller
         self.since_s = owner.now_s()  # of being connected, or not
         self.last_error: str | None = None
-        self.sending_bulk = False
+        self.meter = Meter(self, self.since_s)
         self.sent = self.received = self.injected = self.errors = 0  # requests, since the start
         self._dial: Dial | None = None
         self._dial_until_s = 0.0
         self._dial_at_s = 0.0
         self._current: _Connection | None = None
         self._greeting: _Connection | None = None  # the newest that has not said who it is
+        self._bytes = [0, 0]  # sent and received, of streams that are gone
 
     @property
     def up(self) -> bool:
         return self._current is not None
+
+    def bulk_begins(self, entries: int) -> None:
+        """It is being given the table of so many."""
+        self.meter.sending.begin(self.sent, entries, self.owner.now_s())
+
+    def bulk_ends(self) -> None:
+        self.meter.sending.end(self.sent, self.owner.now_s())
+
+    @property
+    def sent_bytes(self) -> int:
+        return self._bytes[0] + (self._current.stream.sent_bytes if self._current else 0)
+
+    @property
+    def received_bytes(self) -> int:
+        return self._bytes[1] + (self._current.stream.received_bytes if self._current else 0)
 
     @property
     def queued_bytes(self) -> int:
@@ -82,7 +99,7 @@ class Link:
     @property
     def bulk(self) -> replica.Bulk:
         """The word for status: what is going on, else how far it got."""
-        if self.sending_bulk:
+        if self.meter.sending.total is not None:
             return replica.Bulk.SENDING
         session = self._current.session if self._current else None
         if session is not None and session.receiving:
@@ -173,7 +190,7 @@ class Link:
         old, self._current, self._greeting = self._current, connection, None
         if old is not None:
             old.close()
-            self._down("replaced by a newer stream of the same peer")
+            self._down(old, "replaced by a newer stream of the same peer")
         self.since_s = self.owner.now_s()
         self.owner.link_up(self)
 
@@ -181,12 +198,15 @@ class Link:
         """A connection is closed already."""
         if connection is self._current:
             self._current = None
-            self._down(reason)
+            self._down(connection, reason)
         elif connection is self._greeting:
             self._greeting = None
             self._failed(reason)
 
-    def _down(self, reason: str) -> None:
+    def _down(self, connection: _Connection, reason: str) -> None:
+        self._bytes[0] += connection.stream.sent_bytes
+        self._bytes[1] += connection.stream.received_bytes
+        self.meter.lost()
         self.last_error = reason
         self.since_s = self.owner.now_s()
         self.owner.link_down(self, reason, was_up=True)
@@ -239,6 +259,8 @@ class _Connection:
                 reason = owner.compare(link, frame)
                 if reason is not None:
                     self.perform(self.session.refuse(reason))
+            case replica.Acknowledged(question):
+                link.meter.acknowledged(question, owner.now_s())
             case replica.BulkBegan():
                 owner.bulk_began(link)
             case replica.BulkEnded():

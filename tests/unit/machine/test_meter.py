@@ -88,3 +88,17 @@ def test_a_question_whose_answer_is_lost() -> None:
     questions.forget()
     assert questions.answered(again, 10.4) is None
     assert questions.ask(11.0, 11.0) is not None
+
+
+def test_a_bulk_is_followed_and_remembered() -> None:
+    bulk = meter.Bulk()
+    assert (bulk.done(7), bulk.total, bulk.last(0.0)) == (None, None, None)
+    bulk.begin(100, 1000, 10.0)
+    assert (bulk.done(350), bulk.total) == (250, 1000)
+    bulk.end(1100, 12.5)
+    assert (bulk.done(1100), bulk.total) == (None, None)
+    assert bulk.last(20.0) == {"entries": 1000, "duration_s": 2.5, "ago_s": 7.5}
+    bulk.begin(1100, 5, 30.0)
+    bulk.forget()  # half of one is none
+    bulk.end(1103, 31.0)
+    assert bulk.last(32.0) == {"entries": 1000, "duration_s": 2.5, "ago_s": 19.5}

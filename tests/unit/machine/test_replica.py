@@ -336,3 +336,19 @@ def test_deletions_are_remembered_up_to_a_limit() -> None:
     for number in range(replica.DELETES_MAX + 1):
         deletions.sent(request[:at] + number.to_bytes(4, "big") + request[at + 4 :])
     assert deletions.overflowed
+
+
+def test_a_question_is_answered_with_itself_after_what_came_before_it() -> None:
+    made = session()
+    assert made.on_frame(Frame(Kind.ASK, b"12345678"), T0) == [
+        Send(ss.build(Kind.ACK, b"12345678"))
+    ]
+    assert made.on_frame(Frame(Kind.ACK, b"1"), T0) == [replica.Acknowledged(b"1")]
+    assert made.on_frame(Frame(Kind.ASK, bytes(9)), T0) == [Close("ASK out of turn")]
+
+
+@pytest.mark.parametrize("kind", [Kind.WALK, Kind.CHECK, Kind.CHECKED, Kind.WALKED, Kind.TABLE])
+def test_what_compares_the_tables_is_passed_on_once_both_have_greeted(kind: Kind) -> None:
+    frame = Frame(kind, b"payload")
+    assert session().on_frame(frame, T0) == [replica.Pass(frame)]
+    assert "before HELLO" in refusal(session(Phase.GREETING).on_frame(frame, T0))

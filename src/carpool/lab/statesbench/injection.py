@@ -47,11 +47,16 @@ class _Link:
 
     name: str = "bench"
     up: bool = True
-    sending_bulk: bool = False
     received: int = 0
     injected: int = 0
     errors: int = 0
     queued_bytes: int = 0
+
+    def bulk_begins(self, entries: int) -> None:
+        pass
+
+    def bulk_ends(self) -> None:
+        pass
 
     def send(self, frame: bytes, requests: int = 0) -> None:
         """Nothing is sent in this direction."""
