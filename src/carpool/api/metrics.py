@@ -162,9 +162,8 @@ def _bulks(answer: Fields) -> Iterator[Sample]:
 
 
 def _encrypted(answer: Fields) -> Iterator[Sample]:
-    for peer in entries_of(answer, "peers"):
-        if "encryption" in peer:
-            yield {"peer": peer.get("name")}, float(peer["encryption"] != "none")
+    if "encryption" in answer:
+        yield {}, float(answer["encryption"] != "none")
 
 
 def _peer(*path: str, scale: float = 1.0) -> Read:
@@ -251,6 +250,8 @@ METRICS = (
         _counters,
     ),
     _states("entries", "gauge", "Connections in the table of this kernel.", _one("entries")),
+    _states("entries_max", "gauge", "How many it can hold.", _one("entries_max")),
+    _states("encrypted", "gauge", "Whether the streams to peers are encrypted.", _encrypted),
     _states("master", "gauge", "Whether deletions are sent: this node is master.", _one("master")),
     _states(
         "failover_connected", "gauge", "Whether the failover process is heard.", _failover_connected
@@ -279,7 +280,6 @@ METRICS = (
     _states(
         "peer_connected_change_seconds", "gauge", "Since the stream came or went.", _peer("since_s")
     ),
-    _states("peer_encrypted", "gauge", "Whether the stream is encrypted.", _encrypted),
     _states(
         "peer_entries",
         "gauge",

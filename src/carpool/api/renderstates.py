@@ -127,7 +127,10 @@ def _counters(answer: Fields) -> Iterator[RenderableType]:
     }
     yield from _block("Not given to peers", counters, stayed)
     yield from _block("Not taken from peers", counters, REFUSED)
-    errors = _others(counters, "error_", "entries that the kernel refused: ")
+    errors = {
+        **_others(counters, "error_", "entries that the kernel refused: "),
+        **_others(counters, "stream_", "streams that ended for: "),
+    }
     yield from _block("Trouble", counters, {**TROUBLE, **errors}, BAD)
 
 
@@ -156,11 +159,13 @@ def _block(
 def _peer(peer: Fields, answer: Fields) -> RenderableType:
     title = Text.assemble((text_of(peer, "name"), "bold"), f"  {text_of(peer, 'address')}  ")
     title.append_text(link_of(peer))
-    if "encryption" in peer:
-        plain = peer["encryption"] == "none"
-        title.append("  not encrypted" if plain else f"  {text_of(peer, 'encryption')}", style=DIM)
+    encryption = text_of(peer, "encryption") or text_of(answer, "encryption")
+    if encryption:
+        title.append("  not encrypted" if encryption == "none" else f"  {encryption}", style=DIM)
     rows = _rows()
-    rows.add_row("entries", f"{_count(answer, 'entries')} here, {_count(peer, 'entries')} there")
+    sizes = [f"{_count(answer, 'entries')} here", f"{_count(peer, 'entries')} there"]
+    sizes += [f"room for {_count(peer, 'entries_max')}"] if "entries_max" in peer else []
+    rows.add_row("entries", ", ".join(sizes))
     rows.add_row("sent", _traffic(peer, "sent"))
     rows.add_row("received", _traffic(peer, "received"))
     errors = number_of(peer, "errors")

@@ -31,7 +31,6 @@ PEER: Answer = {
     "bulk_total": 1280000,
     "last_bulk": {"entries": 1234567, "duration_s": 12.3, "ago_s": 400.0},
     "drift": {"missing": 3, "extra": 2, "different": 0, "ago_s": 3.2},
-    "encryption": "tls",
     "last_error": "silent for 5 s",
 }
 FULL: Answer = {
@@ -40,6 +39,7 @@ FULL: Answer = {
     "node": "fw1",
     "entries": 1234567,
     "scope": "assured",
+    "encryption": "tls",
     "master": True,
     "failover": None,
     "window_check": "sweeping",
@@ -151,8 +151,10 @@ def test_a_process_that_is_down() -> None:
 
 def test_failover_is_missed_and_no_drift_is_good() -> None:
     drift = {"missing": 0, "extra": 0, "different": 0, "ago_s": 59.0}
-    peer = {**PEER, "drift": drift, "encryption": "none", "bulk": "complete"}
-    text = page({**FULL, "failover": "failover.sock: gone", "peers": [peer]})
+    peer = {**PEER, "drift": drift, "bulk": "complete", "entries_max": 2_000_000}
+    more = {"failover": "failover.sock: gone", "encryption": "none", "peers": [peer]}
+    text = page({**FULL, **more})
+    assert "1,234,567 here, 1,200,000 there, room for 2,000,000" in text
     assert "failover      failover.sock: gone; no deletions are sent until it is back" in text
     assert "drift       none, 59 s ago" in text
     assert "not encrypted" in text
