@@ -74,7 +74,7 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"carpool {__version__}")
-    _add_directories(parser, with_defaults=True)
+    add_directories(parser, with_defaults=True)
     verbs = parser.add_subparsers(dest="face", metavar="VERB")
     said = _verb(words)
     for verb, (module, text) in VERBS.items():
@@ -83,7 +83,7 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
         elif verb not in verbs.choices:  # one module may bring several verbs
             import_module(module).add_parser(verbs)
     if said is not None and said != "lab":  # a lab has directories of its own
-        _add_directories(verbs.choices[said], with_defaults=False)
+        add_directories(verbs.choices[said], with_defaults=False)
     return parser
 
 
@@ -99,7 +99,7 @@ def _verb(words: Sequence[str]) -> str | None:
     return None
 
 
-def _add_directories(parser: argparse.ArgumentParser, *, with_defaults: bool) -> None:
+def add_directories(parser: argparse.ArgumentParser, *, with_defaults: bool) -> None:
     """Directories may stand before or after the verb; only before it do defaults count."""
     for option, variable, default, what in DIRECTORIES:
         parser.add_argument(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
+from carpool.cli.main import add_directories
+
 _PAGE, _TABLE = "carpool.cli.statespage", "carpool.cli.statestable"
 _VERIFY = "carpool.cli.statesverify"
 _PARTS = {  # what is asked: module, help, more
@@ -47,6 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             name, help=text, description=f"{text[0].upper()}{text[1:]}. {more}", allow_abbrev=False
         )
         import_module(module).add_arguments(part)
+        add_directories(part, with_defaults=False)
 
 
 def run(args: argparse.Namespace) -> int:

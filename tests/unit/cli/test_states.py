@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from carpool.cli.main import main
+from carpool.cli.main import EXIT_INTERRUPTED, main
 from carpool.errors import EXIT_FAILED, EXIT_OK, EXIT_UNREACHABLE, EXIT_USAGE
 from carpool.proto import ctmessage as ct
 from tests.unit.api import answers
@@ -68,6 +74,39 @@ def test_no_process(tmp_path: Path, capsys: Output) -> None:
     assert set(json.loads(capsys.readouterr().out)) == {"error", "hint"}
     assert ask(tmp_path, "verify") == EXIT_UNREACHABLE
     assert "carpool run states" in capsys.readouterr().err
+
+
+def test_directories_may_stand_after_the_part(tmp_path: Path, capsys: Output) -> None:
+    answer = json.dumps(results(result())).encode() + b"\n"
+    with process(tmp_path / "states.sock", saying(answer)):
+        assert main(["states", "verify", "--run-dir", str(tmp_path)]) == EXIT_OK
+    assert "fw2: equal" in capsys.readouterr().out
+
+
+def test_watching_goes_on_until_it_is_interrupted(tmp_path: Path) -> None:
+    """Also over a process that is gone and comes back."""
+    argv = [sys.executable, "-m", "carpool", "states", "--run-dir", str(tmp_path), "--watch"]
+    master, slave = pty.openpty()
+    with subprocess.Popen(argv, stdout=slave, env={**os.environ, "TERM": "vt100"}) as child:
+        os.close(slave)
+        try:
+            assert shown(master, b"State replication: DOWN")
+            play = saying(json.dumps(answers.STATES).encode() + b"\n")
+            with process(tmp_path / "states.sock", play):
+                assert shown(master, b"1,234,567 states here")
+            child.send_signal(signal.SIGINT)
+            assert child.wait(timeout=20) == EXIT_INTERRUPTED
+        finally:
+            child.kill()
+            os.close(master)
+
+
+def shown(terminal: int, text: bytes) -> bool:
+    """Whether it comes within 20 s."""
+    seen = b""
+    while text not in seen and select.select([terminal], [], [], 20)[0]:
+        seen += os.read(terminal, 4096)
+    return text in seen
 
 
 def test_equal_tables(tmp_path: Path, capsys: Output) -> None:
