@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
@@ -16,7 +16,7 @@ from carpool.kernel.ctevents import EventMask, EventSocket
 from carpool.proto import ctgate, ctpatch
 from carpool.proto import ctmessage as ct
 from carpool.proto import statestream as ss
-from carpool.service.statesflow import Outflow
+from carpool.service.statesflow import Inflow, Outflow
 from tests.netns.lab import Namespace, Network
 
 SERVER = bytes((10, 2, 0, 10))
@@ -184,6 +184,34 @@ class FakePeer:
                 orig = ct.parse_tuple(request, found, "orig")
                 assert orig is not None
                 self.table.pop((orig.src, orig.sport), None)
+
+
+class Racing(Injector):
+    """Somebody else removes an entry right after it was asked for."""
+
+    def __init__(self, other: Injector) -> None:
+        super().__init__()
+        self._other = other
+
+    def ask(self, requests: Sequence[bytes]) -> list[bytes | None]:
+        found = super().ask(requests)
+        self._other.inject(ct.delete_request(udp(1)))
+        return found
+
+
+def test_an_entry_that_ends_while_it_is_brought_up_to_date_is_made_anew(hands: Hands) -> None:
+    for number in (1, 2):
+        hands.other.inject(ct.create_request(udp(number)))
+    with hands.namespace.entered():
+        injector = Racing(hands.other)
+    counters: Counter[str] = Counter()
+    inflow = Inflow(injector, counters, lambda _kind, _words: None)
+    peer = FakePeer()
+    news = b"".join(ct.create_request(replace(udp(number), mark=7)) for number in (1, 2))
+    assert inflow.take(peer, news) is None
+    inflow.close()
+    assert {entry.orig.sport: entry.mark for entry in hands.entries()} == {1025: 7, 1026: 7}
+    assert (peer.injected, peer.errors, counters["settled"]) == (2, 0, 2)
 
 
 @pytest.mark.parametrize("seed", range(4))

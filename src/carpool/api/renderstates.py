@@ -164,7 +164,7 @@ def _peer(peer: Fields, answer: Fields) -> RenderableType:
         title.append("  not encrypted" if encryption == "none" else f"  {encryption}", style=DIM)
     rows = _rows()
     sizes = [f"{_count(answer, 'entries')} here", f"{_count(peer, 'entries')} there"]
-    sizes += [f"room for {_count(peer, 'entries_max')}"] if "entries_max" in peer else []
+    sizes += [f"room for {_count(peer, 'entries_max')}"] if peer.get("entries_max") else []
     rows.add_row("entries", ", ".join(sizes))
     rows.add_row("sent", _traffic(peer, "sent"))
     rows.add_row("received", _traffic(peer, "received"))

@@ -276,12 +276,16 @@ class Inflow:
             link.errors += len(wanted)
             return 0
         requests: list[bytes] = []
+        updates: dict[bytes, bytes] = {}  # each with the request to make the entry
         for create, answer in zip(wanted, answers, strict=True):
             if answer is not None and prober.same(create, answer):
-                requests.append(prober.update(create))
+                update = prober.update(create)
+                updates[update] = create
+                requests.append(update)
             else:
                 requests += _make_way(create, answer)
         bad = 0
+        again: list[bytes] = []
         for payload, _count in ss.payloads(requests):
             for failure in self._inject(payload):
                 if failure.errno == ENOENT and ctpatch.is_delete(failure.request):
@@ -289,8 +293,14 @@ class Inflow:
                 if failure.errno == EBUSY:
                     self._counters["kept_status"] += 1  # it has seen more than the peer tells
                     continue
+                if failure.errno == ENOENT and failure.request in updates:
+                    again.append(updates[failure.request])  # it ended after it was asked for
+                    continue
                 self._count_error(link, failure)
                 bad += 1
+        for failure in self._inject(b"".join(again)) if again else ():
+            self._count_error(link, failure)
+            bad += 1
         self._counters["settled"] += len(wanted) - bad
         return len(wanted) - bad
 
