@@ -106,9 +106,15 @@ def test_a_deletion_follows_its_original_from_the_master(pair: Pair) -> None:
         wait_until(lambda: pair.fw2.find(6, 80) is None, 5, "deleted on fw2")
 
 
-def test_the_end_of_a_copy_never_ends_the_original(pair: Pair) -> None:
-    """Neither its deletion on the backup nor its expiry there."""
+@pytest.mark.parametrize("told", [True, False], ids=["backup", "without word from failover"])
+def test_the_end_of_a_copy_never_ends_the_original(pair: Pair, told: bool) -> None:
+    """Neither its deletion on the backup nor its expiry there. A backup does not even ask for
+    events; who does not know what it is does, and says no word of an end."""
     pair.start()
+    if not told:
+        assert pair.fw2.failover is not None
+        pair.fw2.failover.close()
+        wait_until(lambda: pair.fw2.status()["failover"] is not None, 5, "failover is missed")
     with (
         flow(TCP, pair.client, pair.server, (SERVER, 80)) as deleted,
         flow(TCP, pair.client, pair.server, (SERVER, 82)) as expired,
@@ -120,9 +126,12 @@ def test_the_end_of_a_copy_never_ends_the_original(pair: Pair) -> None:
         state = ct.Tcp(1)  # in SYN_SENT a copy is not kept longer than it says
         pair.fw2.inject(ct.update_request(replace(copy, timeout_s=1, tcp=state)))
         wait_until(lambda: pair.fw2.find(6, 82) is None, 5, "expired on fw2")
-        wait_until(lambda: pair.fw2.counter("deletes_not_master") == 2, 5, "both ends seen")
-        # Nor is the change that made it expire told to the master: no packet asked for it.
-        assert pair.fw2.counter("changes_not_master") == 1
+        if told:
+            assert pair.fw2.counter("events") == 0
+        else:
+            wait_until(lambda: pair.fw2.counter("deletes_not_master") == 2, 5, "both ends seen")
+            # Nor is the change that made it expire told to the master: no packet asked for it.
+            assert pair.fw2.counter("changes_not_master") == 1
         here = pair.fw1.find(6, 82)
         assert here is not None and here.timeout_s > 100 and here.tcp == original.tcp
         assert pair.fw1.find(6, 80) is not None

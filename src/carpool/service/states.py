@@ -290,12 +290,14 @@ class StatesService:
         master = answer.get("master")
         if isinstance(master, bool):
             self._renewal.heard(master, self.now_s())
+            self._events.listen(master)  # nothing passes through who is master of nothing
             self._be_master(master)
         elif answer.get("ok") is False:
             self._tell("failover", f"failover refuses: {answer.get('error')}")
 
     def _failover_down(self, reason: str) -> None:
         self._be_master(False)  # nobody says that we are
+        self._events.listen(True)  # nor that we are not
         self._tell("failover", f"failover.sock: {reason}; no deletions are sent until it is back")
 
     def _be_master(self, master: bool) -> None:
