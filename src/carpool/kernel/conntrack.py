@@ -23,6 +23,7 @@ from carpool.proto import rtnetlink as rt
 RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
 DATAGRAM_BYTES = 64 * 1024  # the kernel's dumps come in pieces of 32 KiB at most
 _SO_RCVBUFFORCE = 33
+_START = struct.Struct("=IH")  # of nlmsghdr: length and type
 _ERROR = struct.Struct("=IHHIIi")  # nlmsghdr and the errno of nlmsgerr; the request follows
 _COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
 _MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
@@ -134,15 +135,16 @@ class Dump(_Socket):
             raise KernelError(f"read the connection table: {error.strerror}") from error
         found: list[bytes] = []
         at = 0
-        for message in nl.messages(data):
-            if message.type == nl.NLMSG_DONE:
+        while at + nl.HEADER_LEN <= len(data):
+            length, type_ = _START.unpack_from(data, at)
+            if type_ == nl.NLMSG_DONE or length < nl.HEADER_LEN:
                 return found or None
-            if message.type == nl.NLMSG_ERROR:
+            if type_ == nl.NLMSG_ERROR:
+                (message,) = nl.messages(data[at : at + length])
                 name = errno.errorcode.get(nl.answer(message).errno, "?")
                 raise KernelError(f"read the connection table: {name}")
-            end = at + nl.HEADER_LEN + len(message.body)
-            found.append(data[at:end])
-            at = nl.align(end)
+            found.append(data[at : at + length])
+            at += nl.align(length)
         return found
 
 
