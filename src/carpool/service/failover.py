@@ -89,7 +89,10 @@ class FailoverService:
         self._performing = True
         try:
             while self._inputs:
-                for effect in self.engine.handle(self._inputs.popleft(), self.now_s()):
+                effects = self.engine.handle(self._inputs.popleft(), self.now_s())
+                if self.engine.is_master:
+                    self._tell_watchers()  # before the first packet comes: it is to make an event
+                for effect in effects:
                     self._perform(effect)
         finally:
             self._performing = False

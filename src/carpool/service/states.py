@@ -44,6 +44,7 @@ BUSY_RATE = 2000.0  # events a second
 BUSY_SLEEP_S = 0.00013  # for each event found...
 BUSY_SLEEP_MAX_S = 0.001  # ...up to this, reached at some 8,000 a second
 STEP_WITHIN_S = 0.002  # of anything that came in: not each time, for events may come in thousands
+LISTEN_ON_S = 5.0  # after mastership is lost: neighbours may take a while to notice
 CHECK_EVERY_S = 1.0  # whether the nft table is there, and which addresses are ours
 TELL_EVERY_S = 60.0  # the same trouble on stderr; counters and status always tell
 TOLD_MAX = 256
@@ -116,6 +117,7 @@ class StatesService:
         self._hold = replica.Hold([link.name for link in self.links], now_s())
         self._hold_told: replica.Told | None = None
         self._drained_s = 0.0
+        self._deaf_s: float | None = None  # no events are wanted from then on
         self._check_s = 0.0
         self._renewal = replica.Renewal()
 
@@ -146,6 +148,7 @@ class StatesService:
         wanted = [
             self._check_s,
             self._renewal.deadline_s,
+            self._deaf_s,
             self._hold.deadline_s(now_s),
             self._failover.deadline_s,
             self._outflow.bulk_deadline_s(now_s),
@@ -159,6 +162,8 @@ class StatesService:
         if self._renewal.due(now_s):
             for link in self.links:
                 self._outflow.want_bulk(link)
+        if self._deaf_s is not None and now_s >= self._deaf_s:
+            self._want_events(False)
         self._outflow.step_bulk(now_s)
         self._sweep.step(now_s)
         for link in self.links:
@@ -290,14 +295,17 @@ class StatesService:
         master = answer.get("master")
         if isinstance(master, bool):
             self._renewal.heard(master, self.now_s())
-            self._events.listen(master)  # nothing passes through who is master of nothing
+            if self.master and not master:
+                self._deaf_s = self.now_s() + LISTEN_ON_S
+            else:
+                self._want_events(master)
             self._be_master(master)
         elif answer.get("ok") is False:
             self._tell("failover", f"failover refuses: {answer.get('error')}")
 
     def _failover_down(self, reason: str) -> None:
         self._be_master(False)  # nobody says that we are
-        self._events.listen(True)  # nor that we are not
+        self._want_events(True)  # nor that we are not
         self._tell("failover", f"failover.sock: {reason}; no deletions are sent until it is back")
 
     def _be_master(self, master: bool) -> None:
@@ -308,6 +316,11 @@ class StatesService:
         self.master = self._outflow.master = self._inflow.master = master
         if news:
             self._tell_tables()
+
+    def _want_events(self, on: bool) -> None:
+        """Nothing passes through who is master of nothing, but what is late."""
+        self._deaf_s = None
+        self._events.listen(on)
 
     def _tell_hold(self) -> None:
         told = self._hold.now(self.now_s())
