@@ -222,7 +222,7 @@ def test_a_bulk_among_news_ends_with_the_right_table(hands: Hands, seed: int) ->
     peer = FakePeer()
     counters: Counter[str] = Counter()
     patcher = ctpatch.Patcher(ct.Rules(every=False))
-    outflow = Outflow(hands.events, patcher, [peer], counters)
+    outflow = Outflow(hands.events, patcher, [peer], counters, hands.own.ask)
     outflow.master = True
     alive = set(range(2000))
     for start in range(0, 2000, 250):
@@ -256,7 +256,9 @@ def test_a_bulk_among_news_ends_with_the_right_table(hands: Hands, seed: int) ->
 def test_a_backup_sends_no_deletion_and_nothing_that_is_made_by_hand(hands: Hands) -> None:
     peer = FakePeer()
     counters: Counter[str] = Counter()
-    outflow = Outflow(hands.events, ctpatch.Patcher(ct.Rules(every=False)), [peer], counters)
+    outflow = Outflow(
+        hands.events, ctpatch.Patcher(ct.Rules(every=False)), [peer], counters, hands.own.ask
+    )
     hands.other.inject(ct.create_request(udp(1)))
     hands.other.inject(ct.delete_request(udp(1)))
     outflow.drain()

@@ -86,13 +86,11 @@ class Injector(_Socket):
         ]
 
     def ask(self, requests: Sequence[bytes]) -> list[bytes | None]:
-        """What each get request (its sequence: its place in the list) asks for, or None.
-
-        Raises KernelError when the kernel took none.
-        """
+        """What each get request asks for, or None. Raises KernelError when the kernel took none."""
         found: list[bytes | None] = [None] * len(requests)
+        stamped = (nl.stamped(request, 0, place) for place, request in enumerate(requests))
         try:
-            self._socket.send(b"".join(requests))
+            self._socket.send(b"".join(stamped))
         except OSError as error:
             raise KernelError(f"ask conntrack for entries: {error.strerror}") from error
         for data in self._datagrams():
@@ -118,14 +116,20 @@ class Injector(_Socket):
 class Dump(_Socket):
     """One walk over all entries, in pieces. The kernel fills each piece when the one before
     it is read: whoever pauses gets one that is as old as the pause. With a family or a mark (value
-    and mask), the kernel leaves out what is of another."""
+    and mask), the kernel leaves out what is of another.
+    Of expectations with `ctfields.EXP_GET`."""
 
-    def __init__(self, family: int = ct.AF_UNSPEC, mark: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        family: int = ct.AF_UNSPEC,
+        mark: tuple[int, int] | None = None,
+        what: int = ct.MSG_GET,
+    ) -> None:
         super().__init__("open the connection table for reading")
         body = ct.NFGEN.pack(family, 0, 0)
         if mark is not None:
             body += nl.be32(ct.Cta.MARK, mark[0]) + nl.be32(ct.Cta.MARK_MASK, mark[1])
-        self._socket.send(nl.message(ct.MSG_GET, nl.NLM_F_REQUEST | nl.NLM_F_DUMP, 1, body))
+        self._socket.send(nl.message(what, nl.NLM_F_REQUEST | nl.NLM_F_DUMP, 1, body))
 
     def read(self) -> list[bytes] | None:
         """The messages of the next piece (some 150); None: that was all. Raises KernelError."""

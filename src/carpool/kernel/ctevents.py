@@ -24,7 +24,8 @@ RECEIVE_BUFFER_BYTES = 64 * 1024 * 1024  # some 80,000 events; taken only when t
 EVENT_MAX_BYTES = 8192  # the largest event (labels, a helper, an LSM context) has some 500
 NFT_TIMEOUT_S = 10.0
 
-_GROUPS = (1, 2, 3)  # NFNLGRP_CONNTRACK_NEW, _UPDATE, _DESTROY of linux/netfilter/nfnetlink.h
+# NFNLGRP_CONNTRACK_NEW, _UPDATE, _DESTROY, _EXP_NEW, _EXP_DESTROY of linux/netfilter/nfnetlink.h
+_GROUPS = (1, 2, 3, 4, 6)
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NETLINK_DROP_MEMBERSHIP = 270, 1, 2
 _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
 _NFT_GETTABLE, _NFTA_TABLE_NAME = 0x0A01, 1  # NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE

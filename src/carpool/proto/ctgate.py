@@ -10,8 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from carpool.proto import ctexpect, netlink
 from carpool.proto import ctmessage as ct
-from carpool.proto import netlink
 from carpool.proto.ctpatch import RUN_MAX, RUN_MIN, Shapes, Span
 
 _FAMILIES = frozenset(ct.NFGEN.pack(family, 0, 0) for family in ct.ADDRESS_BYTES)
@@ -20,6 +20,7 @@ _TUPLE = frozenset(
     {"", ".ip", ".ip.src", ".ip.dst", ".proto", ".proto.protocol", ".proto.sport", ".proto.dport"}
     | {".proto.id", ".proto.icmp_type", ".proto.icmp_code", ".zone"}
 )
+_WAYS = ("orig", "reply", "master")
 _NAT = frozenset({"", ".min_ip", ".max_ip", ".proto", ".proto.min_port", ".proto.max_port"})
 _TCP = frozenset({"", *(f".{way}" for way in ("wscale_orig", "wscale_reply", "state"))})
 _ORIG = frozenset(f"orig{name}" for name in _TUPLE)
@@ -31,19 +32,28 @@ _CREATE = (
     | {f"protoinfo.tcp{name}" for name in _TCP | {".flags_orig", ".flags_reply"}}
     | {f"protoinfo.sctp{name}" for name in ("", ".state", ".vtag_orig", ".vtag_reply")}
     | {f"protoinfo.dccp{name}" for name in ("", ".state", ".role", ".handshake", ".pad")}
-    | {"protoinfo", "status", "timeout", "mark"}
+    | {f"master{name}" for name in _TUPLE}
+    | {f"{way}.{name}" for way in ct.OFTEN_ZERO[:2] for name in ("position", "before", "after")}
+    | {f"synproxy.{name}" for name in ("isn", "its", "tsoff")}
+    | {"protoinfo", "status", "timeout", "mark", "labels", "help", "help.name", *ct.OFTEN_ZERO}
 )
-_ORDER = ("orig", "reply", "nat_src", "nat_dst", "status", "timeout", "protoinfo", "mark", "zone")
+_ORDER = (
+    *("orig", "reply", "nat_src", "nat_dst", "master", "status", "timeout", "protoinfo", "mark"),
+    *("labels", *ct.OFTEN_ZERO, "help", "zone"),
+)
 _NEEDED = frozenset({"status", "timeout"})  # and both tuples, as ever
 # Values of any size in which two requests of one form may differ.
 FREE = frozenset(
-    {f"{way}{name}" for way in ("orig", "reply") for name in (".ip.src", ".ip.dst", ".proto.id")}
-    | {f"{way}.proto.{port}" for way in ("orig", "reply") for port in ("sport", "dport")}
+    {f"{way}{name}" for way in _WAYS for name in (".ip.src", ".ip.dst", ".proto.id")}
+    | {f"{way}.proto.{port}" for way in _WAYS for port in ("sport", "dport")}
     | {f"{nat}.{name}" for nat in ("nat_src", "nat_dst") for name in ("min_ip", "max_ip")}
     | {f"{nat}.proto.{name}_port" for nat in ("nat_src", "nat_dst") for name in ("min", "max")}
     | {"protoinfo.tcp.wscale_orig", "protoinfo.tcp.wscale_reply", "timeout", "mark"}
     | {"protoinfo.sctp.vtag_orig", "protoinfo.sctp.vtag_reply", "protoinfo.dccp.handshake"}
+    | {name for name in _CREATE if name.split(".")[0] in ct.OFTEN_ZERO and "." in name}
+    | {"labels"}
 )
+LABELS_BYTES = 16  # the kernel's nf_conn_labels: 128 bits
 
 
 def requests(payload: bytes) -> Iterator[bytes]:
@@ -90,6 +100,8 @@ class Gate:
         return count
 
     def _judge(self, request: bytes) -> str | None:
+        if ctexpect.concerns(request):
+            return ctexpect.judge(request)
         _length, type_, flags, sequence, port = netlink.HEADER.unpack_from(request)
         allowed = {
             (ct.MSG_NEW, ct.CREATE_FLAGS): _CREATE,
@@ -119,11 +131,20 @@ class Gate:
             return "attributes in another order than ours"
         if create and not _NEEDED <= found.keys():
             return "an incomplete entry"
-        if create and isinstance(ct.parse(request), ct.Skip):
+        entry = ct.parse(request)
+        if create and isinstance(entry, ct.Skip):
             return "an incomplete entry"
+        if isinstance(entry, ct.Entry):
+            if entry.left_behind or ("help" in found and not entry.helper):
+                return "a helper that kernels do not have"
+            if "master" in found and entry.master is None:
+                return "an incomplete master"
+            if "labels" in found and len(entry.labels) != LABELS_BYTES:
+                return f"{len(entry.labels)} bytes of labels, expected {LABELS_BYTES}"
         way = ct.parse_tuple(request, found, "orig")
         if way is None:
             return "a deletion of nothing certain"
-        if way.protocol not in ct.ICMPS | ct.LASTING and any(n.endswith("port") for n in found):
+        own = (name for name in found if not name.startswith("master."))
+        if way.protocol not in ct.ICMPS | ct.LASTING and any(n.endswith("port") for n in own):
             return f"ports of protocol {way.protocol}, which has none"
         return None

@@ -11,27 +11,39 @@ are refused when two nodes greet each other (`statestream.py`).
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
 from carpool.proto import netlink
+from carpool.proto.ctfields import ADDRESS_BYTES as ADDRESS_BYTES
+from carpool.proto.ctfields import AF_INET as AF_INET
+from carpool.proto.ctfields import AF_INET6 as AF_INET6
+from carpool.proto.ctfields import AF_UNSPEC as AF_UNSPEC
+from carpool.proto.ctfields import BODY_AT as BODY_AT
+from carpool.proto.ctfields import CHANGE_FLAGS as CHANGE_FLAGS
+from carpool.proto.ctfields import CREATE_FLAGS as CREATE_FLAGS
 
-MSG_NEW, MSG_GET, MSG_DELETE = 0x0100, 0x0101, 0x0102  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT
-CREATE_FLAGS = netlink.NLM_F_REQUEST | netlink.NLM_F_CREATE | netlink.NLM_F_EXCL
-CHANGE_FLAGS = netlink.NLM_F_REQUEST  # update, get and delete
-NFGEN = struct.Struct(">BBH")  # nfgenmsg: family, version 0, resource id
-BODY_AT = netlink.HEADER_LEN + NFGEN.size
-AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 10
-ADDRESS_BYTES = {AF_INET: 4, AF_INET6: 16}
+# The names that go with those of this file are to be had from it, too.
+from carpool.proto.ctfields import FIRST
+from carpool.proto.ctfields import MSG_DELETE as MSG_DELETE
+from carpool.proto.ctfields import MSG_GET as MSG_GET
+from carpool.proto.ctfields import MSG_NEW as MSG_NEW
+from carpool.proto.ctfields import NFGEN as NFGEN
+from carpool.proto.ctfields import Cta as Cta
+from carpool.proto.ctfields import Fields as Fields
+from carpool.proto.ctfields import attribute as attribute
+from carpool.proto.ctfields import fields as fields
+from carpool.proto.ctfields import sizes_fit as sizes_fit
+from carpool.proto.ctfields import without as without
+
 IP_ICMP, IP_TCP, IP_UDP, IP_DCCP = 1, 6, 17, 33
 IP_GRE, IP_ICMPV6, IP_SCTP, IP_UDPLITE = 47, 58, 132, 136
 ICMPS = frozenset({IP_ICMP, IP_ICMPV6})
 # With two ports (GRE: keys), and "assured" in their lives; all others have neither.
 LASTING = frozenset({IP_TCP, IP_UDP, IP_DCCP, IP_GRE, IP_SCTP, IP_UDPLITE})
 
-SEEN_REPLY, ASSURED, CONFIRMED = 0x2, 0x4, 0x8  # enum ip_conntrack_status
+EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED = 0x1, 0x2, 0x4, 0x8  # enum ip_conntrack_status
+SEQ_ADJUST = 0x40
 TCP_SYN_RECV, TCP_ESTABLISHED, TCP_TIME_WAIT, TCP_CLOSE = 2, 3, 7, 8  # enum tcp_conntrack
 WINDOW_SCALE, SACK_PERM, CLOSE_INIT, BE_LIBERAL = 0x01, 0x02, 0x04, 0x08  # IP_CT_TCP_FLAG_*
 
@@ -46,75 +58,19 @@ ICMPV6_ANSWER = {128: 129, 129: 128, 139: 140, 140: 139}
 _ANSWERS = {IP_ICMP: ICMP_ANSWER, IP_ICMPV6: ICMPV6_ANSWER}
 
 
-class Cta(IntEnum):
-    """The attributes of an entry that we write: enum ctattr_type."""
-
-    TUPLE_ORIG = 1
-    TUPLE_REPLY = 2
-    STATUS = 3
-    PROTOINFO = 4
-    NAT_SRC = 6
-    TIMEOUT = 7
-    MARK = 8
-    NAT_DST = 13
-    ZONE = 18
-    MARK_MASK = 21  # asks, is never told
-
-
-# Attributes by their type as it is written, with the flag of those that hold others.
-Schema = Mapping[int, "str | tuple[str, Schema]"]
-_N = netlink.NLA_F_NESTED
-_TCP: Schema = {1: "state", 2: "wscale_orig", 3: "wscale_reply", 4: "flags_orig", 5: "flags_reply"}
-_DCCP: Schema = {1: "state", 2: "role", 3: "handshake", 4: "pad"}
-_SCTP: Schema = {1: "state", 2: "vtag_orig", 3: "vtag_reply"}
-_PROTOINFO: Schema = {_N | 1: ("tcp", _TCP), _N | 2: ("dccp", _DCCP), _N | 3: ("sctp", _SCTP)}
-_SEQADJ: Schema = {1: "position", 2: "before", 3: "after"}
-_COUNTERS: Schema = {1: "packets", 2: "bytes"}
-_SYNPROXY: Schema = {1: "isn", 2: "its", 3: "tsoff"}
-
-
-def _entry_schema(addresses: int, nat_addresses: int, icmp: int) -> Schema:
-    """The families differ in the numbers of three groups of attributes, given by their first."""
-    ip: Schema = {addresses: "src", addresses + 1: "dst"}
-    named: Schema = {icmp: "id", icmp + 1: "icmp_type", icmp + 2: "icmp_code"}
-    proto: Schema = {1: "protocol", 2: "sport", 3: "dport", **named}
-    way: Schema = {_N | 1: ("ip", ip), _N | 2: ("proto", proto), 3: "zone"}
-    ports: Schema = {1: "min_port", 2: "max_port"}
-    range_: Schema = {nat_addresses: "min_ip", nat_addresses + 1: "max_ip"}
-    nat: Schema = {**range_, _N | 3: ("proto", ports)}
-    return {
-        **{_N | Cta.TUPLE_ORIG: ("orig", way), _N | Cta.TUPLE_REPLY: ("reply", way)},
-        **{_N | Cta.NAT_SRC: ("nat_src", nat), _N | Cta.NAT_DST: ("nat_dst", nat)},
-        **{Cta.STATUS: "status", Cta.TIMEOUT: "timeout", Cta.MARK: "mark", Cta.ZONE: "zone"},
-        _N | Cta.PROTOINFO: ("protoinfo", _PROTOINFO),
-        **{_N | 15: ("seqadj_orig", _SEQADJ), _N | 16: ("seqadj_reply", _SEQADJ)},
-        **{_N | 24: ("synproxy", _SYNPROXY), _N | 5: "help", _N | 14: "master", 22: "labels"},
-        **{_N | 9: ("counters_orig", _COUNTERS), _N | 10: ("counters_reply", _COUNTERS)},
-        **{11: "use", 12: "id"},
-        **{_N | 19: "secctx", _N | 20: "timestamp", 28: "timestamp_event"},
-    }
-
-
-# CTA_IP_V4_SRC, CTA_NAT_V4_MINIP, CTA_PROTO_ICMP_ID; and the same of IPv6.
-_FIRST = {AF_INET: (1, 1, 4), AF_INET6: (3, 4, 7)}
-_SCHEMAS = {family: _entry_schema(*first) for family, first in _FIRST.items()}
-
-# What belongs to a flow but cannot be given to a peer yet: the entry travels without it, counted.
-# The kernel writes the numbers of the last three also when they are all zero: then nothing is lost.
-LEFT_BEHIND = frozenset({"help", "master", "labels", "seqadj_orig", "seqadj_reply", "synproxy"})
-OFTEN_ZERO = frozenset({"seqadj_orig", "seqadj_reply", "synproxy"})
+# The helpers of the kernel. One that was given a port of its own is called "ftp-2121". Others are
+# programs of one node, which a peer could not run: the entry travels without, counted.
+_HELPERS = frozenset(
+    {"amanda", "ftp", "irc", "netbios-ns", "pptp", "sane", "sip", "snmp", "tftp"}
+    | {"RAS", "Q.931", "H.245"}
+)
+# The kernel tells these also when they are all zero: then there is nothing to tell.
+OFTEN_ZERO = ("seqadj_orig", "seqadj_reply", "synproxy")
+_NUMBERS = (Cta.SEQADJ_ORIG, Cta.SEQADJ_REPLY, Cta.SYNPROXY)
 # Of use on the node that made the entry only.
 MEANINGLESS = frozenset(
     {"counters_orig", "counters_reply", "use", "id", "secctx", "timestamp", "timestamp_event"}
 )
-
-_ADDRESSES = frozenset({"src", "dst", "min_ip", "max_ip"})
-_SIZES = {
-    **{"protocol": 1, "zone": 2, "vtag_orig": 4, "vtag_reply": 4, "role": 1, "handshake": 8},
-    **{"sport": 2, "dport": 2, "id": 2, "icmp_type": 1, "icmp_code": 1, "min_port": 2},
-    **{"max_port": 2, "state": 1, "wscale_orig": 1, "wscale_reply": 1, "flags_orig": 2},
-    **{"flags_reply": 2, "status": 4, "timeout": 4, "mark": 4},
-}
 
 
 class Skip(StrEnum):
@@ -181,7 +137,11 @@ class Entry:
     zone: int | None = None  # of both directions
     tcp: Tcp | None = None
     protoinfo: bytes = b""  # of SCTP and DCCP: the value of CTA_PROTOINFO, as it is
-    left_behind: tuple[str, ...] = ()  # which of LEFT_BEHIND it has
+    master: Tuple | None = None  # the flow that this one was expected by
+    helper: str = ""  # its name, if the kernel's
+    labels: bytes = b""  # 16 bytes: 128 bits, host endian
+    numbers: tuple[bytes, ...] = (b"", b"", b"")  # the values of OFTEN_ZERO, as they are
+    left_behind: tuple[str, ...] = ()  # what it has and cannot travel
 
     @property
     def source_nat(self) -> bool:
@@ -221,46 +181,6 @@ class Rules:
 
 # ------------------------------------------------------------------------------------- reading
 
-Fields = dict[str, tuple[int, int]]  # name -> offset and length of the value
-
-
-def fields(message: bytes) -> Fields | None:
-    """Where the values of a message are: "orig.ip.src", "protoinfo.tcp.state", "timeout"...
-
-    Unknown attributes are called `unknown_NUMBER`. None when lengths contradict each other,
-    or when an attribute is there twice.
-    """
-    if len(message) < BODY_AT or netlink.HEADER.unpack_from(message)[0] != len(message):
-        return None
-    found: Fields = {}
-    schema = _SCHEMAS.get(message[netlink.HEADER_LEN], _SCHEMAS[AF_INET])
-    return found if _collect(message, (BODY_AT, len(message)), schema, "", found) else None
-
-
-def _collect(
-    message: bytes, span: tuple[int, int], schema: Schema, prefix: str, found: Fields
-) -> bool:
-    """The attributes in a span, and those within them; false when a length is off."""
-    at, end = span
-    while at < end:
-        if end - at < netlink.ATTR_LEN:
-            return False
-        length, type_ = netlink.ATTR.unpack_from(message, at)
-        if length < netlink.ATTR_LEN or at + length > end:
-            return False
-        known = schema.get(type_, f"unknown_{type_}")
-        name, inner = (known, None) if isinstance(known, str) else known
-        if prefix + name in found:
-            return False
-        value = at + netlink.ATTR_LEN
-        found[prefix + name] = value, length - netlink.ATTR_LEN
-        if inner is not None:
-            span = value, at + length
-            if not _collect(message, span, inner, f"{prefix}{name}.", found):
-                return False
-        at += netlink.align(length)
-    return True
-
 
 def parse(message: bytes) -> Entry | Skip:
     """An event, or a message of a dump or of a get.
@@ -270,12 +190,13 @@ def parse(message: bytes) -> Entry | Skip:
     found = fields(message)
     if found is None:
         return Skip.MALFORMED
-    if message[netlink.HEADER_LEN] not in _SCHEMAS:
+    if message[netlink.HEADER_LEN] not in ADDRESS_BYTES:
         return Skip.FAMILY
     get = _Reader(message, found)
     orig, reply = get.way("orig"), get.way("reply")
     if not get.sizes_fit or orig is None or reply is None or orig.protocol != reply.protocol:
         return Skip.MALFORMED
+    helper = get.text("help.name")
     return Entry(
         orig,
         reply,
@@ -285,8 +206,18 @@ def parse(message: bytes) -> Entry | Skip:
         zone=get.number("zone"),
         tcp=get.tcp(),
         protoinfo=get.other_protoinfo(),
-        left_behind=get.left_behind(),
+        master=get.way("master"),
+        helper=helper if is_helper(helper) else "",
+        labels=get.value("labels") or b"",
+        numbers=tuple(get.numbers(name) for name in OFTEN_ZERO),
+        left_behind=("help",) if helper and not is_helper(helper) else (),
     )
+
+
+def is_helper(name: str) -> bool:
+    """Whether it is one that kernels have, so that a peer may be asked for it."""
+    base, dash, port = name.rpartition("-")
+    return name in _HELPERS or bool(dash and base in _HELPERS and port.isdecimal())
 
 
 def parse_create(request: bytes) -> Entry | Skip:
@@ -357,24 +288,13 @@ class _Reader:
     def other_protoinfo(self) -> bytes:
         return (self.value("protoinfo") or b"") if "protoinfo.tcp" not in self._found else b""
 
-    def left_behind(self) -> tuple[str, ...]:
-        zero = {
-            name
-            for name in OFTEN_ZERO & self._found.keys()
-            if not any(self.number(leaf) for leaf in self._found if leaf.startswith(f"{name}."))
-        }
-        return tuple(sorted((LEFT_BEHIND & self._found.keys()) - zero))
+    def text(self, name: str) -> str:
+        return (self.value(name) or b"").rstrip(b"\0").decode(errors="replace")
 
-
-def sizes_fit(found: Fields, family: int) -> bool:
-    """Whether every value that we read is as long as it must be."""
-    address_bytes = ADDRESS_BYTES.get(family)
-    for name, (_at, length) in found.items():
-        leaf = name.rpartition(".")[2]
-        wanted = address_bytes if leaf in _ADDRESSES else _SIZES.get(leaf, length)
-        if length != wanted and name != "id":  # CTA_ID, not the id of ICMP
-            return False
-    return True
+    def numbers(self, name: str) -> bytes:
+        """The attributes within this one; nothing when all are zero."""
+        leaves = [leaf for leaf in self._found if leaf.startswith(f"{name}.")]
+        return (self.value(name) or b"") if any(self.number(leaf) for leaf in leaves) else b""
 
 
 # ------------------------------------------------------------------------------------- writing
@@ -387,30 +307,42 @@ def create_request(entry: Entry) -> bytes:
     translated reply and the status bits of NAT: those cannot be set.
     """
     orig, reply = entry.orig, entry.reply
-    body = [_tuple(Cta.TUPLE_ORIG, orig), _tuple(Cta.TUPLE_REPLY, _answer(entry))]
+    body = [way_attribute(Cta.TUPLE_ORIG, orig), way_attribute(Cta.TUPLE_REPLY, _answer(entry))]
     if entry.source_nat:
         body.append(_nat(Cta.NAT_SRC, orig, reply.dst, reply.dport))
     if entry.destination_nat:
         body.append(_nat(Cta.NAT_DST, orig, reply.src, reply.sport))
+    if entry.master is not None:
+        body.append(way_attribute(Cta.MASTER, entry.master))
     return _request(MSG_NEW, CREATE_FLAGS, orig, *body, *_state(entry))
 
 
 def update_request(entry: Entry) -> bytes:
     """Give an existing entry this one's state. NAT cannot be changed: the kernel would refuse."""
     way = entry.orig
-    return _request(MSG_NEW, CHANGE_FLAGS, way, _tuple(Cta.TUPLE_ORIG, way), *_state(entry))
+    return _request(MSG_NEW, CHANGE_FLAGS, way, way_attribute(Cta.TUPLE_ORIG, way), *_state(entry))
 
 
 def delete_request(entry: Entry) -> bytes:
     """Remove the entry with this original tuple."""
     way = entry.orig
-    return _request(MSG_DELETE, CHANGE_FLAGS, way, _tuple(Cta.TUPLE_ORIG, way), *_zone(entry))
+    return _request(
+        MSG_DELETE, CHANGE_FLAGS, way, way_attribute(Cta.TUPLE_ORIG, way), *_zone(entry)
+    )
+
+
+def get_request(orig: Tuple, zone: int | None) -> bytes:
+    """Ask for the entry with this original tuple."""
+    zones = [] if zone is None else [netlink.be16(Cta.ZONE, zone)]
+    return _request(MSG_GET, CHANGE_FLAGS, orig, way_attribute(Cta.TUPLE_ORIG, orig), *zones)
 
 
 def delete_by_reply_request(entry: Entry) -> bytes:
     """Remove whatever entry answers with this one's translated reply tuple."""
     way = entry.reply
-    return _request(MSG_DELETE, CHANGE_FLAGS, way, _tuple(Cta.TUPLE_REPLY, way), *_zone(entry))
+    return _request(
+        MSG_DELETE, CHANGE_FLAGS, way, way_attribute(Cta.TUPLE_REPLY, way), *_zone(entry)
+    )
 
 
 def goes_quiet(entry: Entry) -> bool:
@@ -427,8 +359,9 @@ def _request(type_: int, flags: int, way: Tuple, *attributes: bytes) -> bytes:
     return netlink.message(type_, flags, 0, NFGEN.pack(way.family, 0, 0) + b"".join(attributes))
 
 
-def _tuple(type_: int, way: Tuple) -> bytes:
-    address, _nat, icmp = _FIRST[way.family]
+def way_attribute(type_: int, way: Tuple) -> bytes:
+    """A tuple as an attribute."""
+    address, _nat, icmp = FIRST[way.family]
     proto = [netlink.u8(1, way.protocol)]
     if way.protocol in ICMPS:
         proto += [netlink.be16(icmp, way.sport)]
@@ -443,7 +376,7 @@ def _tuple(type_: int, way: Tuple) -> bytes:
 
 
 def _nat(type_: int, way: Tuple, address: bytes, port: int) -> bytes:
-    first = _FIRST[way.family][1]
+    first = FIRST[way.family][1]
     range_ = [netlink.attr(first, address), netlink.attr(first + 1, address)]
     if way.protocol not in ICMPS | LASTING:
         return netlink.nested(type_, *range_)  # no port that could be given
@@ -452,7 +385,7 @@ def _nat(type_: int, way: Tuple, address: bytes, port: int) -> bytes:
 
 
 def _state(entry: Entry) -> list[bytes]:
-    """All that create and update have in common."""
+    """All that create and update have in common. Last what a kernel may refuse."""
     # NAT bits follow from CTA_NAT_*; the others are local, or cannot be set.
     status = entry.status & (SEEN_REPLY | ASSURED) | CONFIRMED
     state = [
@@ -464,6 +397,15 @@ def _state(entry: Entry) -> list[bytes]:
     elif entry.protoinfo:
         state.append(netlink.attr(Cta.PROTOINFO | netlink.NLA_F_NESTED, entry.protoinfo))
     state.append(netlink.be32(Cta.MARK, entry.mark))  # also 0: dumps tell it, events do not
+    if any(entry.labels):
+        state.append(netlink.attr(Cta.LABELS, entry.labels))
+    state += [
+        netlink.attr(type_ | netlink.NLA_F_NESTED, value)
+        for type_, value in zip(_NUMBERS, entry.numbers, strict=True)
+        if value
+    ]
+    if entry.helper:
+        state.append(netlink.nested(Cta.HELP, netlink.string(1, entry.helper)))
     return state + _zone(entry)
 
 

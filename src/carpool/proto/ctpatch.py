@@ -21,8 +21,9 @@ from itertools import repeat
 from operator import itemgetter, ne
 from typing import Any, Generic, TypeVar
 
+from carpool.proto import ctexpect, netlink
 from carpool.proto import ctmessage as ct
-from carpool.proto import netlink
+from carpool.proto.ctfields import EXP_DELETE
 
 SHAPES_MAX = 1024  # learned at a time; one takes about 5 kB. When full, all are learned anew
 RUN_MAX = 64  # messages of one shape that are looked at together; more gains nothing (measured)
@@ -30,7 +31,7 @@ RUN_MIN = 4  # and fewer neither
 RUNS_MAX = 64  # shapes that are ready for this; one takes about 30 kB
 _ATTR_LENGTH = struct.Struct("=H")
 _ZONE_HEADER = netlink.ATTR.pack(6, ct.Cta.ZONE)
-_DELETE_TYPE = struct.pack("=H", ct.MSG_DELETE)
+_DELETE_TYPES = frozenset(struct.pack("=H", type_) for type_ in (ct.MSG_DELETE, EXP_DELETE))
 
 _ORIG_LEAVES = ("ip.src", "ip.dst", "proto.sport", "proto.dport", "proto.id")
 _ENDS = ("ip.src", "ip.dst", "proto.sport", "proto.dport")  # of each way, for _variant
@@ -60,7 +61,8 @@ _NAT_PORTS = {
 _TAKEN = frozenset(
     {*_SAME, *(f"{way}.{leaf}" for way in ("orig", "reply") for leaf in _ORIG_LEAVES)}
 )
-_DROPPED = ct.LEFT_BEHIND - ct.OFTEN_ZERO | ct.MEANINGLESS
+# An event tells of the master and of moved sequence numbers only that there are some.
+_TOLD_BY_STATUS = ct.EXPECTED | ct.SEQ_ADJUST
 
 T = TypeVar("T")
 Span = tuple[int, int]  # offset, length
@@ -68,20 +70,17 @@ Column = tuple[bytes, ...]  # one value of many messages
 FREE_HEADER = ((8, 8), (18, 2))  # sequence and port; res_id, in which dumps tell their generation
 
 
-def attribute(value: Span) -> slice:
-    """A whole attribute, header and padding, of which this is the value."""
-    at, length = value
-    return slice(at - netlink.ATTR_LEN, at + netlink.align(length))
-
-
 def free_spans(found: ct.Fields) -> list[Span]:
     """Where two messages of the kernel that tell the same of two flows may differ."""
-    return [*(span for name, span in found.items() if name in _TAKEN | _DROPPED), *FREE_HEADER]
+    return [
+        *(span for name, span in found.items() if name in _TAKEN | ct.MEANINGLESS),
+        *FREE_HEADER,
+    ]
 
 
 def is_delete(request: bytes) -> bool:
     """Whether a netlink message is of the type that removes entries (DESTROY events too)."""
-    return request[4:6] == _DELETE_TYPE
+    return request[4:6] in _DELETE_TYPES
 
 
 def is_made_by_hand(event: bytes) -> bool:
@@ -207,6 +206,8 @@ class Patcher:
         self._shapes: Shapes[_Layout] = Shapes()
         self.causes: Counter[str] = Counter()
         self.parsed = 0  # messages that took the slow path
+        self.labels = False  # labels are in use here: events do not tell them
+        self._questions: list[bytes] = []
 
     @property
     def rules(self) -> ct.Rules:
@@ -216,6 +217,12 @@ class Patcher:
     def rules(self, rules: ct.Rules) -> None:
         self._rules, self._local, self._own = rules, rules.local, rules.own
         self._shapes = Shapes()
+
+    def questions(self) -> list[bytes]:
+        """The get requests for entries of which the events since the last call told a part only.
+        Their answers are messages as any other."""
+        asked, self._questions = self._questions, []
+        return asked
 
     def request(self, message: bytes) -> bytes:
         """The create or (for a DESTROY) delete request; empty when the entry does not travel."""
@@ -285,10 +292,15 @@ class Patcher:
     def _parse(self, message: bytes) -> bytes:
         """The slow path."""
         self.parsed += 1
+        if ctexpect.concerns(message):
+            return self._expectation(message)
         entry = ct.parse(message)
         skip = entry if isinstance(entry, ct.Skip) else self._rules.skip(entry)
         if isinstance(entry, ct.Skip) or skip in (ct.Skip.LOCAL, ct.Skip.OWN_ADDRESS):
             self.causes[f"skipped_{skip}"] += 1
+            return b""
+        if skip is None and self._is_partial(message, entry):
+            self._questions.append(ct.get_request(entry.orig, entry.zone))
             return b""
         make = ct.delete_request if is_delete(message) else ct.create_request
         request = make(entry)
@@ -299,13 +311,32 @@ class Patcher:
         self.causes.update(_without(entry))
         return request
 
+    def _is_partial(self, message: bytes, entry: ct.Entry) -> bool:
+        wanted = self.labels or entry.status & _TOLD_BY_STATUS
+        if not wanted or is_delete(message):
+            return False
+        found = ct.fields(message)
+        return found is not None and "use" not in found  # only answers and dumps have that
+
+    def _expectation(self, message: bytes) -> bytes:
+        """The helper has changed what passes over the master, so that is told anew too."""
+        request = ctexpect.request(message)
+        local = ctexpect.is_local(message, self._local) if request else False
+        if not request or local:
+            self.causes["skipped_local" if local else "skipped_malformed"] += 1
+            return b""
+        master = ctexpect.master_of(message)
+        if master is not None and not netlink.HEADER.unpack_from(message)[2] & netlink.NLM_F_MULTI:
+            self._questions.append(ct.get_request(master, None))
+        return request
+
     def _learn(self, message: bytes, entry: ct.Entry, skip: ct.Skip | None, request: bytes) -> None:
         found = ct.fields(message)
         assert found is not None  # it has been parsed
         if any("unknown_" in name for name in found):
             self.causes["unknown_attribute"] += 1
             return
-        if ct.OFTEN_ZERO.intersection(entry.left_behind) or entry.protoinfo:
+        if any(entry.numbers) or entry.protoinfo or entry.master is not None:
             return  # rare, and no two alike
         if entry.orig.protocol not in ct.ICMPS | ct.LASTING:
             return  # rare, and nothing of it is where others have their ports

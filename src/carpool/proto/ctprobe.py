@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from carpool.proto import ctmessage as ct
 from carpool.proto import netlink
 from carpool.proto.ctgate import FREE
-from carpool.proto.ctpatch import Shapes, Span, attribute
+from carpool.proto.ctpatch import Shapes, Span
 
 _FLAGS = ct.CHANGE_FLAGS
 _NFGEN = slice(netlink.HEADER_LEN, ct.BODY_AT)
@@ -36,11 +36,11 @@ class Prober:
     def __init__(self) -> None:
         self._plans: Shapes[_Plan] = Shapes()
 
-    def get(self, create: bytes, sequence: int) -> bytes:
+    def get(self, create: bytes) -> bytes:
         """The request for the entry that has this original tuple."""
         plan = self._plan_of(create)
         body = create[_NFGEN] + create[plan.orig] + create[plan.zone]
-        return _HEADER(netlink.HEADER_LEN + len(body), ct.MSG_GET, _FLAGS, sequence, 0) + body
+        return _HEADER(netlink.HEADER_LEN + len(body), ct.MSG_GET, _FLAGS, 0, 0) + body
 
     def same(self, create: bytes, answer: bytes) -> bool:
         """Whether the entry of the kernel's answer has both tuples, the reply as translated."""
@@ -74,7 +74,7 @@ def _value(value: Span) -> slice:
 
 
 def _plan(create: bytes, found: ct.Fields) -> _Plan:
-    reply = attribute(found["reply"])
+    reply = ct.attribute(found["reply"])
     nats = [nat for nat in ("nat_src", "nat_dst") if nat in found]
     sources = {
         "reply.ip.dst": "nat_src.min_ip",
@@ -90,9 +90,9 @@ def _plan(create: bytes, found: ct.Fields) -> _Plan:
         for at, length in (found[name],)
     ]
     return _Plan(
-        orig=attribute(found["orig"]),
+        orig=ct.attribute(found["orig"]),
         reply=reply,
         state=slice(found["status"][0] - netlink.ATTR_LEN, len(create)),
-        zone=attribute(found["zone"]) if "zone" in found else slice(0, 0),
+        zone=ct.attribute(found["zone"]) if "zone" in found else slice(0, 0),
         patches=tuple(patches),
     )

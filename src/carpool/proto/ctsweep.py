@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from carpool.proto import ctmessage as ct
 from carpool.proto import netlink
-from carpool.proto.ctpatch import Shapes, attribute, free_spans
+from carpool.proto.ctpatch import Shapes, free_spans
 
 # By protocol: seconds of a flow that is not assured, and of one that is. Others are left alone.
 Timeouts = Mapping[int, tuple[int, int]]
@@ -66,7 +66,8 @@ class Sweeper:
             return _LEAVE
         plan = self._plan(entry, found)
         # These differ from flow to flow, and do not matter here.
-        adjusted = [found[name] for name in found if name.split(".")[0] in ct.OFTEN_ZERO]
+        rare = {*ct.OFTEN_ZERO, "master"}
+        adjusted = [found[name] for name in found if name.split(".")[0] in rare]
         tags = [found[name] for name in found if "vtag" in name or "handshake" in name]
         self._plans.learn(message, [*free_spans(found), *adjusted, *tags], plan)
         return plan
@@ -82,5 +83,5 @@ class Sweeper:
             if not entry.tcp.flags_orig & entry.tcp.flags_reply & ct.BE_LIBERAL:
                 change, well_s = _LIBERAL + change, _NEVER_S
         at, length = found.get("timeout", (0, 0))
-        zone = attribute(found["zone"]) if "zone" in found else _NOTHING
-        return _Plan(change, attribute(found["orig"]), zone, slice(at, at + length), well_s)
+        zone = ct.attribute(found["zone"]) if "zone" in found else _NOTHING
+        return _Plan(change, ct.attribute(found["orig"]), zone, slice(at, at + length), well_s)

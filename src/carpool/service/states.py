@@ -98,7 +98,9 @@ class StatesService:
         )
         self._events = EventSocket(injector.port, every=self._every)
         self._patcher = Patcher(self._rules())
-        self._outflow = Outflow(self._events, self._patcher, self.links, self.counters)
+        self._outflow = Outflow(
+            self._events, self._patcher, self.links, self.counters, injector.ask
+        )
         table = Table(injector, lambda: self._patcher.rules, self._outflow.drain)
         self._comparisons = {
             link.name: Comparison(link.name, link, table, self, self.counters)

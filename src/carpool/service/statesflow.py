@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from errno import EBUSY, EEXIST, EIO, ENOENT
+from errno import EBUSY, EEXIST, EIO, ENOENT, EOPNOTSUPP
 from typing import Protocol
 
 from carpool.errors import KernelError
@@ -16,13 +16,19 @@ from carpool.kernel import conntrack
 from carpool.kernel.conntrack import Dump, Failure, Injector
 from carpool.kernel.ctevents import EventSocket
 from carpool.machine import replica
-from carpool.proto import ctgate, ctpatch, ctprobe
+from carpool.proto import ctexpect, ctgate, ctpatch, ctprobe
 from carpool.proto import ctmessage as ct
 from carpool.proto import statestream as ss
+from carpool.proto.ctfields import EXP_GET
 
 DRAIN_MAX = 4096  # events handled in one round
+ASK_MAX = 256  # entries asked for at a time: a netlink socket takes some 200 kB
 BULK_QUEUE_MAX_BYTES = 4 * 1024 * 1024  # a dump waits while more than this waits for a peer
 BULK_EVERY_S = 1.0  # at most: what follows an overflow must not be the cause of the next one
+
+
+# Get requests to what they ask for: Injector.ask.
+Ask = Callable[[Sequence[bytes]], list[bytes | None]]
 
 
 class Receiver(Protocol):
@@ -56,9 +62,11 @@ class Outflow:
         patcher: ctpatch.Patcher,
         links: Sequence[Receiver],
         counters: Counter[str],
+        ask: Ask,
     ) -> None:
         self.master = False
         self.patcher = patcher
+        self._ask = ask
         self._events = events
         self._links = links
         self._counters = counters
@@ -132,6 +140,10 @@ class Outflow:
         if not self.master:
             events = self._to_tell(events)
         requests = list(filter(None, self.patcher.requests(events)))
+        questions = self.patcher.questions()
+        for at in range(0, len(questions), ASK_MAX):
+            answers = filter(None, self._ask(questions[at : at + ASK_MAX]))
+            requests += filter(None, map(self.patcher.request, answers))
         if self._dump is not None:
             for request in requests:
                 self._deletions.sent(request)
@@ -181,10 +193,24 @@ class Outflow:
             self._counters["bulk_restarts"] += 1
             self._restart()
         elif piece is None:
+            self._send(ss.Kind.BULK, self._expectations(), self._receivers)
             for link in self._receivers:
                 link.bulk_ends()
                 link.send(ss.build(ss.Kind.BULK_END))
             self._end()
+
+    def _expectations(self) -> list[bytes]:
+        """After their masters. The kernel holds some thousand at most (nf_conntrack_expect_max)."""
+        requests: list[bytes] = []
+        dump = Dump(what=EXP_GET)
+        try:
+            while (piece := dump.read()) is not None:
+                requests += filter(None, self.patcher.requests(piece))
+        except KernelError:
+            self._counters["bulk_errors"] += 1
+        finally:
+            dump.close()
+        return requests
 
     def _restart(self) -> None:
         self._wanted += [link for link in self._receivers if link not in self._wanted]
@@ -204,6 +230,19 @@ def _make_way(create: bytes, answer: bytes | None) -> list[bytes]:
     if isinstance(wanted, ct.Skip):
         return []  # the gate has seen to it that this cannot be
     return replica.settle(wanted, found if isinstance(found, ct.Entry) else None)
+
+
+_REDUCED = {
+    "help": "a helper (for FTP, SIP...) of connections of {peer} is not in this kernel: they are"
+    " taken without it, and what it would let through does not outlive a failover; load its module",
+    "master": "connections of {peer} came before those that they belong to: taken without",
+}
+
+
+def _reducible(failure: Failure) -> bool:
+    """Whether there is a part of it that can be left out."""
+    found = ct.fields(failure.request) or {}
+    return ("help" if failure.errno == EOPNOTSUPP else "master") in found
 
 
 class Inflow:
@@ -250,9 +289,12 @@ class Inflow:
     def _answer(self, link: Receiver, failures: Sequence[Failure]) -> int:
         """Deal with what the kernel refused; the number of those that are well in the end."""
         taken: list[bytes] = []
+        reduced: list[Failure] = []
         well = 0
         for failure in failures:
-            if ctpatch.is_delete(failure.request) and failure.errno == ENOENT:
+            if ctexpect.concerns(failure.request):
+                well += self._expectation_refused(link, failure)
+            elif ctpatch.is_delete(failure.request) and failure.errno == ENOENT:
                 self._counters["gone_already"] += 1
                 well += 1
             elif failure.errno == EEXIST and self.master:
@@ -260,17 +302,32 @@ class Inflow:
                 well += 1
             elif failure.errno == EEXIST:
                 taken.append(failure.request)
+            elif failure.errno in (EOPNOTSUPP, ENOENT) and _reducible(failure):
+                reduced.append(failure)
             else:
                 self._count_error(link, failure)
+        well += self._reduce(link, reduced) if reduced else 0
         return well + (self._settle(link, taken) if taken else 0)
+
+    def _expectation_refused(self, link: Receiver, failure: Failure) -> bool:
+        """Whether all is well nevertheless: it is here already, or gone already."""
+        if failure.errno == (ENOENT if ctpatch.is_delete(failure.request) else EEXIST):
+            return True
+        # Without its master, or without the helper of that, nobody would wait for it.
+        self._counters["expectations_refused"] += 1
+        self._tell(
+            "expectation",
+            f"an expectation of {link.name} has no connection with a helper here"
+            f" ({failure.name}): what it is for (the data of FTP) would not outlive a failover now",
+        )
+        return True
 
     def _settle(self, link: Receiver, wanted: Sequence[bytes]) -> int:
         """Entries of the peer whose tuples are in use here. Mostly by the same flow: then it is an
         update, on bytes. Else see replica.settle. Returns how many are well in the end."""
         prober = self._prober
-        asked = [prober.get(create, number) for number, create in enumerate(wanted)]
         try:
-            answers = self._injector.ask(asked)
+            answers = self._injector.ask([prober.get(create) for create in wanted])
         except KernelError as error:
             self._tell("ask", str(error))
             link.errors += len(wanted)
@@ -284,25 +341,46 @@ class Inflow:
                 requests.append(update)
             else:
                 requests += _make_way(create, answer)
-        bad = 0
         again: list[bytes] = []
-        for payload, _count in ss.payloads(requests):
-            for failure in self._inject(payload):
-                if failure.errno == ENOENT and ctpatch.is_delete(failure.request):
-                    continue
-                if failure.errno == EBUSY:
-                    self._counters["kept_status"] += 1  # it has seen more than the peer tells
-                    continue
-                if failure.errno == ENOENT and failure.request in updates:
-                    again.append(updates[failure.request])  # it ended after it was asked for
-                    continue
-                self._count_error(link, failure)
-                bad += 1
-        for failure in self._inject(b"".join(again)) if again else ():
+        bad = 0
+        for failure in self._inject_all(requests):
+            if failure.errno == ENOENT and ctpatch.is_delete(failure.request):
+                continue
+            if failure.errno == ENOENT and failure.request in updates:
+                again.append(updates[failure.request])  # it ended after it was asked for
+                continue
+            if failure.errno in (EBUSY, EOPNOTSUPP):
+                # It has seen more than the peer tells, is a child, or was made without the helper.
+                self._counters["kept_status"] += failure.errno == EBUSY
+                again.append(ct.without(failure.request, "status", "help"))
+                continue
             self._count_error(link, failure)
             bad += 1
+        bad += self._count_errors(link, self._inject_all(again))
         self._counters["settled"] += len(wanted) - bad
         return len(wanted) - bad
+
+    def _reduce(self, link: Receiver, failures: Sequence[Failure]) -> int:
+        """Entries of which this kernel cannot take a part: better without than not at all."""
+        requests: list[bytes] = []
+        for failure in failures:
+            part = "help" if failure.errno == EOPNOTSUPP else "master"
+            requests.append(ct.without(failure.request, part))
+            self._counters[f"without_{part}"] += 1
+            self._tell(f"{link.name} {part}", _REDUCED[part].format(peer=link.name))
+        left = self._inject_all(requests)
+        well = len(requests) - len(left)
+        taken = [failure.request for failure in left if failure.errno == EEXIST]
+        self._count_errors(link, [failure for failure in left if failure.errno != EEXIST])
+        return well + (self._settle(link, taken) if taken else 0)
+
+    def _inject_all(self, requests: Sequence[bytes]) -> list[Failure]:
+        return [one for payload, _count in ss.payloads(requests) for one in self._inject(payload)]
+
+    def _count_errors(self, link: Receiver, failures: Sequence[Failure]) -> int:
+        for failure in failures:
+            self._count_error(link, failure)
+        return len(failures)
 
     def _count_error(self, link: Receiver, failure: Failure) -> None:
         link.errors += 1

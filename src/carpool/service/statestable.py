@@ -96,5 +96,5 @@ class Table:
     def _ask(self, creates: Sequence[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
         """Each with the entry of this kernel that has its original tuple."""
         for part in ss.batches(creates):
-            asked = [self._prober.get(create, number) for number, create in enumerate(part)]
+            asked = [self._prober.get(create) for create in part]
             yield from zip(part, self._injector.ask(asked), strict=True)

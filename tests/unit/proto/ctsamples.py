@@ -66,6 +66,14 @@ class Sample:
     sequence: int = 0
     port: int = 0
     sctp: tuple[int, bytes, bytes] | None = None  # state and tags
+    helper: str = ""
+    master: Way | None = None  # of the same family, TCP; told in dumps and answers only
+    seqadj: tuple[bytes, bytes] | None = None  # three numbers each; told there too
+
+    @property
+    def whole(self) -> bool:
+        """A message of a dump: CTA_USE tells that."""
+        return not self.destroy and (self.master is not None or self.seqadj is not None)
 
     @property
     def family(self) -> int:
@@ -129,15 +137,31 @@ def event(sample: Sample) -> bytes:
         parts.append(nest(4, nest(1, *tcp)))
     if sample.sctp is not None:
         parts.append(_sctp(sample))
+    if sample.helper and not sample.destroy:
+        parts.append(_help(sample))
     if sample.secctx is not None:
         parts.append(nest(19, attr(1, sample.secctx)))
     if sample.labels is not None:
         parts.append(attr(22, sample.labels))
     if sample.mark is not None:
         parts.append(attr(8, struct.pack(">I", sample.mark)))
+    if sample.whole:
+        parts += [attr(11, bytes(3) + b"\1"), *_rare(sample)]
     type_ = 0x0102 if sample.destroy else 0x0100
     body = b"".join(parts)
     return message(type_, sample.flags, body, sample.sequence, sample.port, sample.family)
+
+
+def _help(sample: Sample) -> bytes:
+    return nest(5, attr(1, sample.helper.encode() + b"\0"))
+
+
+def _rare(sample: Sample) -> list[bytes]:
+    parts = [] if sample.master is None else [_tuple(14, sample.master, TCP, (0, 0))]
+    for type_, numbers in zip((15, 16), sample.seqadj or (), strict=False):
+        thirds = (numbers[at : at + 4] for at in (0, 4, 8))
+        parts.append(nest(type_, *(attr(n, third) for n, third in enumerate(thirds, 1))))
+    return parts
 
 
 def _zone(sample: Sample) -> bytes:
@@ -162,6 +186,9 @@ def expected_create(sample: Sample) -> bytes:
     port_moved = reply.sport != orig.dport and sample.protocol not in ICMPS
     if reply.src != orig.dst or port_moved:
         parts.append(_nat(13, reply.src, reply.sport if ports else None))
+    rare = _rare(sample) if sample.whole else []
+    if sample.whole and sample.master is not None:
+        parts.append(rare.pop(0))
     parts.append(attr(3, struct.pack(">I", sample.status & 0x6 | 0x8)))
     state = sample.tcp[0] if sample.tcp else (3 if sample.status & 4 else 2)
     lasting = sample.protocol != TCP or state == 3
@@ -183,6 +210,13 @@ def expected_create(sample: Sample) -> bytes:
     if sample.sctp is not None:
         parts.append(_sctp(sample))
     parts.append(attr(8, struct.pack(">I", sample.mark or 0)))
+    if any(sample.labels or b""):
+        parts.append(attr(22, sample.labels or b""))
+    parts += [
+        part for part, numbers in zip(rare, sample.seqadj or (), strict=False) if any(numbers)
+    ]
+    if sample.helper and not sample.destroy:
+        parts.append(_help(sample))
     body = b"".join(parts) + _zone(sample)
     return message(0x0100, 0x0601, body, family=sample.family)
 
@@ -226,11 +260,18 @@ def samples(draw: st.DrawFn) -> Sample:
     tcp = st.none() | st.tuples(
         st.integers(0, 9), st.integers(0, 14), st.integers(0, 14), byte, byte
     )
+    master = st.none() | st.builds(Way, addresses, addresses, ports, ports)
+    thirds = st.sampled_from([bytes(12), bytes(range(12)), b"\xff" * 12])
+    seqadj = st.none() | st.tuples(thirds, thirds)
+    related, moved = draw(st.just((None, None)) | st.tuples(master, seqadj))
+    destroy = draw(st.booleans())
+    whole = destroy or related is not None or moved is not None
     return Sample(
         protocol,
         orig,
         reply,
-        status=draw(st.integers(0, 0x3FF)),
+        # Without EXPECTED and SEQ_ADJUST where the kernel tells only that there is something.
+        status=draw(st.integers(0, 0x3FF)) & (0x3FF if whole else ~0x41),
         timeout=draw(
             st.one_of(st.integers(0, 432_000), st.sampled_from([3599, 3600, 3601, 2**32 - 1]))
         ),
@@ -243,7 +284,10 @@ def samples(draw: st.DrawFn) -> Sample:
         labels=draw(st.none() | st.binary(min_size=16, max_size=16)),
         counters=draw(st.booleans()),
         secctx=draw(st.none() | st.binary(min_size=1, max_size=30)),
-        destroy=draw(st.booleans()),
+        destroy=destroy,
+        helper=draw(st.sampled_from(["", "", "ftp", "Q.931", "tftp-6969"])),
+        master=related,
+        seqadj=moved,
         flags=draw(st.sampled_from([0, 0x600, 2])),
         sequence=draw(st.integers(0, 2**32 - 1)),
         port=draw(st.integers(0, 2**32 - 1)),

@@ -16,6 +16,7 @@ A, B = bytes((10, 1, 0, 10)), bytes((10, 2, 0, 10))
 SAMPLE = Sample(UDP, Way(A, B, 4000, 53), Way(B, A, 53, 4000), 0xE, 30)
 CREATE, DELETE = ctsamples.expected_create(SAMPLE), ctsamples.expected_delete(SAMPLE)
 ORIG = CREATE[20:72]  # CTA_TUPLE_ORIG
+DELETE_WITH_HELPER = message(0x0102, 1, ORIG + nest(5, attr(1, b"ftp\0")))
 
 
 @given(st.lists(st.tuples(ctsamples.samples(), st.booleans()), max_size=6))
@@ -61,18 +62,27 @@ REFUSED = {
     "a create that replaces": patched(CREATE, 6, struct.pack("=H", 0x0501)),
     "a create that wants an answer": patched(CREATE, 6, struct.pack("=H", 0x0605)),
     "a create with an echo": patched(CREATE, 6, struct.pack("=H", 0x0609)),
-    "an expectation": patched(CREATE, 4, struct.pack("=H", 0x0200)),
+    "an entry as an expectation": patched(CREATE, 4, struct.pack("=H", 0x0200)),
+    "a flush of all expectations": message(0x0202, 1, b""),
     "an nftables request": patched(CREATE, 4, struct.pack("=H", 0x0A00)),
     "the begin of a batch": message(0x10, 1, b""),
     "an end": message(3, 1, b""),
     "another family": patched(CREATE, 16, b"\x0a"),
     "a create without a reply": message(0x0100, 0x0601, ORIG),
     "a create without a tuple": message(0x0100, 0x0601, attr(7, b"\0\0\0\1")),
-    "a helper, which loads a module": message(
-        0x0100, 0x0601, CREATE[20:] + nest(5, attr(1, b"ftp\0"))
+    "a helper that is none, whose module would be looked for": message(
+        0x0100, 0x0601, CREATE[20:] + nest(5, attr(1, b"evil\0"))
     ),
-    "a master": message(0x0100, 0x0601, CREATE[20:] + nest(14) + ORIG[4:]),
-    "labels": message(0x0100, 0x0601, CREATE[20:] + attr(22, bytes(16))),
+    "a helper without a name": message(0x0100, 0x0601, CREATE[20:] + nest(5)),
+    "private data of a helper": message(
+        0x0100, 0x0601, CREATE[20:] + nest(5, attr(1, b"ftp\0"), attr(2, b"data"))
+    ),
+    "a helper in a deletion": DELETE_WITH_HELPER,
+    "a master that is none": message(0x0100, 0x0601, CREATE[20:] + nest(14)),
+    "labels of another length": message(0x0100, 0x0601, CREATE[20:] + attr(22, bytes(12))),
+    "moved numbers of a wrong size": message(
+        0x0100, 0x0601, CREATE[20:] + nest(15, attr(1, bytes(3)))
+    ),
     "an attribute of the future": message(0x0100, 0x0601, CREATE[20:] + attr(99, b"")),
     "an attribute twice": message(0x0100, 0x0601, CREATE[20:] + CREATE[20:72]),
     "a tuple that runs past the end": patched(CREATE, 20, struct.pack("=H", 0x7FFF)),

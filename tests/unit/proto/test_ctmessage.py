@@ -75,7 +75,19 @@ def test_an_echo_request_and_its_answer() -> None:
 
 def test_mark_zone_and_what_stays_behind() -> None:
     read = entry("marked-tcp-snat-dump")
-    assert (read.mark, read.zone, read.left_behind) == (0x2A, 5, ("labels",))
+    assert (read.mark, read.zone, read.left_behind) == (0x2A, 5, ())
+    assert len(read.labels) == 16 and any(read.labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        *(("ftp", True), ("Q.931", True), ("netbios-ns", True), ("ftp-2121", True)),
+        *(("", False), ("dhcpv6", False), ("ftp-", False), ("-21", False), ("ftp-2121-1", False)),
+    ],
+)
+def test_helpers_of_the_kernel_are_known_by_name(name: str, known: bool) -> None:
+    assert ct.is_helper(name) is known
 
 
 @pytest.mark.parametrize(
