@@ -7,21 +7,26 @@ imported only when there is a problem). Every process loads through here: standa
 
 from __future__ import annotations
 
+import contextlib
 import re
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_interface
+from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_interface, ip_network
 from pathlib import Path
 
 from carpool.api.tomlfile import Table, TomlFile, cut, shown
 from carpool.model.config import (
+    PROTOCOLS,
     STATES_PORT,
     Address,
     AddressWithMask,
     Config,
+    Exclusion,
     Group,
     MacMode,
+    Mark,
+    Network,
     Node,
     Peer,
     Problem,
@@ -30,7 +35,7 @@ from carpool.model.config import (
     Transport,
     Vip,
 )
-from carpool.model.finding import GROUP_FILE, NODE_FILE
+from carpool.model.finding import GROUP_FILE, NODE_FILE, closest
 from carpool.model.keypath import KeyPath, parse, quoted, render
 from carpool.model.validate import check_config
 
@@ -40,7 +45,8 @@ NODE_KEYS = ("name", "advskew", "interface", "address", "peer")
 PEER_KEYS = ("address",)
 GROUP_KEYS = ("name", "preempt", "vip", "states")
 VIP_KEYS = ("interface", "vhid", "password", "addresses", "advbase", "mac", "transport")
-STATES_KEYS = ("interface", "port", "scope")
+STATES_KEYS = ("interface", "port", "scope", "exclude", "no_sync_mark")
+EXCLUDE_KEYS = ("interface", "network", "protocol", "port", "mark")
 HOMES = {  # where keys belong that were put elsewhere
     "advskew": f"the top of {NODE_FILE}: it differs between nodes",
     "peer": NODE_FILE,
@@ -57,6 +63,8 @@ _NO_ADDRESS = IPv4Address(0)
 _NO_ADDRESS_WITH_MASK = IPv4Interface(0)
 _NO_VIP = Vip("", 0, b"", ())
 
+_BITS = r"(0x[0-9a-fA-F]{1,8}|0|[1-9][0-9]{0,9})"
+_MARK = re.compile(f"{_BITS}(?:/{_BITS})?")
 _WITH_PREFIX = re.compile(r".*/[0-9]{1,3}", re.ASCII)
 
 
@@ -287,4 +295,74 @@ def _states(root: Table) -> States | None:
         interface=table.text("interface", 'a logical interface: "sync"'),
         port=table.number("port", STATES_PORT),
         scope=table.choice("scope", Scope.ASSURED),
+        exclude=_exclusions(table),
+        no_sync_mark=_mark(table, "no_sync_mark"),
     )
+
+
+def _exclusions(table: Table) -> tuple[Exclusion, ...]:
+    if "exclude" not in table:
+        return ()
+    expected = 'a list of tables: exclude = [{interface = "guest"}, {port = 53}]'
+    entries = table.entries("exclude", expected, "put it in [ ]")
+    return tuple(
+        _exclusion(table.file, (*table.path, "exclude", index), value)
+        for index, value in enumerate(entries)
+    )
+
+
+def _exclusion(file: TomlFile, path: KeyPath, value: object) -> Exclusion:
+    if not isinstance(value, dict):
+        expected = 'a table of what to exclude by: {interface = "guest"}'
+        file.wrong(path, shown(value), expected, "all keys of one table must hold together")
+        return Exclusion()
+    table = Table(file, path, value, EXCLUDE_KEYS)
+    named = "interface" in table
+    return Exclusion(
+        interface=table.text("interface", 'a logical interface: "guest"') if named else "",
+        network=_network(table),
+        protocol=_protocol(table),
+        port=table.number("port") if "port" in table else None,
+        mark=_mark(table, "mark"),
+    )
+
+
+def _network(table: Table) -> Network | None:
+    expected = 'a network, in quotes: "10.9.0.0/16"'
+    if "network" not in table or not (text := table.text("network", expected)):
+        return None
+    try:
+        return ip_network(text)
+    except ValueError:
+        hint = ""
+    with contextlib.suppress(ValueError):
+        hint = f"did you mean {quoted(str(ip_network(text, strict=False)))}?"
+    table.wrong("network", quoted(cut(text)), expected, hint)
+    return None
+
+
+def _protocol(table: Table) -> int | None:
+    expected = f"one of {', '.join(PROTOCOLS)}"
+    if "protocol" not in table or not (text := table.text("protocol", expected)):
+        return None
+    if text not in PROTOCOLS:
+        table.wrong("protocol", quoted(cut(text)), expected, closest(text, PROTOCOLS))
+        return None
+    return PROTOCOLS[text]
+
+
+def _mark(table: Table, key: str) -> Mark | None:
+    expected = 'bits of a ct mark, in quotes: "0x1", or with a mask: "0x1/0xff"'
+    if key not in table or not (text := table.text(key, expected)):
+        return None
+    numbers = _MARK.fullmatch(text)
+    if numbers is None:
+        table.wrong(key, quoted(cut(text)), expected)
+        return None
+    value = int(numbers[1], 0)
+    mask = int(numbers[2], 0) if numbers[2] else value
+    if not 0 < mask < 2**32 or value & ~mask:
+        hint = "the mask has bits, 32 at most, and the value none outside of it"
+        table.wrong(key, quoted(cut(text)), expected, hint)
+        return None
+    return Mark(value, mask)

@@ -11,12 +11,14 @@ import errno
 import socket
 import struct
 import subprocess
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from carpool.errors import KernelError
 from carpool.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket, Request
 from carpool.proto import netlink as nl
+from carpool.proto.ctexclude import MarkFilter
 from carpool.proto.ctfilter import event_filter
 
 TABLE = "carpool_states"
@@ -39,40 +41,49 @@ _ALL_EVENTS = Path("/proc/sys/net/netfilter/nf_conntrack_events")
 # are nothing without their tags and numbers, which come with "protoinfo".
 _LASTING = "{ tcp, udp, udplite, gre }"
 _TAGGED = "{ sctp, dccp }"
-_MASKS = {
-    False: f"""
-    ct state new,related ct protocol {_TAGGED} ct event set assured,protoinfo,destroy return
-    ct state new,related ct protocol {_LASTING} ct event set assured,destroy return
-    ct state new,related ct event set reply,destroy""",
-    True: f"""
+
+
+def _masks(*, every: bool, labels: bool) -> str:
+    """Rules for new flows. Where labels are in use, what changes them is an event too."""
+    first = "new,related,reply," if every else ""
+    ends = "destroy,label" if labels else "destroy"
+    other = f"{first}assured" if every else "reply"
+    return f"""
     ct state new,related ct protocol {_TAGGED} \\
-      ct event set new,related,reply,assured,protoinfo,destroy return
-    ct state new,related ct event set new,related,reply,assured,destroy""",
-}
+      ct event set {first}assured,protoinfo,{ends} return
+    ct state new,related ct protocol {_LASTING} ct event set {first}assured,{ends} return
+    ct state new,related ct event set {other},{ends}"""
 
 
-def ruleset(*, every: bool) -> str:
+def ruleset(*, every: bool, exclusions: Iterable[str] = (), labels: bool = False) -> str:
     """The table for `nft -f -`: replaces an earlier one in the same step.
 
     The mask is set on the first packet of a flow. What goes through this node has its events; what
-    ends here (ssh to the node, the stream of states itself, CARP, loopback) gets a mask without any
-    that we ask for. Nothing is accepted or dropped here.
+    ends here (ssh to the node, the stream of states itself, CARP, loopback) gets a mask without
+    any. What is excluded is known last, after all translation and marking (`ctexclude.rules`).
+    Nothing is accepted or dropped here.
     """
+    masks = _masks(every=every, labels=labels)
+    rules = "".join(f"\n    {rule}" for rule in exclusions)
+    last = f"""chain excluded {{
+    type filter hook postrouting priority 300; policy accept;{rules}
+  }}"""
     return f"""
 table inet {TABLE} {{ }}
 delete table inet {TABLE}
 table inet {TABLE} {{
   chain forward {{
-    type filter hook forward priority filter - 10; policy accept;{_MASKS[every]}
+    type filter hook forward priority filter - 10; policy accept;{masks}
   }}
   chain input {{
     type filter hook input priority filter - 10; policy accept;
-    ct state new,related ct event set label
+    ct state new,related ct event set 0
   }}
   chain output {{
     type filter hook output priority filter - 10; policy accept;
-    ct state new,related ct event set label
+    ct state new,related ct event set 0
   }}
+  {last if rules else ""}
 }}
 """
 
@@ -80,8 +91,9 @@ table inet {TABLE} {{
 class EventMask:
     """The table `inet carpool_states`. `flush ruleset` of somebody else removes it: look again."""
 
-    def __init__(self, *, every: bool) -> None:
+    def __init__(self, *, every: bool, exclusions: Iterable[str] = ()) -> None:
         self._every = every
+        self._exclusions = tuple(exclusions)
         self._netlink = NetlinkSocket(NETLINK_NETFILTER, strict=False)
 
     def install(self) -> None:
@@ -91,7 +103,7 @@ class EventMask:
         to prepare all entries for events; otherwise a restart of this process would leave copies of
         those on the peers. 2 ("when somebody listens") is the default; a 0 is an operator's choice.
         """
-        _nft(ruleset(every=self._every))
+        _nft(ruleset(every=self._every, exclusions=self._exclusions))
         with suppress(OSError):  # not writable in a sandbox: then it is as it was before
             if _ALL_EVENTS.read_text(encoding="ascii").strip() == "2":
                 _ALL_EVENTS.write_text("1", encoding="ascii")
@@ -138,7 +150,7 @@ class EventSocket:
     Raises KernelError when the kernel has no ctnetlink, or this process may not listen.
     """
 
-    def __init__(self, own_port: int, *, every: bool) -> None:
+    def __init__(self, own_port: int, *, every: bool, marks: Sequence[MarkFilter] = ()) -> None:
         self.overflows = 0
         try:
             self._socket = socket.socket(
@@ -147,7 +159,7 @@ class EventSocket:
             self._socket.bind((0, 0))
             self._socket.setblocking(False)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
-            _attach(self._socket, event_filter(own_port, every=every))
+            _attach(self._socket, event_filter(own_port, every=every, marks=marks))
             self.listen(True)
         except OSError as error:
             raise KernelError(

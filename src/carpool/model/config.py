@@ -9,17 +9,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from typing import NamedTuple
 
 Address = IPv4Address | IPv6Address
 AddressWithMask = IPv4Interface | IPv6Interface
+Network = IPv4Network | IPv6Network
 
 VHID_MIN, VHID_MAX = 1, 255
 ADVBASE_MIN_S, ADVBASE_MAX_S = 1, 254
 ADVSKEW_MIN, ADVSKEW_MAX = 0, 254  # in 1/256 s; 255 on the wire means "I am leaving"
 PASSWORD_MAX_BYTES = 20  # CARP_KEY_LEN, FreeBSD sys/netinet/ip_carp.h
 STATES_PORT = 3782
+EXCLUSIONS_MAX = 32  # each is a handful of rules that new connections pass
+PROTOCOLS = {  # by the names of /etc/protocols
+    **{"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "icmpv6": 58},
+    **{"ospf": 89, "sctp": 132, "udplite": 136},
+}
+PORT_PROTOCOLS = (6, 17, 33, 132, 136)  # those with ports
 
 
 class Family(StrEnum):
@@ -87,6 +101,24 @@ class Vip:
         return tuple(family for family in Family if family in present)
 
 
+class Mark(NamedTuple):
+    """Some bits of a connection's mark (ct mark): those of `mask` are as in `value`."""
+
+    value: int
+    mask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Connections that stay on the node: those for which all that is given here holds."""
+
+    interface: str = ""  # logical name: they come in or go out there
+    network: Network | None = None  # one end is in it, before or after translation
+    protocol: int | None = None
+    port: int | None = None  # that the client asked for
+    mark: Mark | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class States:
     """`[states]` of group.toml; without it no connection state is replicated."""
@@ -94,6 +126,14 @@ class States:
     interface: str  # logical name of the link between the nodes
     port: int = STATES_PORT
     scope: Scope = Scope.ASSURED
+    exclude: tuple[Exclusion, ...] = ()
+    no_sync_mark: Mark | None = None  # rules set it on connections that stay on the node
+
+    @property
+    def exclusions(self) -> tuple[Exclusion, ...]:
+        """All of them, those by the mark among them."""
+        marked = () if self.no_sync_mark is None else (Exclusion(mark=self.no_sync_mark),)
+        return self.exclude + marked
 
 
 @dataclass(frozen=True, slots=True)

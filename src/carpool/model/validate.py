@@ -20,15 +20,20 @@ from carpool.model.config import (
     ADVBASE_MIN_S,
     ADVSKEW_MAX,
     ADVSKEW_MIN,
+    EXCLUSIONS_MAX,
     PASSWORD_MAX_BYTES,
+    PORT_PROTOCOLS,
+    PROTOCOLS,
     VHID_MAX,
     VHID_MIN,
     Address,
     AddressWithMask,
     Config,
+    Exclusion,
     Node,
     Peer,
     Problem,
+    States,
     Transport,
     Vip,
     family_of,
@@ -331,6 +336,7 @@ def _states(config: Config) -> Iterator[Finding]:
         return
     place: Place = (GROUP_FILE, ("states", "interface"))
     yield from _range((GROUP_FILE, ("states", "port")), states.port, PORT_MIN, PORT_MAX)
+    yield from _exclusions(states, node)
     if states.interface not in node.interfaces:
         yield from _known_interface(place, states.interface, node)
         return
@@ -354,6 +360,34 @@ def _states(config: Config) -> Iterator[Finding]:
         )
     for peer in node.peers:
         yield from _states_peer(peer, states.interface, own)
+
+
+def _exclusions(states: States, node: Node) -> Iterator[Finding]:
+    whole: Place = (GROUP_FILE, ("states", "exclude"))
+    if len(states.exclude) > EXCLUSIONS_MAX:
+        yield Finding(whole, f"{len(states.exclude)} exclusions", f"{EXCLUSIONS_MAX} at most")
+    for index, exclusion in enumerate(states.exclude):
+        path: KeyPath = ("states", "exclude", index)
+        place = (GROUP_FILE, path)
+        if exclusion == Exclusion():
+            expected = "at least one of interface, network, protocol, port, mark"
+            hint = "an empty one would be everything: leave out [states] instead"
+            yield Finding(place, "nothing to exclude by", expected, hint, needs=(place,))
+        if exclusion.interface:
+            named: Place = (GROUP_FILE, (*path, "interface"))
+            yield from _known_interface(named, exclusion.interface, node)
+        if exclusion.port is None:
+            continue
+        port: Place = (GROUP_FILE, (*path, "port"))
+        yield from _range(port, exclusion.port, PORT_MIN, PORT_MAX)
+        if exclusion.protocol is not None and exclusion.protocol not in PORT_PROTOCOLS:
+            names = [name for name, number in PROTOCOLS.items() if number in PORT_PROTOCOLS]
+            yield Finding(
+                port,
+                f"a port of protocol {exclusion.protocol}, which has none",
+                f"a port of {', '.join(names)}",
+                needs=((GROUP_FILE, (*path, "protocol")),),
+            )
 
 
 def _states_peer(peer: Peer, interface: str, own: tuple[Address, ...]) -> Iterator[Finding]:

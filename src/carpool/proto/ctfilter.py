@@ -8,39 +8,57 @@ are turned around here. SKF_AD_NLATTR finds a netlink attribute (net/core/filter
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
+from carpool.proto import ctexclude, netlink
 from carpool.proto import ctmessage as ct
-from carpool.proto import netlink
 
 _INSTRUCTION = struct.Struct("=HBBI")  # code, jump if true, jump if false, operand
 _LOAD_WORD, _LOAD_HALF = 0x20, 0x28  # BPF_LD | size | BPF_ABS
 _LOAD_CONSTANT, _X_CONSTANT, _TO_X = 0x00, 0x01, 0x07  # BPF_LD|IMM, BPF_LDX|IMM, BPF_TAX
 _LOAD_WORD_AT_X, _LOAD_BYTE_AT_X = 0x40, 0x50  # BPF_LD | size | BPF_IND
-_IF_EQUAL, _IF_ANY_BIT, _RETURN = 0x15, 0x45, 0x06
+_IF_EQUAL, _IF_ANY_BIT, _AND, _RETURN = 0x15, 0x45, 0x54, 0x06
 _ANCILLARY = 0xFFFFF000  # SKF_AD_OFF
 _FIND, _FIND_NESTED = _ANCILLARY + 12, _ANCILLARY + 16  # A: where from; X: which type
 
 _ACCEPT, _DROP, _NEXT = "accept", "drop", "next"
 _WHOLE = 0xFFFFFFFF
 
+_Instruction = tuple[int, str | int, str, int]  # a number: so many instructions further
+
 _TUPLE_PROTO, _PROTO_NUM = 2, 1  # CTA_TUPLE_PROTO, CTA_PROTO_NUM
 
 
-def event_filter(own_port: int, *, every: bool) -> bytes:
+def event_filter(
+    own_port: int, *, every: bool, marks: Sequence[ctexclude.MarkFilter] = ()
+) -> bytes:
     """Drops events that our own injector caused (netlink port `own_port`): they must not echo.
+
+    Drops the end of what these marks exclude: no peer has it.
 
     Unless `every`, drops the end of what never began for us: a DESTROY of an entry that was not
     assured (a SYN flood, a DNS query), which the kernel tells because the mask of a connection
     cannot say "destroyed after assured".
     """
-    program: list[tuple[int, str, str, int]] = [
+    program: list[_Instruction] = [
         (_LOAD_WORD, _NEXT, _NEXT, 12),
         (_IF_EQUAL, _DROP, _NEXT, _turned("=I", own_port)),
     ]
-    if not every:
+    if marks or not every:
         program += [
             (_LOAD_HALF, _NEXT, _NEXT, 4),
             (_IF_EQUAL, _NEXT, _ACCEPT, _turned("=H", ct.MSG_DELETE)),
+        ]
+    for mark in marks:
+        program += [
+            *_find(_FIND, ct.Cta.MARK, start=True, missing=4),  # instructions, to the next mark
+            (_TO_X, _NEXT, _NEXT, 0),
+            (_LOAD_WORD_AT_X, _NEXT, _NEXT, netlink.ATTR_LEN),
+            (_AND, _NEXT, _NEXT, mark.mask),
+            (_IF_EQUAL, _DROP, _NEXT, mark.value),
+        ]
+    if not every:
+        program += [
             *_find(_FIND, ct.Cta.STATUS, start=True),
             (_TO_X, _NEXT, _NEXT, 0),
             (_LOAD_WORD_AT_X, _NEXT, _NEXT, netlink.ATTR_LEN),
@@ -58,13 +76,15 @@ def event_filter(own_port: int, *, every: bool) -> bytes:
     return _assemble(program)
 
 
-def _find(how: int, type_: int, *, start: bool = False) -> list[tuple[int, str, str, int]]:
+def _find(
+    how: int, type_: int, *, start: bool = False, missing: str | int = _ACCEPT
+) -> list[_Instruction]:
     """A: the offset of an attribute; a message without it is accepted, for the parser to judge."""
     return [
         *([(_LOAD_CONSTANT, _NEXT, _NEXT, ct.BODY_AT)] if start else []),
         (_X_CONSTANT, _NEXT, _NEXT, type_),
         (_LOAD_WORD, _NEXT, _NEXT, how),
-        (_IF_EQUAL, _ACCEPT, _NEXT, 0),
+        (_IF_EQUAL, missing, _NEXT, 0),
     ]
 
 
@@ -73,11 +93,13 @@ def _turned(form: str, value: int) -> int:
     return int.from_bytes(struct.pack(form, value), "big")
 
 
-def _assemble(program: list[tuple[int, str, str, int]]) -> bytes:
+def _assemble(program: list[_Instruction]) -> bytes:
     """The last two instructions are the returns that accept and drop."""
     targets = {_ACCEPT: len(program) - 2, _DROP: len(program) - 1}
 
-    def jump(target: str, at: int) -> int:
+    def jump(target: str | int, at: int) -> int:
+        if isinstance(target, int):
+            return target
         return targets.get(target, at + 1) - at - 1
 
     return b"".join(

@@ -14,7 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from carpool.proto import netlink
+from carpool.model.config import Exclusion
+from carpool.proto import ctexclude, netlink
 from carpool.proto.ctfields import ADDRESS_BYTES as ADDRESS_BYTES
 from carpool.proto.ctfields import AF_INET as AF_INET
 from carpool.proto.ctfields import AF_INET6 as AF_INET6
@@ -81,6 +82,7 @@ class Skip(StrEnum):
     NOT_ASSURED = "not_assured"  # no traffic both ways: scope "assured" leaves it here
     LOCAL = "local"  # to or from this node itself
     OWN_ADDRESS = "own_address"  # translated to an address that does not move to a peer
+    EXCLUDED = "excluded"  # group.toml or a mark keeps it here
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,11 @@ class Tuple:
     @property
     def family(self) -> int:
         return AF_INET if len(self.src) == ADDRESS_BYTES[AF_INET] else AF_INET6
+
+    @property
+    def ends(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """Both addresses and both ports, in network order."""
+        return self.src, self.dst, self.sport.to_bytes(2, "big"), self.dport.to_bytes(2, "big")
 
     def inverted(self) -> Tuple:
         """The direction of the answers when nothing is translated."""
@@ -166,6 +173,7 @@ class Rules:
     every: bool  # scope "all"
     local: frozenset[bytes] = frozenset()  # this node's addresses and the VIPs, network order
     own: frozenset[bytes] = frozenset()  # the same without the VIPs
+    exclusions: tuple[Exclusion, ...] = ()
 
     def skip(self, entry: Entry) -> Skip | None:
         """Why it stays here; None: it travels. The nft table of `kernel/ctevents.py` asks the same
@@ -176,7 +184,15 @@ class Rules:
             return Skip.LOCAL
         if entry.reply.dst in self.own:
             return Skip.OWN_ADDRESS
-        return None
+        return Skip.EXCLUDED if self._excluded(entry) else None
+
+    def _excluded(self, entry: Entry) -> bool:
+        if not self.exclusions:
+            return False
+        excluded = ctexclude.judge(self.exclusions)
+        ends = (*entry.orig.ends, *entry.reply.ends)
+        judged = excluded is not None and excluded(entry.orig.protocol, ends, entry.mark)
+        return judged or ctexclude.labelled(entry.labels)
 
 
 # ------------------------------------------------------------------------------------- reading

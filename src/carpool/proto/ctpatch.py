@@ -21,7 +21,7 @@ from itertools import repeat
 from operator import itemgetter, ne
 from typing import Any, Generic, TypeVar
 
-from carpool.proto import ctexpect, netlink
+from carpool.proto import ctexclude, ctexpect, netlink
 from carpool.proto import ctmessage as ct
 from carpool.proto.ctfields import EXP_DELETE
 
@@ -61,6 +61,8 @@ _NAT_PORTS = {
 _TAKEN = frozenset(
     {*_SAME, *(f"{way}.{leaf}" for way in ("orig", "reply") for leaf in _ORIG_LEAVES)}
 )
+# Flows of one shape differ in these.
+_BY_VALUES = (ct.Skip.LOCAL, ct.Skip.OWN_ADDRESS, ct.Skip.EXCLUDED)
 # An event tells of the master and of moved sequence numbers only that there are some.
 _TOLD_BY_STATUS = ct.EXPECTED | ct.SEQ_ADJUST
 
@@ -185,6 +187,8 @@ class _Layout:
     """Where the values of a shape are, and what to do with its messages."""
 
     skip: ct.Skip | None  # none of its messages travels
+    protocol: int
+    mark: slice  # its value; empty where it is zero
     form: struct.Struct
     take: Callable[[bytes], tuple[Any, ...]]  # form.unpack
     names: tuple[str, ...]  # of the taken values, in their order
@@ -202,8 +206,7 @@ class Patcher:
     """
 
     def __init__(self, rules: ct.Rules) -> None:
-        self._rules, self._local, self._own = rules, rules.local, rules.own
-        self._shapes: Shapes[_Layout] = Shapes()
+        self.rules = rules
         self.causes: Counter[str] = Counter()
         self.parsed = 0  # messages that took the slow path
         self.labels = False  # labels are in use here: events do not tell them
@@ -216,7 +219,8 @@ class Patcher:
     @rules.setter
     def rules(self, rules: ct.Rules) -> None:
         self._rules, self._local, self._own = rules, rules.local, rules.own
-        self._shapes = Shapes()
+        self._excluded = ctexclude.judge(rules.exclusions)
+        self._shapes: Shapes[_Layout] = Shapes()
 
     def questions(self) -> list[bytes]:
         """The get requests for entries of which the events since the last call told a part only.
@@ -236,6 +240,10 @@ class Patcher:
         osrc, _, _, _, rsrc, rdst, _, _ = ends = layout.ends(values)
         if osrc in self._local or rsrc in self._local or rdst in self._own:
             return self._parse(message)  # it stays here: let the reference say why
+        if self._excluded is not None and self._excluded(
+            layout.protocol, ends, int.from_bytes(message[layout.mark], "big")
+        ):
+            return self._parse(message)
         recipe = layout.recipes[_variant(ends)]
         if recipe is None:
             return self._parse(message)
@@ -270,7 +278,7 @@ class Patcher:
         """What `request` gives for each; None: they differ in more than values, or stay here."""
         joined = b"".join(run)
         layout = self._shapes.find_run(joined, len(run[0]))
-        if layout is None or layout.skip is not None:
+        if layout is None or layout.skip is not None or self._excluded is not None:
             return None
         columns = tuple(zip(*layout.form.iter_unpack(joined), strict=True))
         ends: Any = layout.ends
@@ -296,8 +304,10 @@ class Patcher:
             return self._expectation(message)
         entry = ct.parse(message)
         skip = entry if isinstance(entry, ct.Skip) else self._rules.skip(entry)
-        if isinstance(entry, ct.Skip) or skip in (ct.Skip.LOCAL, ct.Skip.OWN_ADDRESS):
+        if isinstance(entry, ct.Skip) or skip in _BY_VALUES:
             self.causes[f"skipped_{skip}"] += 1
+            if isinstance(entry, ct.Entry) and skip is ct.Skip.EXCLUDED and _is_news(message):
+                return ct.delete_request(entry)  # perhaps it was not until now
             return b""
         if skip is None and self._is_partial(message, entry):
             self._questions.append(ct.get_request(entry.orig, entry.zone))
@@ -313,10 +323,7 @@ class Patcher:
 
     def _is_partial(self, message: bytes, entry: ct.Entry) -> bool:
         wanted = self.labels or entry.status & _TOLD_BY_STATUS
-        if not wanted or is_delete(message):
-            return False
-        found = ct.fields(message)
-        return found is not None and "use" not in found  # only answers and dumps have that
+        return bool(wanted) and _is_news(message)
 
     def _expectation(self, message: bytes) -> bytes:
         """The helper has changed what passes over the master, so that is told anew too."""
@@ -349,6 +356,12 @@ class Patcher:
         layout.recipes[_variant(layout.ends(values))] = recipe
         if known is None:
             self._shapes.learn(message, free_spans(found), layout)
+
+
+def _is_news(message: bytes) -> bool:
+    """Whether it is an event of an entry that is new or has changed."""
+    found = ct.fields(message) or {}
+    return not is_delete(message) and "use" not in found  # only answers and dumps have that
 
 
 def _without(entry: ct.Entry) -> tuple[str, ...]:
@@ -384,8 +397,11 @@ def _layout(length: int, found: ct.Fields, entry: ct.Entry, skip: ct.Skip | None
         # end: for that, the reply's id is compared with itself.
         ends = [end.replace("sport", "id").replace("dport", "id") for end in ends]
         ends[_ENDS.index("proto.dport")] = "reply.proto.id"
+    mark_at, mark_length = found.get("mark", (0, 0))
     return _Layout(
         skip=skip,
+        protocol=entry.orig.protocol,
+        mark=slice(mark_at, mark_at + mark_length),
         form=whole,
         take=whole.unpack,
         names=names,

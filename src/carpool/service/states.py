@@ -27,6 +27,7 @@ from carpool.kernel.unixclient import UnixClient
 from carpool.kernel.unixserver import Client, UnixServer
 from carpool.machine import replica, walk
 from carpool.model.config import Address, Config, Peer, Scope, States
+from carpool.proto import ctexclude
 from carpool.proto import ctmessage as ct
 from carpool.proto import statecheck as sc
 from carpool.proto import statestream as ss
@@ -88,7 +89,9 @@ class StatesService:
         self._started_s = now_s()
         self._told: dict[str, float] = {}
         self._server = UnixServer(f"{run_dir}/states.sock", poller, self.on_request)
-        self._mask = EventMask(every=self._every)
+        exclusions = states.exclusions
+        rules = ctexclude.rules(exclusions, config.node.interfaces)
+        self._mask = EventMask(every=self._every, exclusions=rules)
         self._addresses = conntrack.Addresses()
         self.links = [self._link(states, peer) for peer in config.node.peers]
         injector = conntrack.Injector()
@@ -96,7 +99,8 @@ class StatesService:
         self._sweep = Sweep(
             Sysctls(f"{run_dir}/{SYSCTL_FILE}"), injector, self.counters, self._tell
         )
-        self._events = EventSocket(injector.port, every=self._every)
+        marks = ctexclude.mark_filters(exclusions)
+        self._events = EventSocket(injector.port, every=self._every, marks=marks)
         self._patcher = Patcher(self._rules())
         self._outflow = Outflow(
             self._events, self._patcher, self.links, self.counters, injector.ask
@@ -402,7 +406,9 @@ class StatesService:
         vips = frozenset(
             address.ip.packed for vip in self.config.group.vips for address in vip.addresses
         )
-        return ct.Rules(every=self._every, local=present | vips, own=unmarked - vips)
+        states = _states(self.config)
+        own = unmarked - vips
+        return ct.Rules(self._every, present | vips, own, states.exclusions)
 
     def _link(self, states: States, peer: Peer) -> Link:
         return Link(

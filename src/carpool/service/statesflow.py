@@ -140,6 +140,8 @@ class Outflow:
         if not self.master:
             events = self._to_tell(events)
         requests = list(filter(None, self.patcher.requests(events)))
+        if not self.master:  # what is excluded since it was told would be deleted
+            requests = [request for request in requests if not ctpatch.is_delete(request)]
         questions = self.patcher.questions()
         for at in range(0, len(questions), ASK_MAX):
             answers = filter(None, self._ask(questions[at : at + ASK_MAX]))

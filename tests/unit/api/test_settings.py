@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 import pytest
@@ -24,8 +24,10 @@ from carpool.api.settings import (
 from carpool.api.tomlfile import FILE_MAX_BYTES
 from carpool.model.config import (
     Config,
+    Exclusion,
     Group,
     MacMode,
+    Mark,
     Node,
     Peer,
     Problem,
@@ -79,6 +81,30 @@ def test_good_files_are_a_config(tmp_path: Path) -> None:
             preempt=True,
             states=States("sync", 3782, Scope.ASSURED),
         ),
+    )
+
+
+def test_exclusions_are_read(tmp_path: Path) -> None:
+    group = (
+        GROUP
+        + """exclude = [
+        {interface = "lan"}, {network = "10.9.0.0/16"}, {network = "fd09::/32", protocol = "gre"},
+        {protocol = "udp", port = 53}, {mark = "0x1/0xff"}, {mark = "0/1"}, {mark = "16"},
+    ]
+    no_sync_mark = "0x80000000"
+    """
+    )
+    config, problems = load_texts(tmp_path, NODE, group)
+    assert config is not None and not problems and config.group.states is not None
+    assert config.group.states.exclusions == (
+        Exclusion(interface="lan"),
+        Exclusion(network=ip_network("10.9.0.0/16")),
+        Exclusion(network=ip_network("fd09::/32"), protocol=47),
+        Exclusion(protocol=17, port=53),
+        Exclusion(mark=Mark(1, 0xFF)),
+        Exclusion(mark=Mark(0, 1)),
+        Exclusion(mark=Mark(16, 16)),
+        Exclusion(mark=Mark(0x80000000, 0x80000000)),
     )
 
 

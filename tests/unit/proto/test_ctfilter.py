@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import struct
 import sys
+from dataclasses import replace
 
 import pytest
 
+from carpool.proto.ctexclude import MarkFilter
 from carpool.proto.ctfilter import event_filter
 from tests.unit.proto import ctsamples
 from tests.unit.proto.ctsamples import recorded
@@ -42,6 +44,8 @@ def passes(program: bytes, message: bytes) -> bool:
                 a = int.from_bytes(message[x + k : x + k + 4], "big")
             case 0x50:
                 a = message[x + k]
+            case 0x54:
+                a &= k
             case 0x15:
                 at += true if a == k else false
             case 0x45:
@@ -122,3 +126,19 @@ def test_a_message_without_status_or_tuple_is_left_to_the_parser() -> None:
 def test_the_constants_are_turned_as_this_machine_writes() -> None:
     second = struct.unpack_from("=HBBI", event_filter(0x01020304, every=True), 8)
     assert second[3] == (0x04030201 if sys.byteorder == "little" else 0x01020304)
+
+
+@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize(
+    ("mark", "told"), [(None, True), (0x1, True), (0x80000000, False), (0xFF0001, False)]
+)
+def test_the_end_of_what_a_mark_excludes_is_not_told(
+    mark: int | None, told: bool, every: bool
+) -> None:
+    marks = [MarkFilter(0x80000000, 0x80000000), MarkFilter(0xFF0000, 0xFF0000)]
+    program = event_filter(OURS, every=every, marks=marks)
+    ends = (ctsamples.Way(b"\1\2\3\4", b"\5\6\7\x08", 1, 2),) * 2
+    gone = ctsamples.Sample(17, *ends, status=0xE, timeout=0, mark=mark, destroy=True)
+    assert passes(program, ctsamples.event(gone)) is told
+    # A change is: the copy at the peers must go.
+    assert passes(program, ctsamples.event(replace(gone, destroy=False)))
