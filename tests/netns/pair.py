@@ -177,6 +177,7 @@ class StatesNode:
         self.failover: StandInFailover | None = None
         self.process: subprocess.Popen[str] | None = None
         self.output = ""
+        self.wrapper: tuple[str, ...] = ()  # a command that becomes the process
         self.configure()
 
     def configure(self, scope: str = "assured", group: str = GROUP) -> None:
@@ -191,7 +192,7 @@ class StatesNode:
 
     def start(self) -> None:
         env = {"CARPOOL_CONFIG_DIR": str(self.directory), "CARPOOL_RUN_DIR": str(self.run_dir)}
-        argv = [sys.executable, "-m", "carpool", "run", "states"]
+        argv = [*self.wrapper, sys.executable, "-m", "carpool", "run", "states"]
         self.process = self.namespace.start(*argv, env=env)
         wait_until(self.answers, 10, f"{self.name} answers on states.sock")
 

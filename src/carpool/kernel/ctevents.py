@@ -91,7 +91,10 @@ table inet {TABLE} {{
 class EventMask:
     """The table `inet carpool_states`. `flush ruleset` of somebody else removes it: look again."""
 
-    def __init__(self, *, every: bool, exclusions: Iterable[str] = ()) -> None:
+    def __init__(
+        self, *, every: bool, exclusions: Iterable[str] = (), labels: bool = False
+    ) -> None:
+        self.labels = labels
         self._every = every
         self._exclusions = tuple(exclusions)
         self._netlink = NetlinkSocket(NETLINK_NETFILTER, strict=False)
@@ -103,7 +106,8 @@ class EventMask:
         to prepare all entries for events; otherwise a restart of this process would leave copies of
         those on the peers. 2 ("when somebody listens") is the default; a 0 is an operator's choice.
         """
-        _nft(ruleset(every=self._every, exclusions=self._exclusions))
+        exclusions, labels = self._exclusions, self.labels
+        _nft(ruleset(every=self._every, exclusions=exclusions, labels=labels))
         with suppress(OSError):  # not writable in a sandbox: then it is as it was before
             if _ALL_EVENTS.read_text(encoding="ascii").strip() == "2":
                 _ALL_EVENTS.write_text("1", encoding="ascii")

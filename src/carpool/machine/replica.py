@@ -28,8 +28,8 @@ DELETES_MAX = 100_000  # deletions remembered between two reads of a dump, some 
 # -------------------------------------------------------------------------------------- session
 
 
-_COMPARING = frozenset(
-    {ss.Kind.WALK, ss.Kind.CHECK, ss.Kind.CHECKED, ss.Kind.WALKED, ss.Kind.TABLE}
+_PASSED_ON = frozenset(
+    {ss.Kind.WALK, ss.Kind.CHECK, ss.Kind.CHECKED, ss.Kind.WALKED, ss.Kind.TABLE, ss.Kind.LABELS}
 )
 
 
@@ -79,7 +79,7 @@ class BulkEnded:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A frame for whoever compares the tables."""
+    """A frame for whoever compares the tables, or translates labels."""
 
     frame: ss.Frame
 
@@ -170,7 +170,7 @@ class Session:
                 return [Send(ss.build(ss.Kind.ACK, frame.payload))]
             case ss.Kind.ACK:
                 return [Acknowledged(frame.payload)]
-            case kind if kind in _COMPARING:
+            case kind if kind in _PASSED_ON:
                 return [Pass(frame)]
             case _:
                 return self._close(f"{frame.kind.name} out of turn")

@@ -9,13 +9,14 @@ puts a label on the flow, `LABEL`, which a dump does tell (docs/decisions/0026-e
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from carpool.model.config import PORT_PROTOCOLS, Exclusion, Network
 
 LABEL = 127  # the last of the kernel's 128 bits
-_LABEL_BIT = (1 << LABEL).to_bytes(16, "little")
+_WORDS = struct.Struct("=QQ")  # struct nf_conn_labels
 
 # Protocol, eight ends (source, target and their ports; both ways), mark; whether it is excluded.
 Ends = tuple[bytes, ...]
@@ -24,9 +25,8 @@ _ADDRESSES, _TARGET_PORT = (0, 1, 4, 5), 3  # of the eight
 
 
 def labelled(labels: bytes) -> bool:
-    """Whether labels of an entry tell that a rule has excluded it. Bits are numbered in words as
-    this machine writes them; the last bit of a little-endian one is the last of them all."""
-    return len(labels) == len(_LABEL_BIT) and bool(labels[-1] & _LABEL_BIT[-1])
+    """Whether labels of an entry tell that a rule has excluded it."""
+    return len(labels) == _WORDS.size and bool(_WORDS.unpack(labels)[1] >> 63)
 
 
 def judge(exclusions: Sequence[Exclusion]) -> Judge | None:

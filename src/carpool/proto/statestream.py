@@ -48,6 +48,7 @@ class Kind(IntEnum):
     CHECKED = 10
     WALKED = 11
     TABLE = 12
+    LABELS = 20  # payload: the sender's names of labels (ctlabels.py)
     ACK = 21  # everything before this ASK is in the kernel; payload: that of the ASK
     ASK = 22  # payload: a number of 8 bytes, to be sent back as ACK (machine/meter.py, Questions)
 

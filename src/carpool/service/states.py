@@ -34,6 +34,7 @@ from carpool.proto import statestream as ss
 from carpool.proto.ctpatch import Patcher
 from carpool.service.statescompare import Comparison
 from carpool.service.statesflow import DRAIN_MAX, Inflow, Outflow
+from carpool.service.stateslabels import Labels
 from carpool.service.stateslink import Link
 from carpool.service.statesreport import LOOKS, Looks, peer_status
 from carpool.service.statessweep import Sweep
@@ -91,17 +92,26 @@ class StatesService:
         self._server = UnixServer(f"{run_dir}/states.sock", poller, self.on_request)
         exclusions = states.exclusions
         rules = ctexclude.rules(exclusions, config.node.interfaces)
-        self._mask = EventMask(every=self._every, exclusions=rules)
+        self._labels = Labels(self.counters, self._tell)
+        labels = self._labels.in_use
+        if ctexclude.LABEL in self._labels.names and any(one.interface for one in exclusions):
+            self._tell(
+                "label",
+                f"label {ctexclude.LABEL} has a name in connlabel.conf, and marks what is excluded"
+                " by interface: give the name another number",
+            )
+        self._mask = EventMask(every=self._every, exclusions=rules, labels=labels)
         self._addresses = conntrack.Addresses()
         self.links = [self._link(states, peer) for peer in config.node.peers]
         injector = conntrack.Injector()
-        self._inflow = Inflow(injector, self.counters, self._tell)
+        self._inflow = Inflow(injector, self.counters, self._tell, self._labels.translate)
         self._sweep = Sweep(
             Sysctls(f"{run_dir}/{SYSCTL_FILE}"), injector, self.counters, self._tell
         )
         marks = ctexclude.mark_filters(exclusions)
         self._events = EventSocket(injector.port, every=self._every, marks=marks)
         self._patcher = Patcher(self._rules())
+        self._patcher.labels = labels
         self._outflow = Outflow(
             self._events, self._patcher, self.links, self.counters, injector.ask
         )
@@ -204,6 +214,8 @@ class StatesService:
                 self.counters["table_restored"] += 1
                 self._tell("table", "nft table inet carpool_states was removed: put back")
             rules = self._rules()
+            if self._labels.changed():
+                self._use_labels()
         except KernelError as error:
             self._tell("check", str(error))
             return
@@ -225,6 +237,13 @@ class StatesService:
             warning = walk.nearly_full(name, one)
             if warning:
                 self._tell(f"full {name}", warning)
+
+    def _use_labels(self) -> None:
+        """Their names are others than before: for us, for the kernel and for the peers."""
+        self._patcher.labels = self._mask.labels = self._labels.in_use
+        self._mask.install()
+        for link in self.links:
+            link.send(ss.build(ss.Kind.LABELS, self._labels.payload))
 
     def _close(self) -> None:
         self._failover.send({"command": "bulk", "on": False, "reason": "the states process stops"})
@@ -248,6 +267,8 @@ class StatesService:
     def link_up(self, link: Link) -> None:
         say(f"states: replicating with {link.name} ({link.target})")
         self._outflow.want_bulk(link)
+        if self._labels.in_use:
+            link.send(ss.build(ss.Kind.LABELS, self._labels.payload))
         self._comparisons[link.name].up(self.now_s())
         self._tell_tables(link)
 
@@ -257,12 +278,15 @@ class StatesService:
             self._outflow.forget(link)
             self._hold.peer_lost(link.name, self.now_s())
             self._comparisons[link.name].down(reason)
+            self._labels.forget(link.name)
         self._tell(f"{link.name} {reason}", f"no stream with {link.name}: {reason}")
 
     def inject(self, link: Link, payload: bytes) -> str | None:
         return self._inflow.take(link, payload)
 
     def compare(self, link: Link, frame: ss.Frame) -> str | None:
+        if frame.kind is ss.Kind.LABELS:
+            return self._labels.heard(link.name, frame.payload)
         return self._comparisons[link.name].on_frame(frame, self.now_s())
 
     def give_bulk(self, peer: str) -> None:

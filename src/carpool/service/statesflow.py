@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from errno import EBUSY, EEXIST, EIO, ENOENT, EOPNOTSUPP
+from errno import EBUSY, EEXIST, EIO, ENOENT, ENOSPC, EOPNOTSUPP
 from typing import Protocol
 
 from carpool.errors import KernelError
@@ -241,6 +241,11 @@ _REDUCED = {
 }
 
 
+# What of an update a kernel may refuse. EBUSY: the entry has seen more than the peer tells, or is
+# a child, whose helper stays. The others: it was made without a helper, or without labels.
+_KEPT = {EBUSY: ("status", "help"), EOPNOTSUPP: ("help",), ENOSPC: ("labels",)}
+
+
 def _reducible(failure: Failure) -> bool:
     """Whether there is a part of it that can be left out."""
     found = ct.fields(failure.request) or {}
@@ -252,12 +257,17 @@ class Inflow:
     the connections that live here are known better here."""
 
     def __init__(
-        self, injector: Injector, counters: Counter[str], tell: Callable[[str, str], None]
+        self,
+        injector: Injector,
+        counters: Counter[str],
+        tell: Callable[[str, str], None],
+        translate: Callable[[str, bytes], bytes],
     ) -> None:
         self.master = False
         self._injector = injector
         self._counters = counters
         self._tell = tell  # what kind of trouble, and its words
+        self._translate = translate  # labels of a peer, by its name, in requests
         self._gate = ctgate.Gate()
         self._prober = ctprobe.Prober()
 
@@ -268,6 +278,7 @@ class Inflow:
             self._counters["frames_refused"] += 1
             return count
         link.received += count
+        payload = self._translate(link.name, payload)
         if self.master:
             requests = list(ctgate.requests(payload))
             kept = [request for request in requests if not ctpatch.is_delete(request)]
@@ -343,22 +354,23 @@ class Inflow:
                 requests.append(update)
             else:
                 requests += _make_way(create, answer)
-        again: list[bytes] = []
         bad = 0
-        for failure in self._inject_all(requests):
-            if failure.errno == ENOENT and ctpatch.is_delete(failure.request):
-                continue
-            if failure.errno == ENOENT and failure.request in updates:
-                again.append(updates[failure.request])  # it ended after it was asked for
-                continue
-            if failure.errno in (EBUSY, EOPNOTSUPP):
-                # It has seen more than the peer tells, is a child, or was made without the helper.
+        for _ in range(4):  # each round leaves out some part
+            again: list[bytes] = []
+            for failure in self._inject_all(requests):
+                if failure.errno == ENOENT and ctpatch.is_delete(failure.request):
+                    continue
+                if failure.errno == ENOENT and failure.request in updates:
+                    again.append(updates[failure.request])  # it ended after it was asked for
+                    continue
                 self._counters["kept_status"] += failure.errno == EBUSY
-                again.append(ct.without(failure.request, "status", "help"))
-                continue
-            self._count_error(link, failure)
-            bad += 1
-        bad += self._count_errors(link, self._inject_all(again))
+                reduced = ct.without(failure.request, *_KEPT.get(failure.errno, ()))
+                if reduced != failure.request:
+                    again.append(reduced)
+                    continue
+                self._count_error(link, failure)
+                bad += 1
+            requests = again
         self._counters["settled"] += len(wanted) - bad
         return len(wanted) - bad
 

@@ -26,6 +26,7 @@ from carpool.proto import ctmessage as ct
 from carpool.proto import statestream as ss
 from carpool.proto.ctpatch import Patcher
 from carpool.service.statesflow import Inflow
+from carpool.service.stateslabels import Labels
 
 WAIT_S = 60.0
 
@@ -109,7 +110,8 @@ def _pair() -> tuple[socket.socket, socket.socket]:
 def _take(sock: socket.socket, injector: Injector) -> tuple[_Link, dict[str, str], float]:
     """Read until the other end closes; what went wrong, and how long it took."""
     link, errors, parser, poller = _Link(), dict[str, str](), ss.Parser(), Poller()
-    inflow = Inflow(injector, Counter(), errors.__setitem__)
+    labels = Labels(Counter(), errors.__setitem__)
+    inflow = Inflow(injector, Counter(), errors.__setitem__, labels.translate)
     parser.trust()
     over: list[str] = []
 

@@ -1,0 +1,107 @@
+"""Labels between two real nodes that number them differently: they arrive by name."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from carpool.proto import ctlabels
+from carpool.proto import ctmessage as ct
+from tests.netns.lab import Network, wait_until
+from tests.netns.pair import SERVER, Pair, StatesNode, arrives, flow
+
+TCP = socket.SOCK_STREAM
+NAMES = {"fw1": "5 voip\n9 office\n10 both\n", "fw2": "70 voip\n10 both\n71 late\n"}
+# A kernel keeps labels only where a rule is about them.
+RULES = """
+table inet labels {{
+  chain forward {{ type filter hook forward priority filter + 5;
+    {}
+    ct label 1 counter
+  }}
+}}
+"""
+FIRST = "tcp dport 80 ct state new ct label set 5\n    tcp dport 80 ct state new ct label set {}"
+
+
+def give_names(node: StatesNode, names: str) -> Path:
+    """An /etc of its own for the process, with a file of names above the real one."""
+    above = node.directory / "etc"
+    (above / "xtables").mkdir(parents=True)
+    file = above / "xtables" / "connlabel.conf"
+    file.write_text(names)
+    mount = f'mount -t overlay overlay -o lowerdir={above}:/etc /etc && exec "$@"'
+    node.wrapper = ("sh", "-c", mount, "sh")
+    return file
+
+
+@pytest.fixture
+def pair(network: Network, tmp_path: Path) -> Iterator[Pair]:
+    made = Pair(network, tmp_path)
+    yield made
+    made.close()
+
+
+def labels(entry: ct.Entry) -> set[int]:
+    return set(ctlabels.bits(entry.labels or bytes(16)))
+
+
+def test_labels_arrive_by_name(pair: Pair) -> None:
+    for node in pair.nodes:
+        give_names(node, NAMES[node.name])
+        node.namespace.nft(RULES.format(FIRST.format(10) if node is pair.fw1 else ""))
+    pair.start()
+    with flow(TCP, pair.client, pair.server, (SERVER, 80)) as one:
+        assert one.echoes()
+        assert labels(arrives(pair.fw2, 6, 80)) == {70, 10}
+        here = pair.fw1.find(6, 80)
+        assert here is not None and labels(here) == {5, 10}
+        # One that comes later comes too; those without a name there, or any, are told.
+        later = "flush chain inet labels forward\n" + RULES.format(
+            "tcp dport 80 ct label set 9\n    tcp dport 80 ct label set 11"
+        )
+        assert pair.fw2.counter("without_label") == 0
+        pair.fw1.namespace.nft(later)
+        assert one.echoes()
+        wait_until(lambda: pair.fw2.counter("without_label") >= 2, 5, "two labels are lost")
+        assert labels(arrives(pair.fw2, 6, 80)) == {70, 10}
+        # And a whole table tells them as news do.
+        pair.fw2.stop()
+        assert "without the label 'office'" in pair.fw2.output
+        assert "without the label 'number 11'" in pair.fw2.output
+        pair.fw2.delete(arrives(pair.fw2, 6, 80))
+        pair.fw2.start()
+        pair.synchronised()
+        assert labels(arrives(pair.fw2, 6, 80)) == {70, 10}
+    for node in pair.nodes:
+        assert node.peer_status()["errors"] == 0
+
+
+def test_a_name_that_is_given_later_counts_from_then_on(pair: Pair) -> None:
+    files = [give_names(node, NAMES[node.name]) for node in pair.nodes]
+    for node in pair.nodes:
+        node.namespace.nft(RULES.format(FIRST.format(11) if node is pair.fw1 else ""))
+    pair.start()
+    assert pair.fw1.counter("events") == 0
+    for file in files:
+        file.write_text("11 late\n" if file is files[0] else "71 late\n")
+
+    def arrived() -> bool:
+        with flow(TCP, pair.client, pair.server, (SERVER, 80)) as one:
+            assert one.echoes()
+            return labels(arrives(pair.fw2, 6, 80)) == {71}
+
+    wait_until(arrived, 10, "the new name is in use on both")
+
+
+def test_where_nothing_is_labelled_nothing_is_asked(pair: Pair) -> None:
+    pair.start()
+    with flow(TCP, pair.client, pair.server, (SERVER, 80)) as one:
+        assert one.echoes()
+        assert labels(arrives(pair.fw2, 6, 80)) == set()
+    assert pair.fw1.counter("events") == 1
+    table = pair.fw1.namespace.run("nft", "list", "table", "inet", "carpool_states").stdout
+    assert "label" not in table
