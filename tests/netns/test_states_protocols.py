@@ -23,7 +23,7 @@ from tests.netns.pair import (
 )
 
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
-GRE, ESP, SCTP = 47, 50, 132
+GRE, ESP, OSPF, SCTP, DCCP = 47, 50, 89, 132, 33
 FAMILIES = {ct.AF_INET: socket.AF_INET, ct.AF_INET6: socket.AF_INET6}
 
 
@@ -135,11 +135,13 @@ SCTP_SETUP = [
 ]
 GRE_TALK = [(outward, struct.pack(">HH", 0, 0x0800) + bytes(20)) for outward in (True, False) * 2]
 ESP_TALK = [(outward, struct.pack(">II", 77, 1) + bytes(24)) for outward in (True, False)]
-TALKS = {SCTP: SCTP_SETUP, GRE: GRE_TALK, ESP: ESP_TALK}
+# Kernels that know DCCP (before 6.16) judge its numbers, and make nothing of this.
+OTHER_TALK = [(outward, struct.pack(">HH", 5001, 5002) + bytes(24)) for outward in (True, False)]
+TALKS = {SCTP: SCTP_SETUP, GRE: GRE_TALK, ESP: ESP_TALK, OSPF: OTHER_TALK, DCCP: OTHER_TALK}
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=["ipv4", "ipv6"])
-@pytest.mark.parametrize("protocol", TALKS, ids=["sctp", "gre", "esp"])
+@pytest.mark.parametrize("protocol", TALKS, ids=["sctp", "gre", "esp", "ospf", "dccp"])
 def test_other_protocols_travel_and_live_on(pair: Pair, protocol: int, family: int) -> None:
     pair.start()
     server = SERVER if family == ct.AF_INET else SERVER6

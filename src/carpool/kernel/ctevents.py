@@ -38,9 +38,9 @@ _ALL_EVENTS = Path("/proc/sys/net/netfilter/nf_conntrack_events")
 # protocols that the kernel knows nothing of) are worth it with the first answer. An expected
 # connection (FTP data) is "related" in its first packet, and an error about a flow is so too: the
 # flow's own protocol decides, so such a packet sets the mask that is there already. SCTP and DCCP
-# are nothing without their tags and numbers, which come with "protoinfo".
+# are nothing without their tags and numbers, which come with "protoinfo". Newer kernels know
+# nothing of DCCP: there the first answer must do.
 _LASTING = "{ tcp, udp, udplite, gre }"
-_TAGGED = "{ sctp, dccp }"
 
 
 def _masks(*, every: bool, labels: bool) -> str:
@@ -48,9 +48,10 @@ def _masks(*, every: bool, labels: bool) -> str:
     first = "new,related,reply," if every else ""
     ends = "destroy,label" if labels else "destroy"
     other = f"{first}assured" if every else "reply"
+    both = first or "reply,"
     return f"""
-    ct state new,related ct protocol {_TAGGED} \\
-      ct event set {first}assured,protoinfo,{ends} return
+    ct state new,related ct protocol sctp ct event set {first}assured,protoinfo,{ends} return
+    ct state new,related ct protocol dccp ct event set {both}assured,protoinfo,{ends} return
     ct state new,related ct protocol {_LASTING} ct event set {first}assured,{ends} return
     ct state new,related ct event set {other},{ends}"""
 

@@ -104,6 +104,12 @@ class Tuple:
         return AF_INET if len(self.src) == ADDRESS_BYTES[AF_INET] else AF_INET6
 
     @property
+    def has_ports(self) -> bool:
+        """Kernels since 6.16 know nothing of DCCP any more: to them it is as any other protocol."""
+        bare = self.protocol == IP_DCCP and self.sport == self.dport == 0
+        return self.protocol in LASTING and not bare
+
+    @property
     def ends(self) -> tuple[bytes, bytes, bytes, bytes]:
         """Both addresses and both ports, in network order."""
         return self.src, self.dst, self.sport.to_bytes(2, "big"), self.dport.to_bytes(2, "big")
@@ -163,7 +169,7 @@ class Entry:
     @property
     def assured(self) -> bool:
         """Worth keeping in scope "assured". Where that never comes, an answer must do."""
-        return bool(self.status & (ASSURED if self.orig.protocol in LASTING else SEEN_REPLY))
+        return bool(self.status & (ASSURED if self.orig.has_ports else SEEN_REPLY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +291,7 @@ class _Reader:
         protocol = self.number(f"{name}.proto.protocol")
         ports = ("id", "id") if protocol in ICMPS else ("sport", "dport")
         sport, dport = (self.number(f"{name}.proto.{port}") for port in ports)
-        if protocol not in ICMPS | LASTING and sport is dport is None:
+        if protocol not in ICMPS | LASTING - {IP_DCCP} and sport is dport is None:
             sport = dport = 0
         if src is None or dst is None or protocol is None or sport is None or dport is None:
             return None
@@ -382,7 +388,7 @@ def way_attribute(type_: int, way: Tuple) -> bytes:
     if way.protocol in ICMPS:
         proto += [netlink.be16(icmp, way.sport)]
         proto += [netlink.u8(icmp + 1, way.icmp_type), netlink.u8(icmp + 2, way.icmp_code)]
-    elif way.protocol in LASTING:
+    elif way.has_ports:
         proto += [netlink.be16(2, way.sport), netlink.be16(3, way.dport)]
     addresses = netlink.nested(
         1, netlink.attr(address, way.src), netlink.attr(address + 1, way.dst)
@@ -394,7 +400,7 @@ def way_attribute(type_: int, way: Tuple) -> bytes:
 def _nat(type_: int, way: Tuple, address: bytes, port: int) -> bytes:
     first = FIRST[way.family][1]
     range_ = [netlink.attr(first, address), netlink.attr(first + 1, address)]
-    if way.protocol not in ICMPS | LASTING:
+    if way.protocol not in ICMPS and not way.has_ports:
         return netlink.nested(type_, *range_)  # no port that could be given
     ports = netlink.nested(3, netlink.be16(1, port), netlink.be16(2, port))
     return netlink.nested(type_, *range_, ports)

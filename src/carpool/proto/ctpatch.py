@@ -345,7 +345,7 @@ class Patcher:
             return
         if any(entry.numbers) or entry.protoinfo or entry.master is not None:
             return  # rare, and no two alike
-        if entry.orig.protocol not in ct.ICMPS | ct.LASTING:
+        if entry.orig.protocol not in ct.ICMPS and not entry.orig.has_ports:
             return  # rare, and nothing of it is where others have their ports
         known = self._shapes.find(message)
         layout = known or _layout(len(message), found, entry, skip)

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carpool.proto import ctmessage as ct
+from carpool.proto.ctgate import Gate
+from carpool.proto.ctpatch import Patcher
 from tests.unit.proto import ctsamples
 from tests.unit.proto.ctsamples import Sample, Way, recorded
 
@@ -278,3 +280,25 @@ def test_what_travels_goes_through_this_node_and_can_live_on_another(
 ) -> None:
     assert rules().skip(through) is skip
     assert rules(every=True).skip(through) is (None if skip is ct.Skip.NOT_ASSURED else skip)
+
+
+@pytest.mark.parametrize(
+    ("ports", "status", "assured"), [((0, 0), 0xA, True), ((5, 6), 0xA, False)]
+)
+def test_dccp_is_as_any_other_protocol_where_the_kernel_does_not_know_it(
+    ports: tuple[int, int], status: int, assured: bool
+) -> None:
+    way = ct.Tuple(CLIENT, SERVER, ct.IP_DCCP, *ports)
+    found = ct.Entry(way, replace(way.inverted(), dst=VIP), status)
+    assert (way.has_ports, found.assured) == (not assured, assured)
+    request = ct.create_request(found)
+    names = ct.fields(request)
+    assert names is not None and ("orig.proto.sport" in names) is not assured
+    assert ("nat_src.proto" in names) is not assured
+    assert Gate().check(request) == 1
+    again = ct.parse_create(request)
+    assert isinstance(again, ct.Entry) and (again.orig, again.reply) == (found.orig, found.reply)
+    patcher = Patcher(ct.Rules(every=False))
+    event = request[:4] + b"\0\1\0\0" + request[8:]
+    assert isinstance(ct.parse(event), ct.Entry)
+    assert (patcher.request(event) != b"") is assured
