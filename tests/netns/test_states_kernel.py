@@ -205,7 +205,7 @@ def test_an_entry_that_ends_while_it_is_brought_up_to_date_is_made_anew(hands: H
     with hands.namespace.entered():
         injector = Racing(hands.other)
     counters: Counter[str] = Counter()
-    inflow = Inflow(injector, counters, lambda _kind, _words: None)
+    inflow = Inflow(injector, counters, lambda _kind, _words: None, lambda _peer, payload: payload)
     peer = FakePeer()
     news = b"".join(ct.create_request(replace(udp(number), mark=7)) for number in (1, 2))
     assert inflow.take(peer, news) is None
