@@ -13,6 +13,8 @@ from typing import Protocol
 
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s
+from carpool.lab import processes
+from carpool.lab.firewall import Answer
 from carpool.lab.statesbench.replicators import Replicator
 from carpool.lab.statesbench.stage import BACKUP, MASTER, Stage, wait_until
 from carpool.lab.statesbench.table import inside
@@ -20,7 +22,8 @@ from carpool.lab.topology import FIREWALLS, SERVER_IPV4
 
 PORT = 7100
 BULK_WAIT_S = 60.0
-BULK_POLL_S = 0.002
+BULK_POLL_S = 0.005
+SWEEP_WAIT_S = 20.0
 ANSWER_WAIT_S = 10.0
 SLACK = 8
 
@@ -34,21 +37,24 @@ class Sizes(Protocol):
 
 
 def take(stage: Stage, replicator: Replicator, sizes: Sizes) -> dict[str, float]:
-    """One run: the kernel's own rate, then bulk, memory and take-over."""
+    """One run: a pair with a tenth of it, whose backup then comes back fresh and takes it all."""
     million, tenth = sizes.million, sizes.tenth
     stage.fill(MASTER, tenth)
-    _bulk(stage, replicator, tenth)
+    replicator.start()
+    swept = wait_until(lambda: _status(stage, MASTER)["window_check"] == "on", SWEEP_WAIT_S)
+    if swept is None:
+        raise CarpoolError(f"the master's walk over {tenth} entries took {SWEEP_WAIT_S:.0f} s")
     small_mb = _memory_mb(replicator)
-    replicator.stop()
-    stage.backup.flush()
-
+    processes.end([tracked for tracked in [stage.lab.tracked(BACKUP, "states")] if tracked])
     stage.fill(MASTER, million - tenth, first=tenth)
+
+    stage.backup.flush()
     stage.fill(BACKUP, million)  # from here on the kernel's memory is warm
     stage.backup.flush()
     kernel = stage.fill(BACKUP, million)["rate"]
     stage.backup.flush()
     with old_connection(stage) as (client, server):
-        rate = _bulk(stage, replicator, million)
+        rate = _bulk(stage, million)
         large_mb = _memory_mb(replicator)
         missing = stage.master.flows(assured=True) - stage.backup.flows(assured=False)
         if missing:
@@ -66,11 +72,14 @@ def take(stage: Stage, replicator: Replicator, sizes: Sizes) -> dict[str, float]
     }
 
 
-def _bulk(stage: Stage, replicator: Replicator, count: int) -> float:
-    """Start it and let the whole table come over; entries a second, from the first to the last."""
-    replicator.start(())  # its files only
-    for node in FIREWALLS:
-        stage.lab.start_missing(node)
+def _status(stage: Stage, node: str) -> Answer:
+    return stage.lab.firewalls[node].ask("states", "status")
+
+
+def _bulk(stage: Stage, count: int) -> float:
+    """Start the backup and let the whole table come over; entries a second, from the first to the
+    last."""
+    stage.lab.start_missing(BACKUP)
     started = wait_until(lambda: stage.backup.count() > SLACK, BULK_WAIT_S, BULK_POLL_S)
     begun_s, had = monotonic_s(), stage.backup.count()
     if started is None or (

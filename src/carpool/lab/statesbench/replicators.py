@@ -7,7 +7,6 @@ files are below the lab's directory, so that `lab down` finds what a killed benc
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -38,7 +37,7 @@ class Replicator(Protocol):
     def direct(self) -> bool:
         """Whether states go straight into the backup's kernel."""
 
-    def start(self, nodes: Sequence[str] = FIREWALLS) -> None:
+    def start(self) -> None:
         """Until both are ready."""
 
     def stop(self) -> None: ...
@@ -63,16 +62,15 @@ class Carpool:
     name: str = "carpool"
     direct: bool = True
 
-    def start(self, nodes: Sequence[str] = FIREWALLS) -> None:
+    def start(self) -> None:
         for firewall in self.lab.firewalls.values():
             firewall.prepare()
             with (firewall.config_dir / "group.toml").open("a", encoding="utf-8") as group:
                 group.write(f'scope = "{self.scope}"\n')
         self.lab.roles = ROLES
-        for node in nodes:
+        for node in FIREWALLS:
             self.lab.start_missing(node)
-        if nodes == FIREWALLS:
-            self.lab.wait_healthy()
+        self.lab.wait_healthy()
 
     def stop(self) -> None:
         self.lab.run_only("failover")
@@ -114,8 +112,8 @@ class Conntrackd:
     def direct(self) -> bool:
         return any(option.startswith("DisableExternalCache") for option in self.options)
 
-    def start(self, nodes: Sequence[str] = FIREWALLS) -> None:
-        for node in nodes:
+    def start(self) -> None:
+        for node in FIREWALLS:
             directory = self._directory(node)
             directory.mkdir(parents=True, exist_ok=True)
             for left in ("lock", "control"):
@@ -124,7 +122,7 @@ class Conntrackd:
             argv = ["conntrackd", "-C", str(directory / "conntrackd.conf")]
             namespace, log = self.lab.network.namespace(node), directory / "output"
             self._running[node] = processes.start(namespace, node, "conntrackd", argv, log)
-        for node in nodes:
+        for node in FIREWALLS:
             self._wait_ready(node)
 
     def stop(self) -> None:
