@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from carpool.kernel.conntrack import Injector
 from carpool.proto import ctmessage as ct
 from carpool.proto import netlink
-from tests.netns.lab import Namespace, Network
+from tests.netns.lab import Namespace, Network, wait_until
 
 SEEN, WHOLE = ct.SEEN_REPLY | ct.CONFIRMED, ct.SEEN_REPLY | ct.ASSURED | ct.CONFIRMED
 MANY = 20_000
@@ -90,10 +90,7 @@ def table(network: Network) -> Namespace:
 
 FILTERS = (
     (),
-    ("-p", "tcp"),
     ("-p", "udp", "-f", "ipv6"),
-    ("-f", "ipv4"),
-    ("-s", "10.1.0.10"),
     ("-s", "10.1.0.0/16", "-d", "10.2.0.10"),
     ("-q", "10.2.0.100"),
     ("-r", "10.1.0.10"),
@@ -101,32 +98,35 @@ FILTERS = (
     ("-p", "tcp", "--orig-port-src", "3000"),
     ("-p", "tcp", "--state", "TIME_WAIT"),
     ("-u", "ASSURED"),
-    ("-m", "42"),
     ("-m", "0x20/0xf0"),
     ("-w", "7"),
-    ("--src-nat",),
+    ("-n",),
     ("--dst-nat",),
     ("-j",),
 )
 
 
+@pytest.mark.timeout(180)
 def test_the_lines_are_those_of_conntrack(table: Namespace) -> None:
-    empty = []
     for options in FILTERS:
-        theirs = table.run("conntrack", "-L", *options).stdout
-        ours = carpool(table, *options)
-        assert without_timeout(ours) == without_timeout(theirs), options
-        assert carpool(table, *options, "--count") == f"{len(theirs.splitlines())}\n", options
-        empty += [options] if not theirs else []
-    assert not empty
+        # A dump may lack an entry while another one resizes the hash table, which is global.
+        wait_until(partial(lines_agree, table, options), 20, f"agreement about {options}")
+
+
+def lines_agree(table: Namespace, options: tuple[str, ...]) -> bool:
+    theirs = without_timeout(table.run("conntrack", "-L", *options).stdout)
+    assert theirs, options
+    return without_timeout(carpool(table, *options)) == theirs
 
 
 def test_json_is_one_document(table: Namespace) -> None:
     found = json.loads(carpool(table, "--json"))
+    assert carpool(table, "--count", "-p", "tcp") == "11\n"
     assert len(found) == len(every_kind())
     (translated,) = json.loads(carpool(table, "--json", "-n"))
     assert translated["orig"] == {
-        **{"src": "10.1.0.10", "dst": "10.2.0.10", "sport": 3000, "dport": 443}
+        **{"src": "10.1.0.10", "dst": "10.2.0.10", "sport": 3000, "dport": 443},
+        **{"packets": 0, "bytes": 0},
     }
     assert translated["reply"]["dst"] == "10.2.0.100" and translated["status"][-1] == "SRC_NAT"
     assert json.loads(carpool(table, "--json", "-p", "99")) == []
@@ -136,6 +136,8 @@ def test_a_large_table_takes_no_more_memory_and_a_closed_pipe_ends_it(network: N
     host = network.host("fw")
     host.nft("table inet t { chain c { type filter hook forward priority 0; ct state new; }; }")
     used = []
+    code = "import sys; from carpool.cli.main import main; main(['states', 'list']);"
+    code += "print(open('/proc/self/status').read(), file=sys.stderr)"
     argv = ["ip", "netns", "exec", host.name, sys.executable, "-m", "carpool", "states", "list"]
     entries = [
         plain(ct.Tuple(CLIENT, SERVER, 17, 1 + number % 60_000, 53 + number // 60_000))
@@ -143,12 +145,8 @@ def test_a_large_table_takes_no_more_memory_and_a_closed_pipe_ends_it(network: N
     ]
     for part in (entries[:100], entries[100:]):
         fill(host, part)
-        with open(os.devnull, "wb") as nowhere:
-            child = subprocess.Popen(argv, stdout=nowhere)
-            _pid, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-        assert child.returncode == 0
-        used.append(usage.ru_maxrss)
+        told = host.run(sys.executable, "-c", code).stderr
+        used.append(int(told.split("VmHWM:")[1].split()[0]))  # kB at most, since its start
     assert used[1] - used[0] < 1500, f"{used} kB: {MANY} lines have some 3,000"
     assert carpool(host, "--count") == f"{MANY}\n"
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:

@@ -7,7 +7,6 @@ at a time, however large the table. What a line looks like is `proto/ctline.py`.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -65,15 +64,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the entries. Raises KernelError when the table cannot be read."""
     wanted = wanted_by(args)
-    lines = ctline.Lines(wanted)
+    lines = ctline.Lines(wanted, json=args.json)
     if args.count:
         print(sum(lines.chosen(message) for piece in _pieces(wanted) for message in piece))
+        return EXIT_OK
+    before, between, after = ("[\n", ",\n", "\n]\n") if args.json else ("", "\n", "\n")
+    for piece in _pieces(wanted):
+        found = [line for message in piece if (line := lines.line(message)) is not None]
+        if found:
+            sys.stdout.write(before + between.join(found))
+            before = between
+    if before == between:
+        sys.stdout.write(after)
     elif args.json:
-        _print_json(wanted, lines)
-    else:
-        for piece in _pieces(wanted):
-            found = [line for message in piece if (line := lines.line(message)) is not None]
-            sys.stdout.write("".join(f"{line}\n" for line in found))
+        sys.stdout.write("[]\n")
     return EXIT_OK
 
 
@@ -117,17 +121,6 @@ def _pieces(wanted: ctline.Wanted) -> Iterator[list[bytes]]:
             yield piece
     finally:
         dump.close()
-
-
-def _print_json(wanted: ctline.Wanted, lines: ctline.Lines) -> None:
-    """One array, an entry a line: nobody has to hold it as a whole."""
-    before = "[\n"
-    for piece in _pieces(wanted):
-        for message in piece:
-            if lines.chosen(message) and isinstance(entry := ct.parse(message), ct.Entry):
-                sys.stdout.write(before + json.dumps(ctline.entry_fields(entry)))
-                before = ",\n"
-    sys.stdout.write("[]\n" if before == "[\n" else "\n]\n")
 
 
 # --------------------------------------------------------------------------------- arguments

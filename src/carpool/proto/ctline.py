@@ -79,10 +79,11 @@ class Wanted:
 
 
 class Lines:
-    """The lines of those messages of a dump that are wanted."""
+    """The lines of those messages of a dump that are wanted; `json`: each is an object."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, *, json: bool = False) -> None:
         self._wanted = wanted
+        self._parts = _json_parts if json else _parts
         self._shapes: Shapes[_Form] = Shapes()
 
     def chosen(self, message: bytes) -> bool:
@@ -103,7 +104,7 @@ class Lines:
         checks: list[_Check] | None = None
         if self._wanted.fits(entry, message, found):
             checks = self._wanted.checks(found)
-        form = _Form(_parts(entry, found.keys(), _state(message, found)), found, checks)
+        form = _Form(self._parts(entry, found.keys(), _state(message, found)), found, checks)
         leaves = found.keys() - {name.rpartition(".")[0] for name in found}
         free = [found[name] for name in leaves - _FIXED if not name.endswith(".state")]
         self._shapes.learn(message, [*free, *FREE_HEADER], form)
@@ -127,7 +128,7 @@ class _Form:
                 continue
             label, name = part
             style, code, count, convert = _style(label, name, found[name][1])
-            texts.append(f"{label}{style} ")
+            texts.append(f"{label}{style}")
             spans.append((found[name], code, range(place, place + count)))
             if convert is not None:
                 self._convert.append((place, convert))
@@ -171,28 +172,10 @@ def entry_line(entry: ct.Entry) -> str:
     shown = [
         part
         if isinstance(part, str)
-        else f"{part[0]}{values[part[1]]:{'x' if part[0].endswith('0x') else ''}} "
+        else f"{part[0]}{values[part[1]]:{'x' if part[0].endswith('0x') else ''}}"
         for part in _parts(entry, values.keys(), _tcp_state(entry))
     ]
     return "".join(shown).rstrip()
-
-
-def entry_fields(entry: ct.Entry) -> dict[str, object]:
-    """The same for programs: what is not known is not there."""
-    status = {**STATUSES, "SRC_NAT": SRC_NAT, "DST_NAT": DST_NAT}
-    found: dict[str, object] = {
-        "family": "ipv4" if entry.orig.family == ct.AF_INET else "ipv6",
-        "protocol": entry.orig.protocol,
-        "status": [name for name, bit in status.items() if entry.status & bit],
-        "timeout_s": entry.timeout_s,
-        "mark": entry.mark,
-        "zone": entry.zone or 0,
-    }
-    state = _tcp_state(entry)
-    found |= {} if state is None else {"state": state}
-    for name, way in (("orig", entry.orig), ("reply", entry.reply)):
-        found[name] = {"src": _address(way.src), "dst": _address(way.dst), **_ends(way)}
-    return found
 
 
 def _ends(way: ct.Tuple) -> dict[str, int]:
@@ -238,8 +221,31 @@ def _way(way: str, protocol: int, there: Collection[str]) -> Iterator[Part]:
     yield from _given(there, ("packets=", f"{counters}.packets"), ("bytes=", f"{counters}.bytes"))
 
 
+def _json_parts(entry: ct.Entry, there: Collection[str], state: str | None) -> Iterator[Part]:
+    """The same for programs: the text of a JSON object."""
+    status = {**STATUSES, "SRC_NAT": SRC_NAT, "DST_NAT": DST_NAT}
+    known = ", ".join(f'"{name}"' for name, bit in status.items() if entry.status & bit)
+    family = "ipv4" if entry.orig.family == ct.AF_INET else "ipv6"
+    yield f'{{"family": "{family}", "protocol": {entry.orig.protocol}, "status": [{known}]'
+    yield f', "state": "{state}"' if state is not None else ""
+    for key, name in (("timeout_s", "timeout"), ("mark", "mark"), ("zone", "zone")):
+        if name in there:
+            yield f', "{key}": ', name
+        elif key != "timeout_s":
+            yield f', "{key}": 0'
+    for way in ("orig", "reply"):
+        yield f', "{way}": {{"src": "', f"{way}.ip.src"
+        yield '", "dst": "', f"{way}.ip.dst"
+        yield '"'
+        ends = [(end, f"{way}.proto.{end}") for end in _ends(entry.orig)]
+        ends += [(count, f"counters_{way}.{count}") for count in ("packets", "bytes")]
+        yield from ((f', "{key}": ', name) for key, name in ends if name in there)
+        yield "}"
+    yield "}"
+
+
 def _given(there: Collection[str], *parts: tuple[str, str]) -> list[Part]:
-    return [part for part in parts if part[1] in there]
+    return [piece for part in parts if part[1] in there for piece in (part, " ")]
 
 
 def _style(

@@ -3,7 +3,8 @@ is compared with the program itself in tests/netns/test_states_list.py."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
@@ -115,17 +116,28 @@ def test_what_is_chosen(wanted: ctline.Wanted, names: list[str]) -> None:
     assert [name for name in LINES if lines.line(messages[name]) is not None] == list(names)
 
 
-def test_fields_for_programs() -> None:
-    entry = ct.parse(recorded()[HALF])
-    assert isinstance(entry, ct.Entry)
-    assert ctline.entry_fields(replace(entry, zone=None)) == {
-        "family": "ipv4",
-        "protocol": 6,
-        "state": "SYN_SENT",
-        "status": ["SRC_NAT"],
-        "timeout_s": 120,
-        "mark": 42,
-        "zone": 0,
-        "orig": {"src": "10.1.0.10", "dst": "10.2.0.10", "sport": 47406, "dport": 80},
-        "reply": {"src": "10.2.0.10", "dst": "10.2.0.100", "sport": 80, "dport": 47406},
-    }
+def test_objects_for_programs() -> None:
+    lines = ctline.Lines(ctline.Wanted(), json=True)
+    message = recorded()[HALF]
+    for _known in (False, True):
+        assert json.loads(lines.line(message) or "") == {
+            "family": "ipv4",
+            "protocol": 6,
+            "state": "SYN_SENT",
+            "status": ["SRC_NAT"],
+            "timeout_s": 120,
+            "mark": 42,
+            "zone": 5,
+            "orig": {"src": "10.1.0.10", "dst": "10.2.0.10", "sport": 47406, "dport": 80},
+            "reply": {"src": "10.2.0.10", "dst": "10.2.0.100", "sport": 80, "dport": 47406},
+        }
+
+
+@given(sample=samples())
+def test_every_object_is_one(sample: Sample) -> None:
+    line = ctline.Lines(ctline.Wanted(), json=True).line(event(sample))
+    entry = ct.parse(event(sample))
+    if isinstance(entry, ct.Entry):
+        found = json.loads(line or "")
+        assert found["orig"]["src"] == str(ip_address(entry.orig.src))
+        assert (found["mark"], found["zone"]) == (entry.mark, entry.zone or 0)
