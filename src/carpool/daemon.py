@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carpool import __version__
 from carpool.errors import KernelError
@@ -22,10 +23,13 @@ from carpool.kernel.realtime import be_realtime
 from carpool.kernel.unixserver import Client, UnixServer
 from carpool.machine import effects as fx
 from carpool.machine.engine import Engine
-from carpool.model.config import Config
+from carpool.model.config import Config, Encryption
 from carpool.model.validate import check_system
 from carpool.service.failover import FailoverService, Hands
 from carpool.service.guard import guard
+
+if TYPE_CHECKING:
+    from carpool.kernel.stream import Wire
 
 
 def run_failover(config: Config, run_dir: Path, state_dir: Path) -> int:
@@ -41,12 +45,25 @@ def run_failover(config: Config, run_dir: Path, state_dir: Path) -> int:
     )
 
 
-def run_states(config: Config, run_dir: Path) -> int:
+def run_states(config: Config, run_dir: Path, config_dir: Path) -> int:
     """`carpool run states`. Returns the exit code."""
     _make(run_dir)
     from carpool.service import states  # what failover does not need, it does not load
 
-    return states.run(config, run_dir)
+    return states.run(config, run_dir, _wire(config, config_dir))
+
+
+def _wire(config: Config, config_dir: Path) -> Wire:
+    """What group.toml asks for; nothing of TLS is loaded for a plain stream."""
+    from carpool.kernel import stream
+
+    if config.group.states is not None and config.group.states.encryption is Encryption.NONE:
+        say('states: the streams are NOT encrypted: encryption = "none" in group.toml')
+        return stream.Plain()
+    from carpool.kernel.keys import DIRECTORY
+    from carpool.kernel.tls import Tls
+
+    return Tls(config_dir / DIRECTORY, config.node.name)
 
 
 def _make(run_dir: Path) -> None:

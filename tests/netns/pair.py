@@ -25,6 +25,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from carpool.api.identity import introduce
 from carpool.kernel.conntrack import Dump, Injector
 from carpool.proto import ctmessage as ct
 from tests.netns.lab import Namespace, Network, wait_until
@@ -329,6 +330,7 @@ class Pair:
             StatesNode(namespace, directory, name, names) for name, namespace in namespaces.items()
         ]
         self.fw1, self.fw2 = self.nodes[:2]
+        introduce({node.name: node.directory for node in self.nodes})
         self.fw1.move_here()
 
     def start(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from carpool.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNREACHABLE
 from tests.netns.lab import Namespace, Network, wait_until
 from tests.netns.node import CarpNode, running, vip
-from tests.unit.api.files import GROUP, NODE, write
+from tests.unit.api.files import GROUP, NODE, paired, write
 
 ADDRESSES = {
     "lan0": ("10.10.1.2/24", "fd00:10::2/64"),
@@ -36,7 +36,7 @@ def check(machine: Namespace, directory: Path) -> subprocess.CompletedProcess[st
 
 
 def test_a_good_configuration_on_a_good_machine(machine: Namespace, tmp_path: Path) -> None:
-    done = check(machine, write(tmp_path))
+    done = check(machine, paired(write(tmp_path)))
     assert (done.returncode, done.stderr) == (EXIT_OK, "")
     assert done.stdout == (
         "configuration OK\n"
@@ -63,7 +63,7 @@ def test_what_does_harm_on_this_machine_is_refused(machine: Namespace, tmp_path:
 
 def test_what_may_mend_itself_is_a_warning(machine: Namespace, tmp_path: Path) -> None:
     machine.sh("ip link set wan0 down; ip link del sync0; ip address del 10.10.1.2/24 dev lan0")
-    done = check(machine, write(tmp_path))
+    done = check(machine, paired(write(tmp_path)))
     assert done.returncode == EXIT_OK
     found = [line.strip() for line in done.stdout.splitlines() if line.startswith("    found")]
     assert found == [

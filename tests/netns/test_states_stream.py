@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from carpool.api.identity import keys_of
 from carpool.kernel import conntrack
 from carpool.kernel.ctevents import RECEIVE_BUFFER_BYTES
+from carpool.kernel.tls import pinning
 from carpool.proto import ctmessage as ct
 from carpool.proto import statestream as ss
 from carpool.proto.statestream import Broken, Frame, Kind
@@ -209,7 +211,7 @@ class Stranger:
 
 @contextmanager
 def connected(pair: Pair, host: str, source: str | None = None) -> Iterator[Stranger]:
-    """Connected to the states port of fw1."""
+    """Connected to the states port of fw1; from the address of a peer, with that peer's keys."""
     with pair.network.hosts[host].entered():
         sock = socket.socket()
     with sock:
@@ -218,7 +220,12 @@ def connected(pair: Pair, host: str, source: str | None = None) -> Iterator[Stra
             sock.bind((source, 0))
         with suppress(ConnectionResetError):  # reset before we looked: `hears` tells
             sock.connect((SYNC["fw1"], PORT))
-        yield Stranger(sock)
+        if source is None:
+            yield Stranger(sock)
+            return
+        keys = keys_of(pair.fw2.directory, "fw2")
+        with pinning(keys.credentials("fw1"), server=False).wrap_socket(sock) as secured:
+            yield Stranger(secured)
 
 
 def test_a_stranger_is_refused_counted_and_told_once(pair: Pair) -> None:

@@ -158,6 +158,10 @@ def _states(answer: Fields | CarpoolError | None) -> RenderableType:
     text.append(f"{entries:,} states here" if isinstance(entries, int) else "running", CALM)
     if "uptime_s" in answer:
         text.append(f"   up {duration(number_of(answer, 'uptime_s'))}")
+    if answer.get("encryption") == "none":
+        text.append("   NOT encrypted", WARN)
+    elif "encryption" in answer:
+        text.append("   encrypted")
     peers = entries_of(answer, "peers")
     if not peers:
         return Group(text, Text("No peer to replicate to", WARN))

@@ -23,6 +23,7 @@ from carpool.model.config import (
     AddressWithMask,
     Config,
     Exclusion,
+    Encryption,
     Group,
     MacMode,
     Mark,
@@ -45,7 +46,7 @@ NODE_KEYS = ("name", "advskew", "interface", "address", "peer")
 PEER_KEYS = ("address",)
 GROUP_KEYS = ("name", "preempt", "vip", "states")
 VIP_KEYS = ("interface", "vhid", "password", "addresses", "advbase", "mac", "transport")
-STATES_KEYS = ("interface", "port", "scope", "exclude", "no_sync_mark")
+STATES_KEYS = ("interface", "port", "scope", "encryption", "exclude", "no_sync_mark")
 EXCLUDE_KEYS = ("interface", "network", "protocol", "port", "mark")
 HOMES = {  # where keys belong that were put elsewhere
     "advskew": f"the top of {NODE_FILE}: it differs between nodes",
@@ -297,6 +298,7 @@ def _states(root: Table) -> States | None:
         scope=table.choice("scope", Scope.ASSURED),
         exclude=_exclusions(table),
         no_sync_mark=_mark(table, "no_sync_mark"),
+        encryption=table.choice("encryption", Encryption.TLS),
     )
 
 

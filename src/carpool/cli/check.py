@@ -14,7 +14,7 @@ from pathlib import Path
 from carpool.api.settings import load, secrecy, with_lines
 from carpool.cli.problems import counted, told
 from carpool.errors import EXIT_CONFIG, EXIT_OK
-from carpool.model.config import Config, Problem
+from carpool.model.config import Config, Encryption, Problem
 from carpool.model.validate import check_system
 
 
@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     """Tell all problems; EXIT_CONFIG when one is fatal. Raises KernelError."""
     config, problems = load(args.config_dir)
     if config is not None:
-        problems += with_lines(args.config_dir, _on_this_machine(config))
+        here = [*_on_this_machine(config), *_pairing(config, args.config_dir)]
+        problems += with_lines(args.config_dir, here)
     problems += secrecy(args.config_dir)
     fatal = any(problem.fatal for problem in problems)
     if args.json:
@@ -48,6 +49,12 @@ def _on_this_machine(config: Config) -> list[Problem]:
     from carpool.kernel.links import device_facts  # the files come first
 
     return check_system(config, device_facts(config.node.interfaces.values()))
+
+
+def _pairing(config: Config, config_dir: Path) -> list[Problem]:
+    from carpool.api import identity  # loads cryptography
+
+    return identity.problems(config, config_dir)
 
 
 def _print(
@@ -70,11 +77,11 @@ def summary(config: Config) -> tuple[str, str]:
     preempt = "preempt" if group.preempt else "no preempt"
     names = [f"{name} ({config.device(name)})" for name in config.vip_interfaces()]
     addresses = sum(len(vip.addresses) for vip in group.vips)
-    states = (
-        f"states of {group.states.scope} connections over {group.states.interface}"
-        if group.states
-        else "no state replication"
-    )
+    states = "no state replication"
+    if group.states is not None:
+        states = f"states of {group.states.scope} connections over {group.states.interface}"
+        if group.states.encryption is Encryption.NONE:
+            states += ', NOT encrypted (encryption = "none")'
     return (
         f"node {node.name} of group {group.name} with {peers}; advskew {node.advskew}, {preempt}",
         f"VHIDs: {len(group.vips)}, addresses: {addresses}, on {', '.join(names)}; {states}",

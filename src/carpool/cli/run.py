@@ -43,4 +43,4 @@ def run(args: argparse.Namespace) -> int:
 
     if args.process == "failover":
         return daemon.run_failover(config, args.run_dir, args.state_dir)
-    return daemon.run_states(config, args.run_dir)
+    return daemon.run_states(config, args.run_dir, args.config_dir)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from ipaddress import ip_address
+from typing import Protocol
 
 from carpool.errors import KernelError
 from carpool.kernel.poller import Poller
@@ -51,6 +52,7 @@ class Stream:
         self.sent_bytes = 0
         self.received_bytes = 0
         self.closed = False
+        self.cause = ""  # the counter of what ended it, where that has one
         poller.add(sock, self._ready)
 
     def send(self, data: bytes) -> None:
@@ -132,6 +134,44 @@ class Stream:
         if waits != self._waits:
             self._waits = waits
             self._poller.modify(self._socket, read=True, write=waits)
+
+
+class Wire(Protocol):
+    """How the streams to peers are made: `Plain`, or `tls.Tls`."""
+
+    def check(self, peer: str, *streams: Stream) -> None:
+        """Raises KernelError when there can be no stream with this peer, or these no longer."""
+
+    def stream(
+        self,
+        sock: socket.socket,
+        poller: Poller,
+        on_data: Callable[[bytes], None],
+        on_close: Callable[[str], None],
+        *,
+        peer: str,
+        dialled: bool,
+    ) -> Stream:
+        """A stream on a connected socket. Raises KernelError when there can be none."""
+
+
+class Plain:
+    """Streams in plain text, for a cable that nobody else can reach."""
+
+    def check(self, peer: str, *streams: Stream) -> None:
+        """Nobody needs to be known."""
+
+    def stream(
+        self,
+        sock: socket.socket,
+        poller: Poller,
+        on_data: Callable[[bytes], None],
+        on_close: Callable[[str], None],
+        *,
+        peer: str,
+        dialled: bool,
+    ) -> Stream:
+        return Stream(sock, poller, on_data, on_close)
 
 
 class Listener:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from carpool.api.identity import introduce
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab import processes, shell
@@ -89,7 +90,9 @@ class Lab:
             self.say(step)
         for firewall in self.firewalls.values():
             firewall.prepare()
-            self.start_missing(firewall.name)
+        introduce({name: firewall.config_dir for name, firewall in self.firewalls.items()})
+        for name in FIREWALLS:
+            self.start_missing(name)
         self.say(f"waiting for {PREFERRED} to be master of everything, and for replication")
         self.wait_healthy()
         self.say(f"the lab {self.name!r} is up after {monotonic_s() - begun_s:.1f} s")

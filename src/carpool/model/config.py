@@ -78,6 +78,13 @@ class Scope(StrEnum):
     ALL = "all"
 
 
+class Encryption(StrEnum):
+    """How the streams between the states processes are protected."""
+
+    TLS = "tls"  # TLS 1.3, both certificates pinned by `carpool init` and `carpool join`
+    NONE = "none"  # for a cable that nobody else can reach
+
+
 @dataclass(frozen=True, slots=True)
 class Vip:
     """One `[[vip]]` of group.toml: a VHID on an interface and all its addresses."""
@@ -134,6 +141,8 @@ class States:
         """All of them, those by the mark among them."""
         marked = () if self.no_sync_mark is None else (Exclusion(mark=self.no_sync_mark),)
         return self.exclude + marked
+
+    encryption: Encryption = Encryption.TLS
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ FRAME_MAX_BYTES = 128 * 1024
 HELLO_MAX_BYTES = 1024  # accepted from somebody who has not said who he is
 TEXT_MAX_BYTES = 255
 ASK_MAX_BYTES = 8
+_TLS_MIN, _TLS_MAX = 20, 23  # how a record begins, then major version 3: RFC 8446 5.1
 
 _HEADER = struct.Struct(">IB3s")
 _HELLO = struct.Struct(">8sH4s")
@@ -159,7 +160,10 @@ class Parser:
         length, number, zero = _HEADER.unpack_from(self._buffer, self._at)
         kind = _KINDS.get(number)
         if kind is None or zero != b"\0\0\0":
-            return self._break(f"no frame starts with {self._buffer[self._at : start].hex()}")
+            begins = self._buffer[self._at : start]
+            if _TLS_MIN <= begins[0] <= _TLS_MAX and begins[1] == 3:
+                return self._break('it speaks TLS: is encryption = "tls" in its group.toml?')
+            return self._break(f"no frame starts with {begins.hex()}")
         if length > self._limit:
             return self._break(f"{kind.name} of {length} bytes, expected {self._limit} at most")
         if start + length > len(self._buffer):

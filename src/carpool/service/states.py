@@ -21,7 +21,7 @@ from carpool.kernel import clock, conntrack
 from carpool.kernel.ctevents import EventMask, EventSocket
 from carpool.kernel.journal import never_wait_for_stderr, say
 from carpool.kernel.poller import Poller
-from carpool.kernel.stream import Listener
+from carpool.kernel.stream import Listener, Wire
 from carpool.kernel.sysctl import Sysctls
 from carpool.kernel.unixclient import UnixClient
 from carpool.kernel.unixserver import Client, UnixServer
@@ -53,7 +53,7 @@ TOLD_MAX = 256
 SYSCTL_FILE = "states-sysctls.json"
 
 
-def run(config: Config, run_dir: os.PathLike[str] | str) -> int:
+def run(config: Config, run_dir: os.PathLike[str] | str, wire: Wire) -> int:
     """`carpool run states`: until a signal says stop. Returns the exit code.
 
     Raises ConfigError when group.toml asks for no replication or node.toml lacks an address for
@@ -61,7 +61,7 @@ def run(config: Config, run_dir: os.PathLike[str] | str) -> int:
     """
     never_wait_for_stderr()
     poller = Poller()
-    service = StatesService(config, os.fspath(run_dir), poller, clock.monotonic_s)
+    service = StatesService(config, os.fspath(run_dir), poller, clock.monotonic_s, wire)
     poller.on_signals(lambda _number: service.stop())
     say(f"states {__version__} of node {config.node.name} runs, pid {os.getpid()}")
     gc.freeze()  # what lives from here on is short-lived
@@ -77,10 +77,16 @@ class StatesService:
     """Replication of one node, from construction (which takes its sockets) to the end of `run`."""
 
     def __init__(
-        self, config: Config, run_dir: str, poller: Poller, now_s: Callable[[], float]
+        self,
+        config: Config,
+        run_dir: str,
+        poller: Poller,
+        now_s: Callable[[], float],
+        wire: Wire,
     ) -> None:
         states = _states(config)
         self.config = config
+        self._wire = wire
         self.poller = poller
         self.now_s = now_s
         self.counters: Counter[str] = Counter()
@@ -208,6 +214,8 @@ class StatesService:
     def _check(self) -> None:
         """What others may have changed behind our back."""
         self._tell_tables()
+        for link in self.links:
+            link.check()
         try:
             if not self._mask.present():
                 self._mask.install()
@@ -272,14 +280,20 @@ class StatesService:
         self._comparisons[link.name].up(self.now_s())
         self._tell_tables(link)
 
-    def link_down(self, link: Link, reason: str, *, was_up: bool) -> None:
+    def link_down(self, link: Link, reason: str, *, was_up: bool, cause: str = "") -> None:
         if was_up:
             self.counters["streams_lost"] += 1
             self._outflow.forget(link)
             self._hold.peer_lost(link.name, self.now_s())
             self._comparisons[link.name].down(reason)
             self._labels.forget(link.name)
-        self._tell(f"{link.name} {reason}", f"no stream with {link.name}: {reason}")
+        self._tell(
+            f"{link.name} {cause or reason}",
+            f"no stream with {link.name} ({link.target}): {reason}",
+        )
+
+    def refused(self, cause: str) -> None:
+        self.counters[f"stream_{cause}"] += 1
 
     def inject(self, link: Link, payload: bytes) -> str | None:
         return self._inflow.take(link, payload)
@@ -384,6 +398,7 @@ class StatesService:
             "node": self.config.node.name,
             "entries": conntrack.entries(),
             "scope": "all" if self._every else "assured",
+            "encryption": str(_states(self.config).encryption),
             "master": self.master,
             "failover": self._failover.last_error,  # null: connected
             "window_check": str(self._sweep.state),
@@ -442,6 +457,7 @@ class StatesService:
             names=(self.config.node.name, peer.name),
             ends=_ends(self.config, states.interface, peer),
             port=states.port,
+            wire=self._wire,
         )
 
     def _listen(self, source: Address, port: int) -> Listener:

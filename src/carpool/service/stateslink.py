@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from carpool.errors import KernelError
 from carpool.kernel.poller import Poller
-from carpool.kernel.stream import Dial, Stream
+from carpool.kernel.stream import Dial, Stream, Wire
 from carpool.machine import replica
 from carpool.model.config import Address
 from carpool.proto import statestream as ss
@@ -30,7 +30,11 @@ class Owner(Protocol):
 
     def link_up(self, link: Link) -> None: ...
 
-    def link_down(self, link: Link, reason: str, *, was_up: bool) -> None: ...
+    def link_down(self, link: Link, reason: str, *, was_up: bool, cause: str = "") -> None:
+        """`cause` is one word for reasons that differ in details only, or empty."""
+
+    def refused(self, cause: str) -> None:
+        """Count a stream that ended for this cause."""
 
     def inject(self, link: Link, payload: bytes) -> str | None:
         """Give requests to the kernel; or why these are none that a peer may send."""
@@ -55,10 +59,12 @@ class Link:
         names: tuple[str, str],
         ends: tuple[Address, Address],
         port: int,
+        wire: Wire,
     ) -> None:
         self.node, self.name = names
         self.source, self.target = ends
         self.port = port
+        self.wire = wire
         self.group = group
         self.owner = owner
         self.poller = poller
@@ -69,6 +75,7 @@ class Link:
         self._dial: Dial | None = None
         self._dial_until_s = 0.0
         self._dial_at_s = 0.0
+        self._obstacle = ""  # why there can be no stream at all
         self._current: _Connection | None = None
         self._greeting: _Connection | None = None  # the newest that has not said who it is
         self._bytes = [0, 0]  # sent and received, of streams that are gone
@@ -133,12 +140,34 @@ class Link:
         if self._dial is None and self._wants_to_dial and now_s >= self._dial_at_s:
             self._start_dial(now_s)
 
-    def adopt(self, sock: Socket) -> None:
+    def check(self) -> None:
+        """Look again whether the peer may be spoken with: it may have been paired, or unpaired."""
+        open_now = [each for each in (self._current, self._greeting) if each is not None]
+        try:
+            self.wire.check(self.name, *(connection.stream for connection in open_now))
+        except KernelError as error:
+            self._obstacle = str(error)
+            for connection in open_now:
+                connection.close()
+                self.ended(connection, self._obstacle)
+            self._failed(self._obstacle)
+            return
+        if self._obstacle and self.last_error == self._obstacle:
+            self.last_error = None  # it is out of the way
+        self._obstacle = ""
+
+    def adopt(self, sock: Socket, *, dialled: bool = False) -> None:
         """A connection that came from the peer's address. The one in use stays in use until the
         new one has greeted: only then it is the old one that must be dead."""
         if self._greeting is not None:
             self._greeting.close()
-        self._greeting = _Connection(self, sock)
+            self._greeting = None
+        try:
+            self._greeting = _Connection(self, sock, dialled=dialled)
+        except KernelError as error:
+            sock.close()
+            self._failed(str(error), getattr(error, "cause", ""))
+            return
         self._greeting.perform(self._greeting.session.start())
 
     def send(self, frame: bytes, requests: int = 0) -> None:
@@ -167,23 +196,26 @@ class Link:
         self._dial_at_s = now_s + DIAL_EVERY_S
         self._dial_until_s = now_s + DIAL_MAX_S
         try:
+            self.wire.check(self.name)
             self._dial = Dial(self.source, self.target, self.port, self.poller, self._dialled)
         except KernelError as error:
-            self._failed(error.message)
+            self._failed(str(error))
 
     def _dialled(self, sock: Socket | None, reason: str) -> None:
         self._dial = None
         if sock is None:
             self._failed(reason)
         else:
-            self.adopt(sock)
+            self.adopt(sock, dialled=True)
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, reason: str, cause: str = "") -> None:
         """An attempt that led to nothing: told when it is another reason than last time."""
         news = reason != self.last_error
         self.last_error = reason
+        if cause:
+            self.owner.refused(cause)
         if news:
-            self.owner.link_down(self, reason, was_up=False)
+            self.owner.link_down(self, reason, was_up=False, cause=cause)
 
     def greeted(self, connection: _Connection) -> None:
         """The peer has said who it is."""
@@ -201,7 +233,7 @@ class Link:
             self._down(connection, reason)
         elif connection is self._greeting:
             self._greeting = None
-            self._failed(reason)
+            self._failed(reason, connection.stream.cause)
 
     def _down(self, connection: _Connection, reason: str) -> None:
         self._bytes[0] += connection.stream.sent_bytes
@@ -209,17 +241,22 @@ class Link:
         self.meter.lost()
         self.last_error = reason
         self.since_s = self.owner.now_s()
-        self.owner.link_down(self, reason, was_up=True)
+        cause = connection.stream.cause
+        if cause:
+            self.owner.refused(cause)
+        self.owner.link_down(self, reason, was_up=True, cause=cause)
 
 
 class _Connection:
     """A stream, the parser of its bytes and the session that judges its frames."""
 
-    def __init__(self, link: Link, sock: Socket) -> None:
+    def __init__(self, link: Link, sock: Socket, *, dialled: bool) -> None:
         self.link = link
         self.session = replica.Session(link.group, link.node, link.name, link.owner.now_s())
         self.parser = ss.Parser()
-        self.stream = Stream(sock, link.poller, self._on_data, self._on_close)
+        self.stream: Stream = link.wire.stream(
+            sock, link.poller, self._on_data, self._on_close, peer=link.name, dialled=dialled
+        )
 
     def close(self) -> None:
         self.stream.close()

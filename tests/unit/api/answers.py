@@ -92,6 +92,7 @@ STATES: Answer = {
     "pid": 4712,
     "uptime_s": 500.0,
     "entries": 1234567,
+    "encryption": "tls",
     "peers": [
         {
             "name": "fw2",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from carpool.api.identity import introduce
 from carpool.api.settings import load
 from carpool.model.config import Config, Problem
 
@@ -74,6 +75,12 @@ def write(directory: Path, node: str | bytes = NODE, group: str | bytes = GROUP)
     for name, content in (("node.toml", node), ("group.toml", group)):
         data = content.encode() if isinstance(content, str) else content
         (directory / name).write_bytes(data)
+    return directory
+
+
+def paired(directory: Path) -> Path:
+    """Pair fw1, whose files are in `directory`, with its peer; answers the directory."""
+    introduce({"fw1": directory, "fw2": directory / "fw2"})
     return directory
 
 

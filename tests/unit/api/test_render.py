@@ -63,7 +63,7 @@ Why
 Interfaces
   lan (lan0), wan (wan0): up
 
-State replication: 1,234,567 states here   up 8 min
+State replication: 1,234,567 states here   up 8 min   encrypted
 PEER  LINK             SENT  RECEIVED  INJECTED  ERRORS  BULK
 fw2   up 8 min   12,345,678       345       345       0  complete
 fw3   down 12 s           0         0         0       3  idle
@@ -165,10 +165,18 @@ def test_a_disabled_node_says_how_to_end_it() -> None:
     assert "Maintenance" not in text
 
 
+def test_streams_that_are_not_encrypted_are_told() -> None:
+    states = {**answers.STATES, "encryption": "none"}
+    text = seen(render.status(Report(as_answered(answers.failover()), states, config())))
+    assert "states here   up 8 min   NOT encrypted\n" in text
+
+
 def test_states_without_a_count_and_without_peers() -> None:
     states = {**answers.STATES, "entries": None, "peers": []}
     text = seen(render.status(Report(as_answered(answers.failover()), states, config())))
-    assert text.endswith("\nState replication: running   up 8 min\nNo peer to replicate to\n")
+    assert text.endswith(
+        "\nState replication: running   up 8 min   encrypted\nNo peer to replicate to\n"
+    )
 
 
 def test_many_vhids_with_one_reason_are_counted() -> None:

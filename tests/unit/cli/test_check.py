@@ -9,7 +9,7 @@ import pytest
 
 from carpool.cli.main import main
 from carpool.errors import EXIT_CONFIG, EXIT_OK
-from tests.unit.api.files import GROUP, NODE, write
+from tests.unit.api.files import GROUP, NODE, paired, write
 
 # No machine has these devices, so that what is told does not depend on where the test runs.
 ABSENT = (
@@ -45,7 +45,7 @@ configuration not OK: 2 errors
 def test_a_machine_that_is_not_ready_yet(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(tmp_path, ABSENT)
+    paired(write(tmp_path, ABSENT))
     assert check(tmp_path) == EXIT_OK
     told = capsys.readouterr().out.split("\n\n")
     assert [block.splitlines()[:2] for block in told[:3]] == [
@@ -82,12 +82,41 @@ def test_a_group_of_one_without_states(tmp_path: Path, capsys: pytest.CaptureFix
 def test_passwords_that_anybody_may_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(tmp_path, ABSENT)
+    paired(write(tmp_path, ABSENT))
     for mode, warned in ((0o600, False), (0o400, False), (0o640, True), (0o604, True)):
         (tmp_path / "group.toml").chmod(mode)
         assert main(["check", "--config-dir", str(tmp_path)]) == EXIT_OK
         shown = capsys.readouterr().out
         assert (f"found mode {mode:04o}, expected mode 0600" in shown) is warned
+
+
+def test_a_node_that_is_not_paired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, ABSENT)
+    assert check(tmp_path) == EXIT_OK
+    assert (
+        f"""\
+warning: {tmp_path}/node.toml:1: name
+    found encryption = "tls", but fw1 has no key and certificate ({tmp_path}/identity/node.pem), \
+expected a key that only root can read, and the certificate of every peer
+    pair it: `carpool init` on one node, then `carpool join` on the other
+"""
+        in capsys.readouterr().out
+    )
+    paired(tmp_path)
+    (tmp_path / "identity" / "peers" / "fw2.pem").unlink()
+    assert check(tmp_path) == EXIT_OK
+    shown = capsys.readouterr().out
+    assert f"warning: {tmp_path}/node.toml:12: peer.fw2\n" in shown
+    assert f"fw1 is not paired with fw2 ({tmp_path}/identity/peers/fw2.pem is missing)" in shown
+    assert "`carpool init` on fw1, then `carpool join` on fw2, or the other way round" in shown
+
+
+def test_streams_in_plain_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, ABSENT, GROUP + 'encryption = "none"\n')
+    assert check(tmp_path) == EXIT_OK
+    shown = capsys.readouterr().out
+    assert 'over sync, NOT encrypted (encryption = "none")\n' in shown
+    assert "configuration OK, 3 warnings" in shown  # the devices; nobody needs to be paired
 
 
 def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +136,7 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             }
         ],
     }
-    write(tmp_path, ABSENT)
+    paired(write(tmp_path, ABSENT))
     assert check(tmp_path, "--json") == EXIT_OK
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is True

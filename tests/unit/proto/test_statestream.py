@@ -61,6 +61,8 @@ def test_garbage_gives_frames_or_one_reason_never_an_exception(data: bytes, size
         ("00000000 00 000000", "no frame starts with"),
         ("00000000 ff 000000", "no frame starts with"),
         ("00000000 07 000001", "no frame starts with"),
+        ("16030100 c5 010000", "it speaks TLS"),
+        ("15030300 02 022800", "it speaks TLS"),
         ("00000401 03 000000", "EVENTS of 1025 bytes, expected 1024 at most"),
         ("ffffffff 01 000000", "HELLO of 4294967295 bytes"),
     ],
