@@ -59,7 +59,7 @@ def _wire(config: Config, config_dir: Path) -> Wire:
 
     if config.group.states is not None and config.group.states.encryption is Encryption.NONE:
         say('states: the streams are NOT encrypted: encryption = "none" in group.toml')
-        return stream.Plain()
+        return stream.Wire()
     from carpool.kernel.keys import DIRECTORY
     from carpool.kernel.tls import Tls
 

@@ -158,6 +158,16 @@ def test_plain_text_from_the_right_address_gets_nowhere(pair: Pair) -> None:
     assert f"no stream with fw2 ({SYNC['fw2']}): what it says is no TLS" in pair.fw1.output
 
 
+def test_who_comes_again_and_again_costs_little(pair: Pair) -> None:
+    start(pair.fw1)
+    for _ in range(40):
+        with from_peer(pair):
+            pass
+    wait_until(lambda: pair.fw1.counter("stream_too_often") >= 10, 5, "most are turned away")
+    start(pair.fw2)
+    pair.synchronised()
+
+
 def test_a_new_identity_is_refused_until_it_is_paired_and_both_say_so(pair: Pair) -> None:
     fw1, fw2 = (keys_of(node.directory, node.name) for node in pair.nodes)
     fw2.store_identity(make("fw2"))

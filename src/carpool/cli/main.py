@@ -20,6 +20,7 @@ from carpool.errors import EXIT_FAILED, EXIT_USAGE, CarpoolError
 EXIT_INTERRUPTED = 130  # 128 and SIGINT, as shells say it
 
 _OPERATE = "carpool.cli.operate"
+_PAIR = "carpool.cli.pair"
 VERBS = {  # verb: module, help
     "check": ("carpool.cli.check", "say everything that is wrong with the configuration"),
     "run": ("carpool.cli.run", "run a process of this node in the foreground"),
@@ -31,6 +32,10 @@ VERBS = {  # verb: module, help
     "disable": (_OPERATE, "take this node out of the group until its process restarts"),
     "enable": (_OPERATE, "end `carpool disable`"),
     "switchover": (_OPERATE, "give the mastership away, gracefully"),
+    "init": (_PAIR, "wait for another node to pair with"),
+    "join": (_PAIR, "pair with the node that shows a code"),
+    "peers": (_PAIR, "which nodes are paired with this one"),
+    "unpair": (_PAIR, "trust another node no more"),
     "lab": ("carpool.cli.lab", "a real network on this machine, to see failover work"),
 }
 DIRECTORIES = (  # option, environment variable, default, what is there

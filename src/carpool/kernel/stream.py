@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import Protocol
 
 from carpool.errors import KernelError
 from carpool.kernel.poller import Poller
@@ -136,8 +135,9 @@ class Stream:
             self._poller.modify(self._socket, read=True, write=waits)
 
 
-class Wire(Protocol):
-    """How the streams to peers are made: `Plain`, or `tls.Tls`."""
+class Wire:
+    """How streams to peers are made. This is the plain one, for a cable that nobody else can reach;
+    the other one is `tls.Tls`."""
 
     def check(self, peer: str, *streams: Stream) -> None:
         """Raises KernelError when there can be no stream with this peer, or these no longer."""
@@ -153,24 +153,6 @@ class Wire(Protocol):
         dialled: bool,
     ) -> Stream:
         """A stream on a connected socket. Raises KernelError when there can be none."""
-
-
-class Plain:
-    """Streams in plain text, for a cable that nobody else can reach."""
-
-    def check(self, peer: str, *streams: Stream) -> None:
-        """Nobody needs to be known."""
-
-    def stream(
-        self,
-        sock: socket.socket,
-        poller: Poller,
-        on_data: Callable[[bytes], None],
-        on_close: Callable[[str], None],
-        *,
-        peer: str,
-        dialled: bool,
-    ) -> Stream:
         return Stream(sock, poller, on_data, on_close)
 
 
@@ -195,7 +177,7 @@ class Listener:
         self._poller = poller
         self._on_accept = on_accept
         self._on_stranger = on_stranger
-        self._socket = _socket_at(address, port)
+        self._socket = socket_at(address, port)
         try:
             self._socket.listen(BACKLOG)
         except OSError as error:
@@ -236,7 +218,7 @@ class Dial:
         self._poller = poller
         self._on_done = on_done
         self._error = 0
-        self._socket = _socket_at(source, 0)
+        self._socket = socket_at(source, 0)
         self.over = False
         try:
             self._socket.connect((str(target), port))
@@ -278,7 +260,7 @@ def _configure(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def _socket_at(address: Address, port: int) -> socket.socket:
+def socket_at(address: Address, port: int) -> socket.socket:
     """A TCP socket at one of our addresses, whether or not a device has it already."""
     ipv4 = address.version == 4
     sock = socket.socket(
@@ -302,6 +284,6 @@ def _socket_at(address: Address, port: int) -> socket.socket:
 def _refused(address: Address, port: int, error: OSError) -> KernelError:
     where = f"{address} port {port}" if port else str(address)
     return KernelError(
-        f"cannot use {where} for the stream of states: {error.strerror}",
+        f"cannot use {where}: {error.strerror}",
         hint="see addresses in node.toml, and port under [states] in group.toml",
     )

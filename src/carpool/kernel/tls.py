@@ -13,7 +13,7 @@ from pathlib import Path
 
 from carpool.kernel.keys import Credentials, Keys, Trouble, shown
 from carpool.kernel.poller import Poller
-from carpool.kernel.stream import READ_BYTES, Stream
+from carpool.kernel.stream import READ_BYTES, Stream, Wire
 
 # What one key may encrypt: AES-GCM is good for 2^34.5 blocks of 16 bytes (RFC 8446 5.5: 2^24.5
 # records of 2^14 bytes). Python cannot ask OpenSSL for a new key, so a fresh stream follows.
@@ -22,7 +22,7 @@ _RECORD_MAX_BYTES = 16 * 1024  # of plain text, RFC 8446 5.1
 _CERTIFICATE_MESSAGE = 11  # RFC 8446 4
 
 
-class Tls:
+class Tls(Wire):
     """Makes streams to the peers of `node` with the keys in `directory`, read for each anew."""
 
     def __init__(self, directory: Path, node: str) -> None:

@@ -322,7 +322,7 @@ class StatesService:
 
     def _accepted(self, sock: Socket, source: Address) -> None:
         link = next(link for link in self.links if link.target == source)
-        link.adopt(sock)
+        link.accept(sock)
 
     def _stranger(self, source: Address) -> None:
         self.counters["strangers"] += 1

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DIAL_EVERY_S = 1.0
 DIAL_MAX_S = 2.0
+ACCEPTED_MAX = 10  # in a second: a peer needs one, and each costs a TLS handshake
 
 
 class Owner(Protocol):
@@ -76,6 +77,7 @@ class Link:
         self._dial_until_s = 0.0
         self._dial_at_s = 0.0
         self._obstacle = ""  # why there can be no stream at all
+        self._accepted = (0.0, 0)  # since when, how many
         self._current: _Connection | None = None
         self._greeting: _Connection | None = None  # the newest that has not said who it is
         self._bytes = [0, 0]  # sent and received, of streams that are gone
@@ -156,8 +158,18 @@ class Link:
             self.last_error = None  # it is out of the way
         self._obstacle = ""
 
+    def accept(self, sock: Socket) -> None:
+        """A connection that came from the peer's address."""
+        now_s, (since_s, count) = self.owner.now_s(), self._accepted
+        self._accepted = (since_s, count + 1) if now_s < since_s + 1.0 else (now_s, 1)
+        if self._accepted[1] > ACCEPTED_MAX:
+            sock.close()
+            self._failed("it connects again and again", "too_often")
+        else:
+            self.adopt(sock)
+
     def adopt(self, sock: Socket, *, dialled: bool = False) -> None:
-        """A connection that came from the peer's address. The one in use stays in use until the
+        """A connection to the peer's address or from there. The one in use stays in use until the
         new one has greeted: only then it is the old one that must be dead."""
         if self._greeting is not None:
             self._greeting.close()
