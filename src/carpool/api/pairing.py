@@ -12,6 +12,7 @@ import select
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import TypeVar
 
@@ -156,7 +157,8 @@ class Initiation:
         talk.say(welcome)
         talk.hear(pr.Done)
         self._keys.pin(partner.node, partner.certificate)
-        talk.say(pr.Done())
+        with suppress(PeerError):  # the joiner then says that it was not confirmed
+            talk.say(pr.Done())
         return partner
 
 
@@ -223,6 +225,11 @@ def _connected(config: Config, address: Address, port: int) -> socket.socket:
             sock.close()
             raise
         return sock
+    except TimeoutError as error:
+        raise PeerError(
+            f"no answer from {address} port {port} in {CONNECT_MAX_S:.0f} s",
+            hint=f"does the ruleset there let TCP port {port} in from this node?",
+        ) from error
     except OSError as error:
         raise PeerError(
             f"nobody waits at {address} port {port}: {error.strerror or error}",

@@ -23,7 +23,8 @@ FIREWALL_SYSCTLS: Final = {
 
 
 def firewall_rules(lan: Segment, wan: Segment, sync: Segment) -> str:
-    """An nftables ruleset for `nft -f -`: stateful, everything dropped that is not named."""
+    """An nftables ruleset for `nft -f -`: stateful, everything dropped that is not named. On the
+    sync link states and pairing are let in."""
     return f"""
 table inet filter {{
   chain input {{
@@ -33,7 +34,7 @@ table inet filter {{
     iifname "lo" accept
     icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert }} accept
     iifname "{lan.device}" meta l4proto {{ icmp, ipv6-icmp }} accept
-    iifname "{sync.device}" tcp dport {STATES_PORT} accept
+    iifname "{sync.device}" tcp dport {STATES_PORT}-{STATES_PORT + 1} accept
     counter
   }}
   chain forward {{

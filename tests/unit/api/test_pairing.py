@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import threading
@@ -294,6 +295,79 @@ def test_who_says_nothing_is_not_waited_for(fw1: Box, fw2: Box, wait: Wait) -> N
         join(fw2, waiting)  # after CONVERSATION_MAX_S
         silent.close()
     waiting.partner()
+
+
+class Between:
+    """Somebody between the joiner and fw1, who alters one byte of the `at`th piece that passes."""
+
+    def __init__(self, to: Waiting, at: int | None) -> None:
+        self._server = socket.create_server(("127.0.0.4", to.port))
+        self._server.settimeout(10)
+        self._far = connected(to)
+        self._left = at
+        self.seen = bytearray()
+        self._thread = threading.Thread(target=self._relay)
+        self._thread.start()
+
+    def _relay(self) -> None:
+        near, _ = self._server.accept()
+        sides = {near: self._far, self._far: near}
+        while True:
+            for sock in select.select(list(sides), [], [], 10)[0]:
+                try:
+                    data = sock.recv(65536)
+                    self.seen += data
+                    sides[sock].sendall(self._changed(data))
+                except OSError:
+                    data = b""
+                if not data:
+                    near.close()
+                    self._far.close()
+                    return
+
+    def _changed(self, data: bytes) -> bytes:
+        if self._left is None:
+            return data
+        self._left -= 1
+        return data[:-1] + bytes((data[-1] ^ 1,)) if self._left == -1 else data
+
+    def close(self) -> None:
+        self._thread.join(20)
+        self._server.close()
+
+
+def test_who_sits_in_between_reads_no_secret_and_an_altered_byte_ends_it(
+    fw1: Box, fw2: Box, wait: Wait
+) -> None:
+    waiting = wait(fw1)
+    for at in range(3):  # the handshake of either, and what follows
+        between = Between(waiting, at)
+        with pytest.raises(PeerError):
+            pairing.join(
+                fw2.config,
+                fw2.keys,
+                ip_address("127.0.0.4"),
+                waiting.code,
+                port=waiting.port,
+                replace=False,
+            )
+        between.close()
+        assert (fw1.keys.names(), fw2.keys.names()) == ([], [])
+    between = Between(waiting, None)
+    partner = pairing.join(
+        fw2.config,
+        fw2.keys,
+        ip_address("127.0.0.4"),
+        waiting.code,
+        port=waiting.port,
+        replace=False,
+    )
+    between.close()
+    assert partner.certificate == fw1.own
+    assert waiting.partner().certificate == fw2.own
+    assert not any("guesses left" in text for text in waiting.told)
+    assert b"joiner" not in between.seen and b"edge" not in between.seen
+    assert fw2.own not in between.seen and fw1.own not in between.seen
 
 
 def test_guesses_of_strangers_count_and_tell_nothing(fw1: Box, fw2: Box, wait: Wait) -> None:

@@ -11,8 +11,16 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
-from carpool.api.identity import introduce, keys_of, make
+from carpool.api.identity import NOT_AFTER, NOT_BEFORE, introduce, keys_of, make
 from carpool.kernel.clock import monotonic_s
 from carpool.kernel.keys import Trouble, fingerprint
 from carpool.kernel.poller import Poller
@@ -228,6 +236,31 @@ def test_another_certificate_is_refused_with_its_fingerprint_and_both_ends_say_w
     assert f"it refuses our certificate (SHA-256 {digits}...)" in bench.fw1.ends[0]
     assert "--replace" in bench.fw1.ends[0] and "--replace" in bench.fw2.ends[0]
     assert bench.fw2.got == b""
+
+
+def test_a_certificate_that_the_pinned_one_has_signed_is_another_one(bench: Bench) -> None:
+    """A pinned certificate is no authority."""
+    fw1 = bench.keys["fw1"]
+    pem = fw1.identity_path.read_bytes()
+    key, issuer = load_pem_private_key(pem, None), x509.load_pem_x509_certificate(pem)
+    assert isinstance(key, Ed25519PrivateKey)
+    fresh = Ed25519PrivateKey.generate()
+    leaf = (
+        x509.CertificateBuilder()
+        .subject_name(issuer.subject)
+        .issuer_name(issuer.subject)
+        .public_key(fresh.public_key())
+        .serial_number(1)
+        .not_valid_before(NOT_BEFORE)
+        .not_valid_after(NOT_AFTER)
+        .sign(key, None)
+    )
+    private = fresh.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    fw1.store_identity(private + leaf.public_bytes(Encoding.PEM))
+    bench.begin()[0].send(b"never")
+    bench.until(lambda: bench.fw1.ends and bench.fw2.ends)
+    assert (bench.fw2.cause, bench.fw1.cause) == ("wrong_certificate", "refused_by_peer")
+    assert not bench.fw2.got
 
 
 def test_the_one_who_dials_is_as_careful(bench: Bench) -> None:
