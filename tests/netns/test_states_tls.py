@@ -158,6 +158,17 @@ def test_plain_text_from_the_right_address_gets_nowhere(pair: Pair) -> None:
     assert f"no stream with fw2 ({SYNC['fw2']}): what it says is no TLS" in pair.fw1.output
 
 
+def test_a_handshake_that_does_not_end_is_cut_off(pair: Pair) -> None:
+    """Half a ClientHello, and then nothing: the time for greeting holds for all of it."""
+    start(pair.fw1)
+    with from_peer(pair) as sock:
+        sock.settimeout(20)  # fw1 hangs up, not we
+        sock.sendall(bytes.fromhex("1603010200 010001fc 0303"))
+        assert sock.recv(1000) == b""
+    pair.fw1.stop()
+    assert "no HELLO within 3 s" in pair.fw1.output
+
+
 def test_who_comes_again_and_again_costs_little(pair: Pair) -> None:
     start(pair.fw1)
     for _ in range(40):
