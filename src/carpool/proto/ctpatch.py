@@ -187,6 +187,7 @@ class _Layout:
     """Where the values of a shape are, and what to do with its messages."""
 
     skip: ct.Skip | None  # none of its messages travels
+    partial: bool  # the kernel knows more: the recipes are those of questions
     protocol: int
     mark: slice  # its value; empty where it is zero
     form: struct.Struct
@@ -209,7 +210,7 @@ class Patcher:
         self.rules = rules
         self.causes: Counter[str] = Counter()
         self.parsed = 0  # messages that took the slow path
-        self.labels = False  # labels are in use here: events do not tell them
+        self._labels = False
         self._questions: list[bytes] = []
 
     @property
@@ -221,6 +222,16 @@ class Patcher:
         self._rules, self._local, self._own = rules, rules.local, rules.own
         self._excluded = ctexclude.judge(rules.exclusions)
         self._shapes: Shapes[_Layout] = Shapes()
+
+    @property
+    def labels(self) -> bool:
+        """Whether labels are in use here: events do not tell them."""
+        return self._labels
+
+    @labels.setter
+    def labels(self, labels: bool) -> None:
+        self._labels = labels
+        self._shapes = Shapes()
 
     def questions(self) -> list[bytes]:
         """The get requests for entries of which the events since the last call told a part only.
@@ -247,6 +258,9 @@ class Patcher:
         recipe = layout.recipes[_variant(ends)]
         if recipe is None:
             return self._parse(message)
+        if layout.partial:
+            self._questions.append(recipe.build(values))
+            return b""
         if layout.without:
             self.causes.update(layout.without)
         return recipe.build(values)
@@ -293,6 +307,9 @@ class Patcher:
         recipe = layout.recipes[source_nat + 2 * destination_nat]
         if recipe is None:
             return None
+        if layout.partial:
+            self._questions += recipe.build_all(columns)
+            return [b""] * len(run)
         for cause in layout.without:
             self.causes[cause] += len(run)
         return recipe.build_all(columns)
@@ -310,7 +327,9 @@ class Patcher:
                 return ct.delete_request(entry)  # perhaps it was not until now
             return b""
         if skip is None and self._is_partial(message, entry):
-            self._questions.append(ct.get_request(entry.orig, entry.zone))
+            question = ct.get_request(entry.orig, entry.zone)
+            self._learn(message, entry, skip, question, partial=True)
+            self._questions.append(question)
             return b""
         make = ct.delete_request if is_delete(message) else ct.create_request
         request = make(entry)
@@ -322,7 +341,7 @@ class Patcher:
         return request
 
     def _is_partial(self, message: bytes, entry: ct.Entry) -> bool:
-        wanted = self.labels or entry.status & _TOLD_BY_STATUS
+        wanted = self._labels or entry.status & _TOLD_BY_STATUS
         return bool(wanted) and _is_news(message)
 
     def _expectation(self, message: bytes) -> bytes:
@@ -337,7 +356,15 @@ class Patcher:
             self._questions.append(ct.get_request(master, None))
         return request
 
-    def _learn(self, message: bytes, entry: ct.Entry, skip: ct.Skip | None, request: bytes) -> None:
+    def _learn(
+        self,
+        message: bytes,
+        entry: ct.Entry,
+        skip: ct.Skip | None,
+        request: bytes,
+        *,
+        partial: bool = False,
+    ) -> None:
         found = ct.fields(message)
         assert found is not None  # it has been parsed
         if any("unknown_" in name for name in found):
@@ -348,7 +375,7 @@ class Patcher:
         if entry.orig.protocol not in ct.ICMPS and not entry.orig.has_ports:
             return  # rare, and nothing of it is where others have their ports
         known = self._shapes.find(message)
-        layout = known or _layout(len(message), found, entry, skip)
+        layout = known or _layout(len(message), found, entry, skip, partial=partial)
         values = layout.take(message)
         recipe = _recipe(layout.names, request, goes_quiet=layout.goes_quiet)
         if recipe.build(values) != request:
@@ -383,7 +410,9 @@ def _moved(one: Column, other: Column, port: Column, other_port: Column) -> bool
     return True if all(map(ne, one, other)) or all(map(ne, port, other_port)) else None
 
 
-def _layout(length: int, found: ct.Fields, entry: ct.Entry, skip: ct.Skip | None) -> _Layout:
+def _layout(
+    length: int, found: ct.Fields, entry: ct.Entry, skip: ct.Skip | None, *, partial: bool
+) -> _Layout:
     spans = sorted((*found[name], name) for name in found.keys() & _TAKEN)
     form, done = "=", 0
     for at, size, _name in spans:
@@ -400,6 +429,7 @@ def _layout(length: int, found: ct.Fields, entry: ct.Entry, skip: ct.Skip | None
     mark_at, mark_length = found.get("mark", (0, 0))
     return _Layout(
         skip=skip,
+        partial=partial,
         protocol=entry.orig.protocol,
         mark=slice(mark_at, mark_at + mark_length),
         form=whole,

@@ -222,7 +222,7 @@ def test_what_events_tell_in_part_is_asked_for() -> None:
     """A child of another connection, or moved sequence numbers: the status says so, no more."""
     patcher = ctpatch.Patcher(EVERY)
     for bit in (0x1, 0x40):
-        for _ in range(2):
+        for _ in range(2):  # learned, then known
             part = sample(status=0x18E | bit)
             assert patcher.request(ctsamples.event(part)) == b""
             question = ctsamples.message(0x0101, 1, ctsamples.expected_delete(part)[20:])
@@ -233,6 +233,21 @@ def test_what_events_tell_in_part_is_asked_for() -> None:
             gone = replace(part, destroy=True)
             assert patcher.request(ctsamples.event(gone)) == expected(gone)
             assert patcher.questions() == []
+
+
+@given(st.lists(ctsamples.samples(), max_size=8))
+def test_what_is_asked_for_is_the_flow_of_the_event(samples: list[Sample]) -> None:
+    patcher = ctpatch.Patcher(EVERY)
+    patcher.labels = True
+    news = [replace(one, destroy=False, master=None, seqadj=None, labels=None) for one in samples]
+    events = [ctsamples.event(one) for one in news] * 2
+    questions = [
+        ctsamples.message(0x0101, 1, expected_delete(one)[20:], family=one.family) for one in news
+    ]
+    assert [patcher.request(event) for event in events] == [b""] * len(events)
+    assert patcher.questions() == questions * 2
+    assert patcher.requests(events) == [b""] * len(events)
+    assert sorted(patcher.questions()) == sorted(questions * 2)
 
 
 def test_where_labels_are_in_use_all_is_asked_for() -> None:
@@ -326,3 +341,5 @@ def test_what_is_excluded_stays_here_whatever_was_learned(samples: list[Sample])
             assert request == (b"" if one.destroy or one.whole else expected_delete(one))
         else:
             assert request == expected(one)
+    events = [ctsamples.event(one) for one in samples] * 4
+    assert ctpatch.Patcher(rules).requests(events) == [patcher.request(event) for event in events]
