@@ -214,6 +214,30 @@ def test_an_entry_that_ends_while_it_is_brought_up_to_date_is_made_anew(hands: H
     assert (peer.injected, peer.errors, counters["settled"]) == (2, 0, 2)
 
 
+def test_what_this_kernel_cannot_take_is_left_out_and_told(hands: Hands) -> None:
+    """A helper on a port that it has none for, and a master that is not here; twice, the second
+    time as news of an entry that is here already."""
+    counters: Counter[str] = Counter()
+    told: list[str] = []
+    inflow = Inflow(
+        hands.own, counters, lambda _kind, words: told.append(words), lambda _peer, payload: payload
+    )
+    peer = FakePeer()
+    helped = replace(udp(1), helper="tftp-6969", labels=bytes(15) + b"\1")
+    child = replace(udp(2), master=udp(9).orig)
+    for mark in (7, 8):
+        news = (ct.create_request(replace(entry, mark=mark)) for entry in (helped, child, udp(3)))
+        assert inflow.take(peer, b"".join(news)) is None
+        found = {entry.orig.sport: entry for entry in hands.entries()}
+        assert {port: entry.mark for port, entry in found.items()} == dict.fromkeys(found, mark)
+        assert sorted(found) == [1025, 1026, 1027]
+        assert all(not entry.helper and entry.master is None for entry in found.values())
+    assert (peer.injected, peer.errors) == (6, 0)
+    assert counters["taken_without_help"] >= 1 and counters["taken_without_master"] >= 1
+    assert any("load its module" in words for words in told)
+    assert any("came before those that they belong to" in words for words in told)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_bulk_among_news_ends_with_the_right_table(hands: Hands, seed: int) -> None:
     """Entries come and go between any two pieces of the dump, and while it waits for a peer; the

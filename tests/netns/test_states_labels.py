@@ -63,10 +63,10 @@ def test_labels_arrive_by_name(pair: Pair) -> None:
         later = "flush chain inet labels forward\n" + RULES.format(
             "tcp dport 80 ct label set 9\n    tcp dport 80 ct label set 11"
         )
-        assert pair.fw2.counter("without_label") == 0
+        assert pair.fw2.counter("taken_without_label") == 0
         pair.fw1.namespace.nft(later)
         assert one.echoes()
-        wait_until(lambda: pair.fw2.counter("without_label") >= 2, 5, "two labels are lost")
+        wait_until(lambda: pair.fw2.counter("taken_without_label") >= 2, 5, "two labels are lost")
         assert labels(arrives(pair.fw2, 6, 80)) == {70, 10}
         # And a whole table tells them as news do.
         pair.fw2.stop()

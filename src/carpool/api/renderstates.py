@@ -40,6 +40,7 @@ STAYED = {
     "skipped_not_assured": "without traffic both ways: scope is assured",
     "skipped_local": "to or from this node itself",
     "skipped_own_address": "translated to an address that does not move to a peer",
+    "skipped_excluded": "excluded in group.toml, by an entry or a mark",
     "skipped_family": "neither IPv4 nor IPv6",
     "skipped_malformed": "not understood: please report it",
     "deletes_not_master": "ends of copies: only the master tells ends",
@@ -48,6 +49,7 @@ REFUSED = {
     "kept_own": "changes of connections that this master knows better",
     "deletes_refused": "deletions, while this node is master",
     "kept_status": "states that are behind what is here",
+    "expectations_refused": "expectations whose connection has no helper here",
     "gone_already": "deletions of what was gone already",
     "frames_refused": "frames that no peer may send: the stream was ended",
     "strangers": "connections from addresses that are no peer's",
@@ -126,7 +128,8 @@ def _counters(answer: Fields) -> Iterator[RenderableType]:
         **_others(counters, "without_", "given without: "),
     }
     yield from _block("Not given to peers", counters, stayed)
-    yield from _block("Not taken from peers", counters, REFUSED)
+    reduced = _others(counters, "taken_without_", "taken without: ")
+    yield from _block("Not taken from peers", counters, {**REFUSED, **reduced})
     errors = {
         **_others(counters, "error_", "entries that the kernel refused: "),
         **_others(counters, "stream_", "streams that ended for: "),

@@ -355,21 +355,23 @@ class Inflow:
             else:
                 requests += _make_way(create, answer)
         bad = 0
-        for _ in range(4):  # each round leaves out some part
+        for _ in range(5):  # each round leaves out some part
             again: list[bytes] = []
             for failure in self._inject_all(requests):
-                if failure.errno == ENOENT and ctpatch.is_delete(failure.request):
-                    continue
-                if failure.errno == ENOENT and failure.request in updates:
-                    again.append(updates[failure.request])  # it ended after it was asked for
+                request = failure.request
+                if failure.errno == ENOENT and ctpatch.is_delete(request):
                     continue
                 self._counters["kept_status"] += failure.errno == EBUSY
-                reduced = ct.without(failure.request, *_KEPT.get(failure.errno, ()))
-                if reduced != failure.request:
+                reduced = ct.without(request, *_KEPT.get(failure.errno, ()))
+                if reduced != request:
                     again.append(reduced)
-                    continue
-                self._count_error(link, failure)
-                bad += 1
+                    if request in updates:
+                        updates[reduced] = updates[request]
+                elif failure.errno == ENOENT and request in updates:
+                    again.append(updates[request])  # it ended after it was asked for
+                else:
+                    self._count_error(link, failure)
+                    bad += 1
             requests = again
         self._counters["settled"] += len(wanted) - bad
         return len(wanted) - bad
@@ -380,7 +382,7 @@ class Inflow:
         for failure in failures:
             part = "help" if failure.errno == EOPNOTSUPP else "master"
             requests.append(ct.without(failure.request, part))
-            self._counters[f"without_{part}"] += 1
+            self._counters[f"taken_without_{part}"] += 1
             self._tell(f"{link.name} {part}", _REDUCED[part].format(peer=link.name))
         left = self._inject_all(requests)
         well = len(requests) - len(left)

@@ -67,7 +67,7 @@ class Labels:
         return translated
 
     def _tell_lost(self, peer: str, lost: Counter[str]) -> None:
-        self._counters["without_label"] += lost.total()
+        self._counters["taken_without_label"] += lost.total()
         for name in lost:
             self._tell(
                 f"label {name}",

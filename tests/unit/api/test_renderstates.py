@@ -46,7 +46,7 @@ FULL: Answer = {
     "hold": {"on": True, "reason": "taking the table of fw2"},
     "uptime_s": 500.0,
     "counters": {
-        **{"events": 99, "skipped_local": 12345, "skipped_excluded": 4, "without_labels": 1},
+        **{"events": 99, "skipped_local": 12345, "skipped_tomorrow": 4, "without_labels": 1},
         **{"kept_own": 2, "overflows": 1, "error_ENOMEM": 3, "streams_lost": 0},
     },
     "peers": [PEER],
@@ -80,7 +80,7 @@ fw2  10.10.3.2  up 8 min  tls
 
 Not given to peers
   12,345  to or from this node itself
-       4  left here: excluded
+       4  left here: tomorrow
        1  given without: labels
 
 Not taken from peers
