@@ -83,7 +83,8 @@ class Outflow:
         if events:
             self._counters["events"] += len(events)
             links = [link for link in self._links if link.up]
-            self._send(ss.Kind.EVENTS, self._requests(events), links)
+            if links:
+                self._send(ss.Kind.EVENTS, self._requests(events), links)
         if self._events.overflows != self._overflows:
             self._counters["overflows"] += self._events.overflows - self._overflows
             self._overflows = self._events.overflows
