@@ -208,7 +208,8 @@ class StatesService:
             for link in self.links:
                 if link.up:
                     link.meter.told(read_s, self._drained_s)
-        if found < DRAIN_MAX and found > BUSY_RATE * (self._drained_s - since_s):
+        busy = DRAIN_MAX > found > BUSY_RATE * (self._drained_s - since_s)
+        if busy and self._outflow.bulk_deadline_s(self._drained_s) is None:  # no table waits
             clock.sleep_s(min(found * BUSY_SLEEP_S, BUSY_SLEEP_MAX_S))
 
     def _check(self) -> None:
