@@ -111,7 +111,8 @@ class Soak:
                 wait_s(fault.lasts_s)
                 node.start()
             case "untable":
-                node.namespace.run("nft", "delete", "table", "inet", "carpool_states")
+                argv = ("nft", "delete", "table", "inet", "carpool_states")
+                node.namespace.run(*argv, check=False)  # it may just be on its way back
             case _:  # two who are both master and do not hear each other
                 self.split(node, fault.lasts_s)
 
@@ -233,11 +234,11 @@ def test_tables_are_equal_in_the_end(trio: Pair) -> None:
         say(f"opened {churn.opened}, failed {churn.failed}, lost {churn.lost}, {soak.done}")
         say(f"{churn.open} connections are open")
         wait_until(lambda: all(node.whole() for node in trio.nodes), 20, "all have all tables")
-        try:
-            equal(soak, churn)
-        finally:
-            show(soak, churn)
+        equal(soak, churn)
         soak.everything_lives_on(churn)
+    except AssertionError:
+        show(soak, churn)
+        raise
     finally:
         churn.stop()
         churn.close()
@@ -269,4 +270,6 @@ def show(soak: Soak, churn: Churn) -> None:
     say(f"master is {soak.master.name}, {len(table(soak.master))} entries; {len(found)} differ")
     say(*found[:20], *soak.told[-20:])
     for node in soak.trio.nodes:
-        say(f"{node.name} {node.status()['counters']}")
+        say(f"{node.name} {node.status()}")
+        node.stop()
+        say(node.output[-3000:])
