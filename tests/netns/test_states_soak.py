@@ -174,7 +174,8 @@ class Soak:
             theirs = table(node)
             for key in ours.keys() | theirs.keys():
                 here, there = ours.get(key), theirs.get(key)
-                lives = (key[0].protocol, key[0].sport, key[0].dport) in living
+                # What the master lost in a take-over may have begun anew there, not assured yet.
+                lives = here and (key[0].protocol, key[0].sport, key[0].dport) in living
                 if content(here) != content(there) and (lives or dead):
                     word = "living" if lives else "dead"
                     found.append(
