@@ -104,12 +104,13 @@ def test_who_joins_late_gets_the_full_table(trio: Pair) -> None:
 
 
 def test_the_death_of_the_master_leaves_the_others_equal(trio: Pair) -> None:
-    """In the middle of its work; and its successor's news reach the third."""
+    """Without a word; and its successor's news reach the third."""
     trio.start()
     fw1, fw2, fw3 = trio.nodes
     assert fw2.failover is not None
     with ExitStack() as stack:
         open_flows(trio, stack, 1000)
+        same_tables(fw2, fw1)  # an event of the last millisecond would die with it
         fw1.stop(signal.SIGKILL)
         assert fw1.failover is not None
         fw1.failover.close()
