@@ -155,7 +155,7 @@ def test_masquerade_to_a_vip(pair: Pair) -> None:
         pair.fw2.namespace.run("ip", "address", "add", f"{FAR_VIP}/24", "dev", "wan0")
         pair.fw1.namespace.run("ip", "address", "del", f"{FAR_VIP}/24", "dev", "wan0")
         pair.fail_over()
-        wait_until(lambda: pair.fw1.find(6, 85) is None, 5, "the kernel of fw1 has ended it")
+        wait_until(lambda: pair.fw2.counter("deletes_refused"), 5, "the kernel of fw1 has ended it")
         pair.fw1.failover.be(False)
         assert one.echoes(b"still here")
 
