@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import socket
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ from carpool.kernel.clock import monotonic_s
 from carpool.kernel.conntrack import Dump, Injector
 from carpool.kernel.poller import Poller
 from carpool.kernel.stream import Stream
-from carpool.lab import shell
 from carpool.lab.statesbench.stage import BACKUP, MASTER, Stage
 from carpool.lab.statesbench.table import inside
 from carpool.proto import ctmessage as ct
@@ -35,7 +35,11 @@ def injection(stage: Stage, count: int) -> float:
     """Entries a second, of `count`."""
     stage.fill(MASTER, count)
     namespaces = stage.namespace(MASTER), stage.namespace(BACKUP)
-    found = json.loads(shell.run([sys.executable, "-m", __spec__.name, *namespaces]))
+    argv = [sys.executable, "-m", __spec__.name, *namespaces]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=2 * WAIT_S, check=False)
+    if done.returncode != 0:
+        raise CarpoolError(f"the injection failed: {done.stderr.strip()[-500:]}")
+    found = json.loads(done.stdout)
     if abs(found["injected"] - count) > count / 1000 or found["errors"]:
         raise CarpoolError(f"injected {found['injected']} of {count}: {found['errors']} errors")
     rate: float = found["injected"] / found["seconds"]

@@ -22,6 +22,7 @@ DIRECT = tuple(name for name in PEERS if "direct" in name or "no caches" in name
 KERNEL = "raw ctnetlink in C"
 SLACK = 8  # entries of the nodes themselves: the stream of states, a ping
 CAUGHT_UP_S = 5.0
+FLOOD_WAIT_S = 30.0  # what is not there by then is lost
 LATENCY_RATES = (100, 1_000, 5_000)
 
 Found = dict[str, float]  # by key of a row
@@ -92,8 +93,8 @@ def _one_way(stage: Stage, replicator: Replicator, sizes: Sizes) -> Found:
     return {"flows": (replicator.cpu_s() - before_s) / sizes.flows * 1e5}
 
 
-def _all_there(stage: Stage, replicator: Replicator) -> float | None:
-    return wait_until(lambda: replicator.present() >= stage.master.count() - SLACK, CAUGHT_UP_S)
+def _all_there(stage: Stage, replicator: Replicator, seconds: float = CAUGHT_UP_S) -> float | None:
+    return wait_until(lambda: replicator.present() >= stage.master.count() - SLACK, seconds)
 
 
 # ------------------------------------------------------------------------------ how much it bears
@@ -125,16 +126,13 @@ def _flood(stage: Stage, replicator: Replicator, sizes: Sizes) -> Found:
     replicator.start()
     count = int(sizes.flood_rate * sizes.flood_s)
     sent = stage.flows(count, sizes.flood_rate, FLOOD_PRIORITY)
-    took_s = _all_there(stage, replicator)
-    there, here = replicator.present(), stage.master.count()
-    missing = max(0, here - SLACK - there)
-    found = {"flood_rate": sent["rate"], "flood_missing": float(missing)}
-    if took_s is not None:
-        missing_exactly = _missing(stage, replicator, assured=False)
-        found |= {"flood_missing": missing_exactly, "flood_s": took_s}
-    else:
-        found |= {"flood_s": float("inf")}
-    return found
+    took_s = _all_there(stage, replicator, FLOOD_WAIT_S)
+    missing = _missing(stage, replicator, assured=False)
+    return {
+        "flood_rate": sent["rate"],
+        "flood_missing": missing,
+        "flood_s": FLOOD_WAIT_S if took_s is None else took_s,
+    }
 
 
 # -------------------------------------------------------------------------------- how fast it is
