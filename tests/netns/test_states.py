@@ -238,10 +238,9 @@ def test_a_stale_copy_makes_way_for_the_real_one(pair: Pair, stale_in: str) -> N
         there = [entry for entry in pair.fw2.entries() if entry.orig.dport == 80]
         assert [(entry.orig, entry.reply) for entry in there] == [(wanted.orig, wanted.reply)]
         assert pair.fw2.counter("settled") == 1
-        # And the master, to whom the stale one was told as part of a table, kept its own.
+        # And the master has its own.
         here = [entry for entry in pair.fw1.entries() if entry.orig.dport == 80]
         assert [(entry.orig, entry.reply) for entry in here] == [(wanted.orig, wanted.reply)]
-        assert pair.fw1.counter("kept_own") >= 1
         for node in pair.nodes:
             assert node.peer_status()["errors"] == 0
         pair.fail_over()

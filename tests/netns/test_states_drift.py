@@ -102,6 +102,38 @@ def test_all_of_it_is_mended_and_counted(pair: Pair) -> None:
     assert verified(pair.fw1)["counts"] == verified(pair.fw2)["counts"] == counts()
 
 
+def test_what_ended_while_they_could_not_hear_each_other_stays_ended(pair: Pair) -> None:
+    pair.start()
+    fill(pair.fw1, [made_up(number) for number in range(200)])
+    wait_until(lambda: len(flows(pair.fw2)) == 200, 10, "all of them on fw2")
+    pair.fw2.stop()
+    remove(pair.fw1, [made_up(number) for number in range(100)])
+    pair.fw2.start()
+    pair.synchronised()
+    assert (len(flows(pair.fw1)), len(flows(pair.fw2))) == (100, 200)
+    (result,) = pair.fw1.ask("resync")["results"]
+    assert result["mended"]["extra"] == 100
+    assert flows(pair.fw2) == flows(pair.fw1)
+
+
+def test_what_was_made_on_both_in_a_split_is_on_both_after_it(pair: Pair) -> None:
+    pair.start()
+    assert pair.fw2.failover is not None
+    switch = pair.network.hosts["sync"]
+    switch.run("ip", "link", "set", "br0", "down")
+    for node in pair.nodes:
+        wait_until(node.lost_peer, 10, "they hear nobody")
+    pair.fw2.failover.be(True)
+    wait_until(lambda: pair.fw2.status()["master"], 5, "fw2 is master too")
+    fill(pair.fw2, [made_up(number) for number in range(50)])
+    fill(pair.fw1, [made_up(number, "10.8", 40_000) for number in range(50)])
+    pair.fw2.failover.be(False)  # fw1 wins, before the two processes hear each other
+    wait_until(lambda: not pair.fw2.status()["master"], 5, "fw2 is backup again")
+    switch.run("ip", "link", "set", "br0", "up")
+    pair.synchronised()
+    wait_until(lambda: len(flows(pair.fw1)) == len(flows(pair.fw2)) == 100, 10, "both have both")
+
+
 def test_traffic_during_a_walk_is_no_drift(pair: Pair) -> None:
     pair.start()
     fill(pair.fw1, [made_up(number) for number in range(ENTRIES)])

@@ -245,6 +245,11 @@ class Hold:
         self._whole: set[str] = set()  # peers whose table came over the stream that is up
         self._complete: str | None = None
 
+    @property
+    def complete(self) -> bool:
+        """Whether somebody's whole table has come."""
+        return self._complete is not None
+
     def bulk_began(self, peer: str, now_s: float) -> None:
         """A table that comes once more over the same stream renews one that is complete: this node
         can take over in the middle of it as well as before."""

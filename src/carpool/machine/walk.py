@@ -91,6 +91,12 @@ class Drift:
         return Drift(ours, theirs, self.total + found, now_s)
 
 
+def gives_table(*, master: bool, was_master: bool, theirs: Table) -> bool:
+    """Whether a peer that has just greeted is given our table. Not a master that has taken one by
+    who has only copies of its own: it would learn of the dead. `was_master`: since we met last."""
+    return master or was_master or not (theirs.master and theirs.whole)
+
+
 class Rounds:
     """When to walk for a peer by ourselves: soon after its stream is up, then slowly."""
 

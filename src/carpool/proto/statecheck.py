@@ -8,7 +8,7 @@ right, and what becomes of what differs (`machine/walk.py`).
     CHECKED  number (4), master (1), zero (3); for each that is not the same: place (2), verdict
              (1), zero (1)
     WALKED   mode (1), zero (3), four counts (4 each): entries, missing, different, extra
-    TABLE    master (1), zero (3), entries (4), the most that the kernel takes (4)
+    TABLE    master (1), whole (1), zero (2), entries (4), the most that the kernel takes (4)
 
 `place` counts the requests of the CHECK from 0. All numbers are in network byte order.
 """
@@ -25,7 +25,7 @@ _CHECK = struct.Struct(">IBB2s")
 _CHECKED = struct.Struct(">IB3s")
 _RESULT = struct.Struct(">HBB")
 _WALKED = struct.Struct(">B3sIIII")
-_TABLE = struct.Struct(">B3sII")
+_TABLE = struct.Struct(">BB2sII")
 _ZERO3, _ZERO2 = b"\0\0\0", b"\0\0"
 
 
@@ -89,6 +89,7 @@ class Table:
     """How a node's table is filled."""
 
     master: bool
+    whole: bool  # it has taken a peer's table since its states process began
     entries: int
     entries_max: int
 
@@ -148,11 +149,11 @@ def parse_walked(payload: bytes) -> Walked | str:
 
 
 def build_table(table: Table) -> bytes:
-    return _TABLE.pack(table.master, _ZERO3, table.entries, table.entries_max)
+    return _TABLE.pack(table.master, table.whole, _ZERO2, table.entries, table.entries_max)
 
 
 def parse_table(payload: bytes) -> Table | str:
-    if len(payload) != _TABLE.size or payload[0] > 1:
+    if len(payload) != _TABLE.size or payload[0] > 1 or payload[1] > 1:
         return f"no TABLE: {payload[:8].hex()}"
-    master, _zero, entries, entries_max = _TABLE.unpack(payload)
-    return Table(bool(master), entries, entries_max)
+    master, whole, _zero, entries, entries_max = _TABLE.unpack(payload)
+    return Table(bool(master), bool(whole), entries, entries_max)

@@ -11,12 +11,11 @@ import gc
 import os
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from socket import socket as Socket
 from typing import Protocol
 
 from carpool import __version__
-from carpool.errors import ConfigError, KernelError
+from carpool.errors import KernelError
 from carpool.kernel import clock, conntrack
 from carpool.kernel.ctevents import EventMask, EventSocket
 from carpool.kernel.journal import never_wait_for_stderr, say
@@ -33,10 +32,11 @@ from carpool.proto import statecheck as sc
 from carpool.proto import statestream as ss
 from carpool.proto.ctpatch import Patcher
 from carpool.service.statescompare import Comparison
+from carpool.service.statesends import ends, settings
 from carpool.service.statesflow import DRAIN_MAX, Inflow, Outflow
 from carpool.service.stateslabels import Labels
 from carpool.service.stateslink import Link
-from carpool.service.statesreport import LOOKS, Looks, peer_status
+from carpool.service.statesreport import LOOKS, compare, peer_status
 from carpool.service.statessweep import Sweep
 from carpool.service.statestable import Table
 
@@ -84,7 +84,7 @@ class StatesService:
         now_s: Callable[[], float],
         wire: Wire,
     ) -> None:
-        states = _states(config)
+        states = settings(config)
         self.config = config
         self._wire = wire
         self.poller = poller
@@ -233,7 +233,9 @@ class StatesService:
 
     def _tell_tables(self, *links: Link) -> None:
         """Peers learn how full our table is; people, before one of them refuses connections."""
-        table = sc.Table(self.master, conntrack.entries(), conntrack.entries_max())
+        table = sc.Table(
+            self.master, self._hold.complete, conntrack.entries(), conntrack.entries_max()
+        )
         frame = ss.build(ss.Kind.TABLE, sc.build_table(table))
         tables = {self.config.node.name: table}
         for link in links or self.links:
@@ -275,7 +277,6 @@ class StatesService:
 
     def link_up(self, link: Link) -> None:
         say(f"states: replicating with {link.name} ({link.target})")
-        self._outflow.want_bulk(link)
         if self._labels.in_use:
             link.send(ss.build(ss.Kind.LABELS, self._labels.payload))
         self._comparisons[link.name].up(self.now_s())
@@ -306,6 +307,10 @@ class StatesService:
 
     def give_bulk(self, peer: str) -> None:
         self._outflow.want_bulk(self._link_of(peer))
+
+    def give_no_bulk(self, peer: str) -> None:
+        link = self._link_of(peer)
+        link.send(ss.build(ss.Kind.BULK_BEGIN) + ss.build(ss.Kind.BULK_END))
 
     def owes_bulk(self, peer: str) -> bool:
         return self._outflow.owes_bulk(self._link_of(peer))
@@ -381,7 +386,7 @@ class StatesService:
         if request.get("command") == "status":
             client.answer(self.status())
         elif request.get("command") in LOOKS:
-            self._look(client, request)
+            compare(client, request, self._comparisons, self.now_s())
         else:
             client.refuse(
                 f"unknown command {str(request.get('command'))[:40]!r}",
@@ -399,7 +404,7 @@ class StatesService:
             "node": self.config.node.name,
             "entries": conntrack.entries(),
             "scope": "all" if self._every else "assured",
-            "encryption": str(_states(self.config).encryption),
+            "encryption": str(settings(self.config).encryption),
             "master": self.master,
             "failover": self._failover.last_error,  # null: connected
             "window_check": str(self._sweep.state),
@@ -410,20 +415,6 @@ class StatesService:
                 peer_status(link, self._comparisons[link.name], now_s) for link in self.links
             ],
         }
-
-    def _look(self, client: Client, request: dict[str, object]) -> None:
-        """Compare with one peer or with all that are there; the answer comes when all have."""
-        wanted = request.get("peer")
-        known = [link.name for link in self.links]
-        if wanted is not None and wanted not in known:
-            client.refuse(f"no peer {str(wanted)[:40]!r}", f"the peers are {', '.join(known)}")
-            return
-        mode = LOOKS[str(request["command"])]
-        looks = Looks(client, [name for name in known if wanted in (None, name)])
-        for name in list(looks.waiting):
-            reason = self._comparisons[name].look(mode, partial(looks.ended, name), self.now_s())
-            if reason is not None:
-                looks.failed(name, reason)
 
     # -------------------------------------------------------------------------------- parts
 
@@ -446,7 +437,7 @@ class StatesService:
         vips = frozenset(
             address.ip.packed for vip in self.config.group.vips for address in vip.addresses
         )
-        states = _states(self.config)
+        states = settings(self.config)
         own = unmarked - vips
         return ct.Rules(self._every, present | vips, own, states.exclusions)
 
@@ -456,7 +447,7 @@ class StatesService:
             self.poller,
             group=self.config.group.name,
             names=(self.config.node.name, peer.name),
-            ends=_ends(self.config, states.interface, peer),
+            ends=ends(self.config, states.interface, peer),
             port=states.port,
             wire=self._wire,
         )
@@ -470,32 +461,3 @@ class StatesService:
             on_accept=self._accepted,
             on_stranger=self._stranger,
         )
-
-
-def _states(config: Config) -> States:
-    if config.group.states is None:
-        raise ConfigError(
-            "group.toml has no [states]: no connection state is to be replicated",
-            hint='add [states] with interface = "..." to group.toml on all nodes',
-        )
-    if not config.node.peers:
-        raise ConfigError(
-            "node.toml names no peer to replicate connection state with",
-            hint="add [peer.NAME] with its addresses",
-        )
-    return config.group.states
-
-
-def _ends(config: Config, interface: str, peer: Peer) -> tuple[Address, Address]:
-    """Our address and the peer's on the interface of [states], of one family: IPv4 if both have."""
-    ours = config.node.addresses.get(interface, ())
-    theirs = peer.addresses.get(interface, ())
-    for version in (4, 6):
-        for own in ours:
-            for other in theirs:
-                if own.version == other.version == version:
-                    return own, other
-    raise ConfigError(
-        f"{config.node.name} and {peer.name} have no addresses of one family on {interface}",
-        hint=f"node.toml: addresses of the node and of [peer.{peer.name}] on {interface}",
-    )

@@ -25,6 +25,9 @@ class Owner(Protocol):
 
     def give_bulk(self, peer: str) -> None: ...
 
+    def give_no_bulk(self, peer: str) -> None:
+        """Say that there is nothing in our table that this peer has not."""
+
     def owes_bulk(self, peer: str) -> bool: ...
 
 
@@ -62,6 +65,7 @@ class Comparison:
         self._owner = owner
         self._counters = counters
         self._master = False
+        self._was_master = False  # since we met last
         self._rounds = walk.Rounds()
         self._walk: Walk | None = None
         self._wanted: deque[Mode] = deque()
@@ -97,6 +101,7 @@ class Comparison:
             self._wanted.appendleft(self._walk.mode)
             self._stop_walk()
         self._master = master
+        self._was_master |= master
 
     def look(self, mode: Mode, on_end: Callable[[Look], None], now_s: float) -> str | None:
         """Walk on both sides, then call `on_end`; or why not."""
@@ -182,7 +187,14 @@ class Comparison:
             self._end_look(self._look, now_s)
 
     def _on_table(self, table: sc.Table, _now_s: float) -> None:
-        self.their_table = table
+        greeting, self.their_table = self.their_table is None, table
+        if not greeting:
+            return
+        if walk.gives_table(master=self._master, was_master=self._was_master, theirs=table):
+            self._owner.give_bulk(self.name)
+        else:
+            self._owner.give_no_bulk(self.name)
+        self._was_master = self._master
 
     def _walked(self, ended: Walk, now_s: float) -> None:
         self._walk = None

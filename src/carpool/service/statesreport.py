@@ -6,7 +6,8 @@ netlink messages: how a person reads them is the business of `cli/`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from carpool.kernel.unixserver import Client
 from carpool.proto.statecheck import Found, Mode
@@ -14,6 +15,26 @@ from carpool.service.statescompare import Comparison, Look
 from carpool.service.stateslink import Link
 
 LOOKS = {"verify": Mode.LOOK, "resync": Mode.RESYNC}  # commands
+
+
+def compare(
+    client: Client,
+    request: Mapping[str, object],
+    comparisons: Mapping[str, Comparison],
+    now_s: float,
+) -> None:
+    """The commands of LOOKS: with one peer or with all; the answer comes when all are done."""
+    wanted = request.get("peer")
+    if wanted is not None and wanted not in comparisons:
+        hint = f"the peers are {', '.join(comparisons)}"
+        client.refuse(f"no peer {str(wanted)[:40]!r}", hint)
+        return
+    mode = LOOKS[str(request["command"])]
+    looks = Looks(client, [name for name in comparisons if wanted in (None, name)])
+    for name in list(looks.waiting):
+        reason = comparisons[name].look(mode, partial(looks.ended, name), now_s)
+        if reason is not None:
+            looks.failed(name, reason)
 
 
 class Looks:

@@ -57,10 +57,10 @@ def test_a_packet_between_two_looks_sets_the_timeout_back() -> None:
 
 
 def test_a_table_is_nearly_full_before_it_is_full() -> None:
-    assert walk.nearly_full("fw2", Table(False, 89, 100)) is None
-    warning = walk.nearly_full("fw2", Table(False, 90, 100))
+    assert walk.nearly_full("fw2", Table(False, True, 89, 100)) is None
+    warning = walk.nearly_full("fw2", Table(False, True, 90, 100))
     assert warning and "fw2 holds 90 of 100 entries" in warning and "nf_conntrack_max" in warning
-    assert walk.nearly_full("fw2", Table(False, 10**9, 0)) is None  # no limit
+    assert walk.nearly_full("fw2", Table(False, True, 10**9, 0)) is None  # no limit
 
 
 def test_drift_is_what_both_walks_found_last_and_the_sum_of_all() -> None:
@@ -82,3 +82,21 @@ def test_rounds_begin_soon_after_the_greeting_and_go_on_slowly() -> None:
     assert rounds.deadline_s == first_s + walk.WALK_EVERY_S
     rounds.down()
     assert not rounds.due(1e9)
+
+
+@pytest.mark.parametrize(
+    ("master", "was_master", "theirs", "wanted"),
+    [
+        (False, False, (True, True), False),  # it has all, and knows what has ended
+        (False, False, (True, False), True),  # it booted alone: what we have may live
+        (False, False, (False, True), True),  # nobody is master yet
+        (False, True, (True, True), True),  # states were made here, in a split
+        (True, True, (True, True), True),  # two masters
+        (True, True, (False, True), True),
+    ],
+)
+def test_a_master_that_has_all_is_not_told_of_the_dead(
+    master: bool, was_master: bool, theirs: tuple[bool, bool], wanted: bool
+) -> None:
+    table = Table(*theirs, 10, 100)
+    assert walk.gives_table(master=master, was_master=was_master, theirs=table) is wanted

@@ -46,9 +46,11 @@ def test_the_end_of_a_walk_tells_its_counts(
     assert sc.parse_walked(sc.build_walked(walked)) == walked
 
 
-@given(st.booleans(), counts, counts)
-def test_a_table_tells_how_full_it_is(master: bool, entries: int, entries_max: int) -> None:
-    table = sc.Table(master, entries, entries_max)
+@given(st.booleans(), st.booleans(), counts, counts)
+def test_a_table_tells_how_full_it_is(
+    master: bool, whole: bool, entries: int, entries_max: int
+) -> None:
+    table = sc.Table(master, whole, entries, entries_max)
     assert sc.parse_table(sc.build_table(table)) == table
 
 
@@ -80,6 +82,7 @@ def test_garbage_gives_a_value_or_words(parse: object, payload: bytes) -> None:
         (sc.parse_checked, "000000070000000000010101"),  # not zero
         (sc.parse_walked, "00"),
         (sc.parse_table, "020000000000000000000000"),
+        (sc.parse_table, "000200000000000000000000"),
     ],
 )
 def test_what_means_nothing_is_refused(parse: object, payload: str) -> None:
