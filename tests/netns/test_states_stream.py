@@ -136,6 +136,8 @@ def test_an_overflow_is_counted_and_answered_by_the_whole_table(pair: Pair) -> N
     wait_until(lambda: count(pair.fw2) >= len(requests), 40, "all are on fw2")
     wait_until(lambda: pair.fw2.peer_status()["bulk"] == "complete", 20, "the bulk ends")
     assert pair.fw2.peer_status()["errors"] == 0
+    assert pair.fw1.stop() == 0
+    assert "the kernel dropped some (ENOBUFS)" in pair.fw1.output
 
 
 def test_a_flushed_ruleset_is_noticed(pair: Pair) -> None:

@@ -141,6 +141,7 @@ class StatesService:
         self._drained_s = 0.0
         self._deaf_s: float | None = None  # no events are wanted from then on
         self._check_s = 0.0
+        self._overflows_told = 0
         self._renewal = replica.Renewal()
 
     # --------------------------------------------------------------------------------- loop
@@ -215,6 +216,7 @@ class StatesService:
     def _check(self) -> None:
         """What others may have changed behind our back."""
         self._tell_tables()
+        self._tell_overflow()
         for link in self.links:
             link.check()
         try:
@@ -230,6 +232,16 @@ class StatesService:
             return
         if rules != self._patcher.rules:
             self._patcher.rules = rules
+
+    def _tell_overflow(self) -> None:
+        lost = self.counters["overflows"] - self._overflows_told
+        if lost:
+            self._overflows_told += lost
+            self._tell(
+                "overflow",
+                "events came faster than they could be read, and the kernel dropped some (ENOBUFS):"
+                " all peers get the whole table; is the CPU too slow for these connections?",
+            )
 
     def _tell_tables(self, *links: Link) -> None:
         """Peers learn how full our table is; people, before one of them refuses connections."""

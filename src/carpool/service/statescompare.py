@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
 
+from carpool.errors import KernelError
 from carpool.machine import walk
 from carpool.proto import statecheck as sc
 from carpool.proto import statestream as ss
@@ -146,7 +147,10 @@ class Comparison:
         """What the peer asks or answers; or what is wrong with it."""
         parse, act = self._frames[frame.kind]
         said = parse(frame.payload)
-        return said if isinstance(said, str) else act(said, now_s)
+        try:
+            return said if isinstance(said, str) else act(said, now_s)
+        except KernelError as error:  # an answer would be a guess: a fresh stream begins anew
+            return str(error)
 
     def close(self) -> None:
         self._stop_walk()
