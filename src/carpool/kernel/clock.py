@@ -27,6 +27,6 @@ def wall_iso() -> str:
 
 
 def sleep_s(seconds: float) -> None:
-    """Pause between two polls of a condition. Services wait in a Poller, but for the millisecond at
-    most in which `states` under load lets events gather."""
+    """Pause between two polls of a condition. Services wait in a Poller, but for the milliseconds
+    in which `states` under load lets events gather."""
     time.sleep(seconds)
