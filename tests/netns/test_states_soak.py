@@ -26,7 +26,7 @@ from tests.netns.churn import Churn, Echoes
 from tests.netns.lab import Network, holds_for, wait_until
 from tests.netns.pair import TRIO, Pair, StatesNode
 
-MINUTES = float(os.environ.get("CARPOOL_SOAK_MINUTES", "0.4"))
+MINUTES = float(os.environ.get("CARPOOL_SOAK_MINUTES", "0.3"))
 SEED = int(os.environ.get("CARPOOL_SOAK_SEED") or secrets.randbelow(2**31))
 EQUAL_WITHIN_S = 30.0
 PORTS = frozenset({80, 81, 82, 8080})
