@@ -311,8 +311,13 @@ METRICS = (
         "Of those received: refused by this kernel.",
         _peer("errors"),
     ),
-    _states("peer_sent_bytes_total", "counter", "Bytes sent.", _peer("bytes_sent")),
-    _states("peer_received_bytes_total", "counter", "Bytes received.", _peer("bytes_received")),
+    _states("peer_sent_bytes_total", "counter", "Bytes sent, TLS included.", _peer("bytes_sent")),
+    _states(
+        "peer_received_bytes_total",
+        "counter",
+        "Bytes received, TLS included.",
+        _peer("bytes_received"),
+    ),
     _states("peer_queued_bytes", "gauge", "Bytes that wait for the peer.", _peer("queued_bytes")),
     _states(
         "peer_lag_seconds",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from carpool.kernel.keys import Credentials, Keys, Trouble, shown
 from carpool.kernel.poller import Poller
-from carpool.kernel.stream import READ_BYTES, Stream, Wire
+from carpool.kernel.stream import QUEUE_MAX_BYTES, READ_BYTES, Stream, Wire
 
 # What one key may encrypt: AES-GCM is good for 2^34.5 blocks of 16 bytes (RFC 8446 5.5: 2^24.5
 # records of 2^14 bytes). Python cannot ask OpenSSL for a new key, so a fresh stream follows.
@@ -89,7 +89,10 @@ def pinning(credentials: Credentials, *, server: bool) -> ssl.SSLContext:
 
 class TlsStream(Stream):
     """A Stream that speaks only to the holder of the pinned certificate. What is sent before both
-    ends have proven who they are waits; how long that may take is the caller's business."""
+    ends have proven who they are waits; how long that may take is the caller's business.
+
+    OpenSSL works in memory: a wake-up costs one read of the socket, however many records came.
+    """
 
     def __init__(
         self,
@@ -105,85 +108,99 @@ class TlsStream(Stream):
         self.key_max_bytes = KEY_MAX_BYTES
         self._node, self._peer = names
         self._proven = False
+        self._heard = False  # anything, from whom we know
         self._presented: bytes | None = None
-        self._buffer = bytearray()
+        self._early: list[bytes] = []  # until then
+        self._encrypted_bytes = 0
+        self._buffer = bytearray(_RECORD_MAX_BYTES)  # strangers get no more
         self._context = context
         _on_certificate(context, self._shows)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         server = context.protocol is ssl.PROTOCOL_TLS_SERVER
-        try:
-            self._tls = context.wrap_socket(sock, server_side=server, do_handshake_on_connect=False)
-        except OSError as error:  # gone already
-            raise Trouble(
-                "hung_up", f"hung up before the TLS handshake: {_words(error)}"
-            ) from error
-        super().__init__(self._tls, poller, on_data, on_close)
-        self._watch(True)  # the loop begins the handshake
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server)
+        super().__init__(sock, poller, on_data, on_close)
+        self._handshake()
 
-    def _ready(self) -> None:
-        if not self._proven and self._failed is None:
+    def send(self, data: bytes) -> None:
+        """Queue it. A queue that is full, or a broken socket, ends the stream soon after."""
+        if self._proven and not self.closed and self._failed is None:
+            self._tls.write(data)
+            self._encrypted_bytes += len(data)
+            super().send(self._outgoing.read())
+            if self._encrypted_bytes > self.key_max_bytes:
+                count = self._encrypted_bytes
+                self._fail(f"{count} bytes went out under one key: a fresh stream follows")
+        elif not self._proven:
+            self.queued_bytes += len(data)
+            self._early.append(data)
+            if self.queued_bytes > QUEUE_MAX_BYTES:
+                self._fail(f"cannot follow: {self.queued_bytes} bytes are waiting for it")
+
+    def _read(self) -> None:
+        """What is there, up to READ_BYTES."""
+        try:
+            count = self._socket.recv_into(self._buffer)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._broken(error)
+            return
+        if not count:
+            self._ended()
+            return
+        self.received_bytes += count
+        self._incoming.write(memoryview(self._buffer)[:count])
+        if not self._proven:
             self._handshake()
-        super()._ready()
+        if self._proven:
+            self._decrypt()
+        self._speak()
 
     def _handshake(self) -> None:
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
-            self._watch(False)
-        except ssl.SSLWantWriteError:
-            self._watch(True)
+            self._speak()
         except OSError as error:
             self._broken(error)
         else:
+            self._speak()
             _on_certificate(self._context, None)
             if self._tls.getpeercert(binary_form=True) != self.credentials.pinned:
                 self._end(self._wrong_certificate())
                 return
             self._proven = True
-            self._buffer = bytearray(READ_BYTES)  # strangers get none
-            self._watch(False)
+            self._buffer = bytearray(READ_BYTES)
+            early, self._early = self._early, []
+            self.queued_bytes -= sum(map(len, early))
+            for data in early:
+                self.send(data)
 
-    def _read(self) -> None:
-        """All that is there, up to READ_BYTES. Room for a whole record is always offered, so that
-        OpenSSL holds nothing back that the poller cannot see."""
-        if not self._proven:
-            return
-        filled, room = 0, memoryview(self._buffer)
+    def _decrypt(self) -> None:
+        plain: list[bytes] = []
         try:
-            while filled + _RECORD_MAX_BYTES <= READ_BYTES:
-                count = self._tls.recv_into(room[filled:])
-                if not count:
-                    self._ended(filled)
+            while self._incoming.pending or self._tls.pending():
+                part = self._tls.read(_RECORD_MAX_BYTES)
+                if not part:
+                    self._ended()
                     break
-                filled += count
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                self._heard = True
+                plain.append(part)
+        except ssl.SSLWantReadError:  # the rest of a record is still to come
             pass
         except OSError as error:
             self._broken(error)
-        if filled:
-            self.received_bytes += filled
-            self._on_data(bytes(room[:filled]))
+        if plain:
+            self._on_data(b"".join(plain))
 
-    def _flush(self) -> None:
-        if not self._proven:
-            return
-        queue = self._queue
-        try:
-            while queue:
-                self._tls.send(queue[0])  # all of it, or it must be tried again with the same
-                self.sent_bytes += len(queue[0])
-                self.queued_bytes -= len(queue.popleft())
-        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            pass
-        except OSError as error:
-            self._broken(error)
-            self._fail(self._failed or "")
-            return
-        self._watch(bool(queue))
-        if self.sent_bytes > self.key_max_bytes:
-            self._fail(f"{self.sent_bytes} bytes went out under one key: a fresh stream follows")
+    def _speak(self) -> None:
+        """Send what OpenSSL itself has to say: handshakes, alerts."""
+        if self._outgoing.pending:
+            super().send(self._outgoing.read())
 
     def _broken(self, error: OSError) -> None:
         """OpenSSL or the kernel ended it: say why in words that help."""
+        self._speak()
         reason = getattr(error, "reason", None)
         if reason == "CERTIFICATE_VERIFY_FAILED":
             self._end(self._wrong_certificate())
@@ -194,14 +211,14 @@ class TlsStream(Stream):
             self._end(Trouble(cause, message, hint=hint))
         elif isinstance(error, ssl.SSLError) and not isinstance(error, _END):
             self._end(_altered(_words(error)))
-        elif self.received_bytes:
+        elif self._heard:
             self._failed = f"receive: {_words(error)}"
         else:
             self._end(_hung_up(_words(error), self._node))
 
-    def _ended(self, filled: int) -> None:
+    def _ended(self) -> None:
         """The peer closed it: at once, if it did not want us."""
-        if self.received_bytes or filled:
+        if self._heard:
             self._failed = "closed by the peer"
         else:
             self._end(_hung_up("closed", self._node))

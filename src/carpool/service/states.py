@@ -18,6 +18,7 @@ from typing import Protocol
 from carpool import __version__
 from carpool.errors import KernelError
 from carpool.kernel import clock, conntrack
+from carpool.kernel.cores import Idle
 from carpool.kernel.ctevents import EventMask, EventSocket
 from carpool.kernel.journal import never_wait_for_stderr, say
 from carpool.kernel.poller import Poller
@@ -26,6 +27,7 @@ from carpool.kernel.sysctl import Sysctls
 from carpool.kernel.unixclient import UnixClient
 from carpool.kernel.unixserver import Client, UnixServer
 from carpool.machine import replica, walk
+from carpool.machine.gather import Gathering
 from carpool.model.config import Address, Config, Peer, Scope, States
 from carpool.proto import ctexclude
 from carpool.proto import ctmessage as ct
@@ -41,13 +43,6 @@ from carpool.service.statesreport import LOOKS, compare, peer_status
 from carpool.service.statessweep import Sweep
 from carpool.service.statestable import Table
 
-# Under load a wake-up is for many events: it costs as much as ten of them, and as much again at the
-# peer. So from BUSY_RATE events a second on they are left to gather, the longer the more come;
-# below, each is sent at once. Measured: this halves the CPU, and longer pauses save nothing more.
-BUSY_RATE = 2000.0
-BUSY_PAUSE_S, BUSY_PAUSE_MAX_S = 0.00013, 0.001  # for each event found, and at most
-FLOOD_RATE, FLOOD_PAUSE_S = 7000.0, 0.004
-RATE_OVER_S = 0.1  # what the rate of a flood is taken over
 STEP_WITHIN_S = 0.002  # of anything that came in: not each time, for events may come in thousands
 LISTEN_ON_S = 5.0  # after mastership is lost: neighbours may take a while to notice
 CHECKS, CHECK_EVERY_S = 4, 1.0  # whether the nft table is there, and which addresses are ours
@@ -141,7 +136,8 @@ class StatesService:
         )
         self._hold = replica.Hold([link.name for link in self.links], now_s())
         self._hold_told: replica.Told | None = None
-        self._drained_s = self._rate = 0.0
+        self._gathering = Gathering()
+        self._idle = Idle()
         self._deaf_s: float | None = None  # no events are wanted from then on
         self._check_s = 0.0
         self._checks = cycle(
@@ -206,28 +202,23 @@ class StatesService:
             self._check()
 
     def _drain(self) -> None:
-        """Events. Many at once: sleep a little before the next look, so that a wake-up serves many
-        and packets are forwarded meanwhile. Few: be woken at once."""
+        """Events. After many: sleep a little before the next look, so that a wake-up serves many
+        and packets are forwarded meanwhile."""
         read_s = self.now_s()
         found = self._outflow.drain()
         now_s = self.now_s()
-        elapsed_s, self._drained_s = max(now_s - self._drained_s, 1e-6), now_s
-        self._rate += min(elapsed_s / RATE_OVER_S, 1.0) * (found / elapsed_s - self._rate)
         if found:
             for link in self.links:
                 if link.up:
                     link.meter.told(read_s, now_s)
-        pause_s = 0.0
-        if self._rate > FLOOD_RATE:
-            pause_s = FLOOD_PAUSE_S
-        elif found > BUSY_RATE * elapsed_s:
-            pause_s = min(found * BUSY_PAUSE_S, BUSY_PAUSE_MAX_S)
+        pause_s = self._gathering.pause_s(found, now_s)
         if pause_s and found < DRAIN_MAX and self._outflow.bulk_deadline_s(now_s) is None:
             clock.sleep_s(pause_s)  # but no table waits for it
 
     def _check(self) -> None:
         """What others may have changed behind our back. One of these at a time, and each of them
         once in CHECK_EVERY_S: events wait for it."""
+        self._gathering.idle(self._idle.share())
         try:
             next(self._checks)()
         except KernelError as error:

@@ -136,7 +136,8 @@ def test_what_is_sent_arrives_and_nobody_in_between_can_read_it(bench: Bench) ->
         near.send(sent[at : at + 60_000])
     bench.until(lambda: len(bench.fw2.got) == len(sent) + 5 and bench.fw1.got)
     assert bytes(bench.fw2.got) == b"first" + sent and bytes(bench.fw1.got) == b"welcome"
-    assert (near.queued_bytes, near.sent_bytes, far.received_bytes) == (0, *(len(sent) + 5,) * 2)
+    assert near.queued_bytes == 0
+    assert near.sent_bytes == far.received_bytes > len(sent) + 5  # as the wire has them
     assert len(seen) > len(sent) and sent[4000:4100] not in seen and b"first" not in seen
     near.close()
     bench.until(lambda: bench.fw2.ends)
@@ -156,7 +157,7 @@ def test_a_peer_that_does_not_read_costs_no_more_than_the_limit(bench: Bench) ->
     near, far = bench.begin()
     far.send(b"welcome")
     bench.until(lambda: bench.fw1.got)
-    bench.poller.remove(far._tls)  # it sleeps
+    bench.poller.remove(far._socket)  # it sleeps
     while near.queued_bytes <= 32 * 1024 * 1024 and not bench.fw1.ends:
         near.send(bytes(1024 * 1024))
         bench.poller.run_once(0)
@@ -164,7 +165,7 @@ def test_a_peer_that_does_not_read_costs_no_more_than_the_limit(bench: Bench) ->
             break
     bench.until(lambda: bench.fw1.ends)
     assert bench.fw1.ends[0].startswith("cannot follow")
-    bench.poller.add(far._tls, far._ready)
+    bench.poller.add(far._socket, far._ready)
 
 
 def flipped(data: bytes) -> bytes:
