@@ -63,13 +63,13 @@ class Ftp:
         with far.entered():
             listener = socket.create_server(("", 21), family=self.family)
         with listener:
-            listener.settimeout(2)
+            listener.settimeout(5)
             with near.entered():
                 self.client = socket.socket(self.family, socket.SOCK_STREAM)
-            self.client.settimeout(2)
+            self.client.settimeout(5)
             self.client.connect((to, 21))
             self.server, _name = listener.accept()
-        self.server.settimeout(2)
+        self.server.settimeout(5)
         self._say(self.server, self.client, "220 ready")
         self.asks("USER anonymous", "230 logged in")
 
@@ -103,7 +103,7 @@ class Ftp:
     def _listen(self, host: Namespace) -> socket.socket:
         with host.entered():
             listener = socket.create_server(("", 0), family=self.family)
-        listener.settimeout(2)
+        listener.settimeout(5)
         return listener
 
     @staticmethod
@@ -138,7 +138,7 @@ def transfers(host: Namespace, listener: socket.socket, to: tuple[str, int]) -> 
     with listener, host.entered(), socket.create_connection(to, timeout=2) as opened:
         accepted, _name = listener.accept()
         with accepted:
-            accepted.settimeout(2)
+            accepted.settimeout(5)
             opened.sendall(b"data")
             accepted.sendall(accepted.recv(100)[::-1])
             return opened.recv(100)
