@@ -13,12 +13,14 @@ from pathlib import Path
 
 from carpool.kernel.keys import Credentials, Keys, Trouble, shown
 from carpool.kernel.poller import Poller
-from carpool.kernel.stream import QUEUE_MAX_BYTES, READ_BYTES, Stream, Wire
+from carpool.kernel.stream import QUEUE_MAX_BYTES, Stream, Wire
 
 # What one key may encrypt: AES-GCM is good for 2^34.5 blocks of 16 bytes (RFC 8446 5.5: 2^24.5
 # records of 2^14 bytes). Python cannot ask OpenSSL for a new key, so a fresh stream follows.
 KEY_MAX_BYTES = 2**38
 _RECORD_MAX_BYTES = 16 * 1024  # of plain text, RFC 8446 5.1
+# Read at a time. What is plain is shorter, but for the rest of a record that came before.
+ROUND_BYTES = 128 * 1024
 _CERTIFICATE_MESSAGE = 11  # RFC 8446 4
 
 
@@ -112,7 +114,10 @@ class TlsStream(Stream):
         self._presented: bytes | None = None
         self._early: list[bytes] = []  # until then
         self._encrypted_bytes = 0
-        self._buffer = bytearray(_RECORD_MAX_BYTES)  # strangers get no more
+        self._buffer, self._plain = (
+            bytearray(_RECORD_MAX_BYTES),
+            bytearray(),
+        )  # enough for strangers
         self._context = context
         _on_certificate(context, self._shows)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -123,21 +128,23 @@ class TlsStream(Stream):
 
     def send(self, data: bytes) -> None:
         """Queue it. A queue that is full, or a broken socket, ends the stream soon after."""
-        if self._proven and not self.closed and self._failed is None:
-            self._tls.write(data)
-            self._encrypted_bytes += len(data)
-            super().send(self._outgoing.read())
-            if self._encrypted_bytes > self.key_max_bytes:
-                count = self._encrypted_bytes
-                self._fail(f"{count} bytes went out under one key: a fresh stream follows")
-        elif not self._proven:
+        if self.closed or self._failed is not None:
+            return
+        if not self._proven:
             self.queued_bytes += len(data)
             self._early.append(data)
             if self.queued_bytes > QUEUE_MAX_BYTES:
                 self._fail(f"cannot follow: {self.queued_bytes} bytes are waiting for it")
+            return
+        self._tls.write(data)
+        self._encrypted_bytes += len(data)
+        super().send(self._outgoing.read())
+        if self._encrypted_bytes > self.key_max_bytes:
+            count = self._encrypted_bytes
+            self._fail(f"{count} bytes went out under one key: a fresh stream follows")
 
     def _read(self) -> None:
-        """What is there, up to READ_BYTES."""
+        """What is there, up to ROUND_BYTES."""
         try:
             count = self._socket.recv_into(self._buffer)
         except BlockingIOError:
@@ -170,28 +177,32 @@ class TlsStream(Stream):
                 self._end(self._wrong_certificate())
                 return
             self._proven = True
-            self._buffer = bytearray(READ_BYTES)
+            self._buffer, self._plain = (
+                bytearray(ROUND_BYTES),
+                bytearray(ROUND_BYTES + _RECORD_MAX_BYTES),
+            )
             early, self._early = self._early, []
             self.queued_bytes -= sum(map(len, early))
             for data in early:
                 self.send(data)
 
     def _decrypt(self) -> None:
-        plain: list[bytes] = []
+        filled, room = 0, memoryview(self._plain)
         try:
             while self._incoming.pending or self._tls.pending():
-                part = self._tls.read(_RECORD_MAX_BYTES)
-                if not part:
+                # Into a buffer: it tells the length, whatever typeshed says.
+                count = int(self._tls.read(len(room), room[filled:]))
+                if not count:
                     self._ended()
                     break
                 self._heard = True
-                plain.append(part)
+                filled += count
         except ssl.SSLWantReadError:  # the rest of a record is still to come
             pass
         except OSError as error:
             self._broken(error)
-        if plain:
-            self._on_data(b"".join(plain))
+        if filled:
+            self._on_data(bytes(room[:filled]))
 
     def _speak(self) -> None:
         """Send what OpenSSL itself has to say: handshakes, alerts."""
