@@ -136,8 +136,7 @@ class StatesService:
         )
         self._hold = replica.Hold([link.name for link in self.links], now_s())
         self._hold_told: replica.Told | None = None
-        self._gathering = Gathering()
-        self._idle = Idle()
+        self._gathering, self._idle = Gathering(), Idle()
         self._deaf_s: float | None = None  # no events are wanted from then on
         self._check_s = 0.0
         self._checks = cycle(
