@@ -21,6 +21,8 @@ from carpool.proto import statestream as ss
 from carpool.proto.statestream import Broken, Frame, Kind
 from tests.netns.lab import holds_for, wait_until
 from tests.netns.pair import GROUP, SERVER, SYNC, Pair, StatesNode, flow, packed
+from tests.unit.proto.test_ctexpect import CREATE as EXPECTATION
+from tests.unit.proto.test_ctexpect import DELETE as DELETION
 
 TCP = socket.SOCK_STREAM
 PORT = 3782
@@ -247,6 +249,11 @@ def test_a_stranger_is_refused_counted_and_told_once(pair: Pair) -> None:
 
 
 HELLO = ss.build_hello("test", "fw2")
+EXPECTED = "a deletion or an expectation among the entries to be compared"
+
+
+def check(*requests: bytes) -> bytes:
+    return ss.build(Kind.CHECK, sc.build_check(1, sc.Mode.LOOK, b"".join(requests), last=True))
 
 
 @pytest.mark.parametrize(
@@ -260,8 +267,16 @@ HELLO = ss.build_hello("test", "fw2")
         ([HELLO, ss.build(Kind.EVENTS, many(1)[0] + FLUSH)], "request 2: a deletion of nothing"),
         ([HELLO, ss.build(Kind.EVENTS, b"\xff" * 500)], "request 1 claims"),
         ([HELLO, bytes.fromhex("7fffffff 03 000000")], "EVENTS of 2147483647 bytes"),
+        ([HELLO, check(EXPECTATION)], EXPECTED),
+        ([HELLO, check(many(1)[0], DELETION)], EXPECTED),
+        ([HELLO, check(FLUSH)], "a deletion of nothing certain"),
+        ([HELLO, check(many(1)[0][:-4])], "request 1 claims"),
+        ([HELLO, ss.build(Kind.CHECK, b"\xff" * 7)], "a CHECK of 7 bytes"),
     ],
-    ids=["http", "group", "name", "early", "flush", "flush-second", "garbage", "endless"],
+    ids=[
+        *("http", "group", "name", "early", "flush", "flush-second", "garbage", "endless"),
+        *("check-expectation", "check-delete", "check-flush", "check-cut", "check-short"),
+    ],
 )
 def test_a_hostile_peer_gets_a_reason_and_no_entry_is_lost(
     pair: Pair, said: list[bytes], reason: str

@@ -12,7 +12,7 @@ from errno import ENOENT
 
 from carpool.kernel.conntrack import Dump, Injector
 from carpool.machine import walk
-from carpool.proto import ctgate, ctprobe
+from carpool.proto import ctexpect, ctgate, ctprobe
 from carpool.proto import ctmessage as ct
 from carpool.proto import statestream as ss
 from carpool.proto.ctpatch import Patcher, is_delete
@@ -74,8 +74,8 @@ class Table:
         if isinstance(count, str):
             return count
         creates = list(ctgate.requests(payload))
-        if any(is_delete(request) for request in creates):
-            return "a deletion among the entries to be compared"
+        if any(is_delete(request) or ctexpect.concerns(request) for request in creates):
+            return "a deletion or an expectation among the entries to be compared"
         results = [
             Difference(place, Verdict.DIFFERENT if answer else Verdict.MISSING, create, answer)
             for place, (create, answer) in enumerate(self._ask(creates))
