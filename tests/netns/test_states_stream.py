@@ -188,6 +188,17 @@ def test_a_node_alone_does_not_wait_for_ever(pair: Pair) -> None:
     assert cpu_ticks() - before <= 10  # hundredths of a second: alone, there is nothing to do
 
 
+def test_a_master_whose_failover_was_gone_renews_the_copies_when_it_is_back(pair: Pair) -> None:
+    """And not in between: what it has may be dead, if somebody else is master."""
+    pair.start()
+    bulks = pair.fw1.counter("bulks")
+    assert pair.fw1.failover is not None
+    pair.fw1.failover.close()
+    wait_until(lambda: not pair.fw1.status()["master"], 5, "nobody says that it is master")
+    pair.fw1.start_failover(master=True)
+    wait_until(lambda: pair.fw1.counter("bulks") > bulks, 8, "the table goes to fw2 once more")
+
+
 # ------------------------------------------------------------------------- who may talk to us
 
 

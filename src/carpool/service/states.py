@@ -368,7 +368,6 @@ class StatesService:
     def _failover_says(self, answer: dict[str, object]) -> None:
         master = answer.get("master")
         if isinstance(master, bool):
-            self._renewal.heard(master, self.now_s())
             if self.master and not master:
                 self._deaf_s = self.now_s() + LISTEN_ON_S
             else:
@@ -383,6 +382,7 @@ class StatesService:
         self._tell("failover", f"failover.sock: {reason}; no deletions are sent until it is back")
 
     def _be_master(self, master: bool) -> None:
+        self._renewal.heard(master, self.now_s())
         self._sweep.be_master(master)
         for comparison in self._comparisons.values():
             comparison.be_master(master)
