@@ -264,7 +264,8 @@ EXPECTED = "a deletion or an expectation among the entries to be compared"
 
 
 def check(*requests: bytes) -> bytes:
-    return ss.build(Kind.CHECK, sc.build_check(1, sc.Mode.LOOK, b"".join(requests), last=True))
+    question = sc.Check(1, 0, first=True, last=True, requests=b"".join(requests))
+    return ss.build(Kind.CHECK, sc.build_check(question))
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ class StatesService:
         )
         table = Table(injector, lambda: self._patcher.rules, self._outflow.drain)
         self._comparisons = {
-            link.name: Comparison(link.name, link, table, self, self.counters)
+            link.name: Comparison(link.name, link, table, self, self.counters, self._tell)
             for link in self.links
         }
         self._listeners = [
