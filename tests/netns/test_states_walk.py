@@ -39,7 +39,7 @@ class ShortOfMemory(Table):
 
     fails = False
 
-    def pieces(self, *, every: bool) -> Iterator[list[bytes]]:
+    def pieces(self, *, every: bool) -> Iterator[tuple[int, list[bytes]]]:
         for piece in super().pieces(every=every):
             yield piece
             if self.fails:
@@ -260,6 +260,30 @@ def test_what_has_come_apart_is_mended_by_the_clock_and_counted(tables: Tables) 
         last = node.comparison.drift.last
         assert (last.missing, last.different, last.extra) == (DRIFT + 10, 1, DRIFT - 10)
         assert node.errors == 0 and node.told == []
+
+
+def test_a_walk_that_nobody_waits_for_goes_slowly_over_what_does_not_travel_too(
+    tables: Tables,
+) -> None:
+    """A flood of half-open connections must not be read at full speed each time."""
+    tables.start()
+    half_open = replace(made_up(0), status=0, tcp=ct.Tcp(ct.TCP_ESTABLISHED))
+    ports = range(1024, 1024 + ENTRIES)
+    flood = [
+        replace(
+            half_open,
+            orig=replace(half_open.orig, sport=port),
+            reply=replace(half_open.reply, dport=port),
+        )
+        for port in ports
+    ]
+    tables.fw1.change(creates(flood))
+    rounds_s = tables.fw1.comparison.deadline_s
+    assert rounds_s is not None
+    tables.run(lambda: tables.fw1.comparison.drift.ours.entries or tables.fw1.sent[Kind.WALKED])
+    took_s = tables.now_s - rounds_s
+    assert took_s >= ENTRIES / walk.PACE_PER_S
+    assert tables.fw1.comparison.drift.ours == Found()
 
 
 # ----------------------------------------------------------------------------- what is believed

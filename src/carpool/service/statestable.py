@@ -41,9 +41,9 @@ class Table:
         self._gate = ctgate.Gate()
         self._prober = ctprobe.Prober()
 
-    def pieces(self, *, every: bool) -> Iterator[list[bytes]]:
-        """The whole table as create requests, by pieces of some 150 entries. `every`: also what is
-        not worth keeping. Raises KernelError."""
+    def pieces(self, *, every: bool) -> Iterator[tuple[int, list[bytes]]]:
+        """The whole table by pieces of some 150 entries: how many, and the create requests for
+        those that travel. `every`: also what is not worth keeping. Raises KernelError."""
         rules = self._rules()
         patcher = Patcher(replace(rules, every=every or rules.every))
         dump = Dump()
@@ -53,7 +53,7 @@ class Table:
                 piece = dump.read()
                 if piece is None:
                     return
-                yield list(filter(None, patcher.requests(piece)))
+                yield len(piece), list(filter(None, patcher.requests(piece)))
         finally:
             dump.close()
 

@@ -124,10 +124,10 @@ class Walk:
     def _walk(self) -> Steps:
         """A backup shows all that it has, for what has no original may be anything."""
         now_s = yield 0.0
-        for creates in self._table.pieces(every=not self._master):
+        for read, creates in self._table.pieces(every=not self._master):
             self.found += Found(entries=len(creates))
             self._ask(creates)
-            now_s = yield now_s + self._pause_s(len(creates))
+            now_s = yield now_s + self._pause_s(read)
             while self._peer.queued_bytes > QUEUE_MAX_BYTES:
                 now_s = yield now_s + QUEUE_LOOK_S
             while len(self._open) >= OPEN_MAX:
