@@ -286,6 +286,31 @@ def test_a_walk_that_nobody_waits_for_goes_slowly_over_what_does_not_travel_too(
     assert tables.fw1.comparison.drift.ours == Found()
 
 
+# --------------------------------------------------------------------------------------- cuts
+
+
+def test_a_table_that_a_cut_kept_from_its_peer_is_given_again(tables: Tables) -> None:
+    """Connections that were made on both nodes in a split."""
+    fw1, fw2 = tables.nodes
+    fw2.change(creates(made_up(number) for number in range(ENTRIES)))
+    for node in tables.nodes:
+        node.be_master(True)
+    fw2.be_master(False)
+    tables.connect()
+    tables.run(lambda: fw2.sent[Kind.BULK] >= 2)
+    tables.cut()
+    assert len(fw1.flows()) < ENTRIES
+    tables.connect()
+    tables.run(lambda: fw2.sent[Kind.BULK_END] and tables.quiet)
+    assert len(fw1.flows()) == len(fw2.flows()) == ENTRIES
+    # And once it has all, it is told of no dead.
+    tables.run(lambda: fw2.sent[Kind.WALKED] and tables.quiet)
+    tables.cut()
+    tables.connect()
+    tables.run(lambda: len(fw2.given) == 3)
+    assert fw2.given == ["table", "table", "nothing"]
+
+
 # ----------------------------------------------------------------------------- what is believed
 
 

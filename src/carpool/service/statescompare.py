@@ -89,7 +89,7 @@ class Comparison:
         self._counters = counters
         self._tell = tell  # what kind of trouble, and its words
         self._master = False
-        self._was_master = False  # since we met last
+        self._was_master = False  # since the peer last had all of our table
         self._rounds = walk.Rounds()
         self._walk: Walk | None = None
         self._wanted: deque[Wish] = deque()
@@ -145,14 +145,14 @@ class Comparison:
         if self._walk is not None:
             return self._walk.deadline_s
         if self._wanted:
-            return 0.0 if not self._owner.owes_bulk(self.name) else None
+            return 0.0 if self._ready else None
         return self._rounds.deadline_s
 
     def step(self, now_s: float) -> None:
         """Go on with the walk, or begin one."""
         if self._rounds.due(now_s) and self._walk is None and not self._wanted:
             self._wanted.append(Wish(Mode.REPAIR))
-        if self._walk is None and self._wanted and not self._owner.owes_bulk(self.name):
+        if self._walk is None and self._wanted and self._ready:
             self._walk = Walk(
                 self._table,
                 self._peer,
@@ -179,6 +179,11 @@ class Comparison:
         self._stop_walk()
 
     # -------------------------------------------------------------------------------- private
+
+    @property
+    def _ready(self) -> bool:
+        """Whether we have met, and the peer has got all of our table that it is to get."""
+        return self.their_table is not None and not self._owner.owes_bulk(self.name)
 
     def _want(self, wish: Wish) -> None:
         """Only the newest of each kind waits: a peer that asks on and on gets no longer queue. A
@@ -226,16 +231,18 @@ class Comparison:
             self._owner.give_bulk(self.name)
         else:
             self._owner.give_no_bulk(self.name)
-        self._was_master = self._master
 
     def _walked(self, ended: Walk, now_s: float) -> None:
+        """Its questions came after all that we gave, and have been answered: the peer has it."""
         self._walk = None
         wish, failed = ended.wish, ended.error is not None
         if failed:
             self._counters["walk_errors"] += 1
             self._tell("walk", f"the comparison with {self.name} ended early: {ended.error}")
-        elif wish.mode is not Mode.LOOK:
-            self.drift = self.drift.walked(ended.found, now_s, by_us=True)
+        else:
+            self._was_master = self._master
+            if wish.mode is not Mode.LOOK:
+                self.drift = self.drift.walked(ended.found, now_s, by_us=True)
         walked = sc.Walked(wish.theirs, wish.mode, failed, ended.found)
         self._peer.send(ss.build(ss.Kind.WALKED, sc.build_walked(walked)))
         if self._look is not None and self._look.number == wish.ours:
