@@ -307,6 +307,26 @@ def test_a_hostile_peer_gets_a_reason_and_no_entry_is_lost(
     pair.synchronised()  # and the real one is welcome
 
 
+def test_half_a_table_is_none_however_often_it_is_sent(pair: Pair) -> None:
+    pair.fw1.start_failover(master=False)
+    pair.fw1.start()
+    assert pair.fw1.failover is not None
+    bulks = pair.fw1.failover.bulks
+    looking = (True, "looking for fw2 to take a table from")
+    for _ in range(3):
+        wait_until(lambda: bulks and bulks[-1] == looking, 5, "it looks for a table")
+        with connected(pair, "fw2", SYNC["fw2"]) as flapping:
+            payload = b"".join(many(100))
+            flapping.say(HELLO, ss.build(Kind.BULK_BEGIN), ss.build(Kind.BULK, payload))
+            wait_until(lambda: bulks[-1] == (True, "taking the table of fw2"), 5, "it takes one")
+    pair.fw2.start_failover(master=True)
+    pair.fw2.start()
+    pair.synchronised()
+    wait_until(lambda: not bulks[-1][0], 5, "preemption is free")
+    assert bulks[-1] == (False, "the table of fw2 is complete")
+    assert all(on for on, _reason in bulks[:-1])
+
+
 def knows_why(node: StatesNode) -> bool:
     return "group" in str(node.peer_status()["last_error"])
 
