@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from socket import SOCK_STREAM as TCP
 from typing import Any
@@ -135,15 +136,27 @@ def test_what_was_made_on_both_in_a_split_is_on_both_after_it(pair: Pair) -> Non
 
 
 def test_traffic_during_a_walk_is_no_drift(pair: Pair) -> None:
+    """Connections begin and end all the time, real ones too, on both sides of where a walk is."""
     pair.start()
-    fill(pair.fw1, [made_up(number) for number in range(ENTRIES)])
+    alive = [made_up(number) for number in range(ENTRIES)]
+    fill(pair.fw1, alive)
     wait_until(lambda: len(flows(pair.fw2)) == ENTRIES, 10, "all of them on fw2")
-    for round_ in range(5):
-        with flow(TCP, pair.client, pair.server, (SERVER, 82)) as one:
-            assert one.echoes()
-            assert verified(pair.nodes[round_ % 2])["counts"] == counts()
-            remove(pair.fw1, [made_up(number) for number in range(round_ * 100, round_ * 100 + 50)])
-        assert verified(pair.nodes[round_ % 2])["counts"] == counts()
+    dice, changes = random.Random(7), 0
+    with ThreadPoolExecutor(1) as person:
+        for round_ in range(6):
+            answer = person.submit(verified, pair.nodes[round_ % 2])
+            while not answer.done():
+                dice.shuffle(alive)
+                born = [made_up(ENTRIES + 20 * changes + number) for number in range(20)]
+                fill(pair.fw1, born)
+                remove(pair.fw1, alive[:20])
+                alive = alive[20:] + born
+                changes += 1
+                if changes % 10 == 0:
+                    with flow(TCP, pair.client, pair.server, (SERVER, 82)) as one:
+                        assert one.echoes()
+            assert answer.result()["counts"] == counts()
+    assert changes > 30
 
 
 def test_a_person_may_ask_for_one_peer_and_is_told_what_cannot_be(pair: Pair) -> None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import random
+import resource
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from errno import EMFILE, ENOENT, ENOMEM, EPERM
 from ipaddress import ip_address
 
 import pytest
 
 from carpool.kernel import conntrack
-from carpool.kernel.conntrack import Dump, Injector
+from carpool.kernel.conntrack import Dump, Failure, Injector
 from carpool.kernel.ctevents import EventMask, EventSocket
 from carpool.proto import ctgate, ctpatch
 from carpool.proto import ctmessage as ct
 from carpool.proto import statestream as ss
-from carpool.service.statesflow import Inflow, Outflow
+from carpool.service.statesflow import BULK_EVERY_S, Inflow, Outflow
 from tests.netns.lab import Namespace, Network
+from tests.unit.proto.test_ctexpect import CREATE as EXPECTATION
 
 SERVER = bytes((10, 2, 0, 10))
 
@@ -27,6 +30,10 @@ def udp(number: int, status: int = 0xE) -> ct.Entry:
     client = (0x0A010000 + number // 50_000).to_bytes(4, "big")
     orig = ct.Tuple(client, SERVER, ct.IP_UDP, 1024 + number % 50_000, 53)
     return ct.Entry(orig, orig.inverted(), status, ct.QUIET_TIMEOUT_S)
+
+
+def told_nothing(kind: str, words: str) -> None:
+    raise AssertionError(f"{kind}: {words}")
 
 
 @dataclass
@@ -238,6 +245,70 @@ def test_what_this_kernel_cannot_take_is_left_out_and_told(hands: Hands) -> None
     assert any("came before those that they belong to" in words for words in told)
 
 
+class Refusing(Injector):
+    """A kernel that refuses all that it is given, for one reason."""
+
+    code = 0
+
+    def inject(self, requests: bytes) -> list[Failure]:
+        return [Failure(self.code, request) for request in ctgate.requests(requests)]
+
+
+@pytest.mark.parametrize(
+    ("code", "refused", "words"),
+    [
+        (ENOMEM, ct.create_request(udp(1)), "ENOMEM: is net.netfilter.nf_conntrack_max reached?"),
+        (EPERM, ct.create_request(udp(1)), "the kernel refuses entries of fw2: EPERM"),
+        (ENOENT, EXPECTATION, "has no connection with a helper here (ENOENT)"),
+        (EMFILE, EXPECTATION, "is refused by the kernel (EMFILE)"),
+    ],
+)
+def test_what_the_kernel_refuses_is_told_with_what_to_do(
+    hands: Hands, code: int, refused: bytes, words: str
+) -> None:
+    told: list[str] = []
+    with hands.namespace.entered():
+        injector = Refusing()
+    injector.code = code
+    inflow = Inflow(
+        injector, Counter(), lambda _kind, text: told.append(text), lambda _peer, payload: payload
+    )
+    assert inflow.take(FakePeer(), refused) is None
+    inflow.close()
+    assert len(told) == 1 and words in told[0]
+
+
+def test_expectations_that_cannot_be_read_are_told_of_and_end_no_bulk(hands: Hands) -> None:
+    """The process has no file descriptor left, for a while."""
+    hands.own.inject(b"".join(ct.create_request(udp(number)) for number in range(10)))
+    peer, counters, told = FakePeer(), Counter[str](), list[str]()
+    outflow = Outflow(
+        hands.events,
+        ctpatch.Patcher(ct.Rules(every=False)),
+        [peer],
+        counters,
+        hands.own.ask,
+        lambda _kind, words: told.append(words),
+    )
+    outflow.want_bulk(peer)
+    with hands.namespace.entered():
+        now_s = 100.0
+        outflow.step_bulk(now_s)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            for _ in range(2):  # the entries, and then what is expected
+                outflow.step_bulk(now_s)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert counters["bulk_errors"] == 1 and peer.frames.count(ss.Kind.BULK_END) == 0
+        assert "Too many open files" in told[0] and "given the table" in told[0]
+        now_s += BULK_EVERY_S
+        while outflow.bulk_deadline_s(now_s) is not None:
+            outflow.step_bulk(now_s)
+    assert peer.frames.count(ss.Kind.BULK_END) == 1 and len(peer.table) == 10
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_bulk_among_news_ends_with_the_right_table(hands: Hands, seed: int) -> None:
     """Entries come and go between any two pieces of the dump, and while it waits for a peer; the
@@ -246,7 +317,7 @@ def test_a_bulk_among_news_ends_with_the_right_table(hands: Hands, seed: int) ->
     peer = FakePeer()
     counters: Counter[str] = Counter()
     patcher = ctpatch.Patcher(ct.Rules(every=False))
-    outflow = Outflow(hands.events, patcher, [peer], counters, hands.own.ask)
+    outflow = Outflow(hands.events, patcher, [peer], counters, hands.own.ask, told_nothing)
     outflow.master = True
     alive = set(range(2000))
     for start in range(0, 2000, 250):
@@ -281,7 +352,12 @@ def test_a_backup_sends_no_deletion_and_nothing_that_is_made_by_hand(hands: Hand
     peer = FakePeer()
     counters: Counter[str] = Counter()
     outflow = Outflow(
-        hands.events, ctpatch.Patcher(ct.Rules(every=False)), [peer], counters, hands.own.ask
+        hands.events,
+        ctpatch.Patcher(ct.Rules(every=False)),
+        [peer],
+        counters,
+        hands.own.ask,
+        told_nothing,
     )
     hands.other.inject(ct.create_request(udp(1)))
     hands.other.inject(ct.delete_request(udp(1)))

@@ -21,6 +21,8 @@ from carpool.proto import statestream as ss
 from carpool.proto.statestream import Broken, Frame, Kind
 from tests.netns.lab import holds_for, wait_until
 from tests.netns.pair import GROUP, SERVER, SYNC, Pair, StatesNode, flow, packed
+from tests.unit.proto.test_ctexpect import CREATE as EXPECTATION
+from tests.unit.proto.test_ctexpect import DELETE as DELETION
 
 TCP = socket.SOCK_STREAM
 PORT = 3782
@@ -186,6 +188,17 @@ def test_a_node_alone_does_not_wait_for_ever(pair: Pair) -> None:
     assert cpu_ticks() - before <= 10  # hundredths of a second: alone, there is nothing to do
 
 
+def test_a_master_whose_failover_was_gone_renews_the_copies_when_it_is_back(pair: Pair) -> None:
+    """And not in between: what it has may be dead, if somebody else is master."""
+    pair.start()
+    bulks = pair.fw1.counter("bulks")
+    assert pair.fw1.failover is not None
+    pair.fw1.failover.close()
+    wait_until(lambda: not pair.fw1.status()["master"], 5, "nobody says that it is master")
+    pair.fw1.start_failover(master=True)
+    wait_until(lambda: pair.fw1.counter("bulks") > bulks, 8, "the table goes to fw2 once more")
+
+
 # ------------------------------------------------------------------------- who may talk to us
 
 
@@ -247,6 +260,12 @@ def test_a_stranger_is_refused_counted_and_told_once(pair: Pair) -> None:
 
 
 HELLO = ss.build_hello("test", "fw2")
+EXPECTED = "a deletion or an expectation among the entries to be compared"
+
+
+def check(*requests: bytes) -> bytes:
+    question = sc.Check(1, 0, first=True, last=True, requests=b"".join(requests))
+    return ss.build(Kind.CHECK, sc.build_check(question))
 
 
 @pytest.mark.parametrize(
@@ -260,8 +279,16 @@ HELLO = ss.build_hello("test", "fw2")
         ([HELLO, ss.build(Kind.EVENTS, many(1)[0] + FLUSH)], "request 2: a deletion of nothing"),
         ([HELLO, ss.build(Kind.EVENTS, b"\xff" * 500)], "request 1 claims"),
         ([HELLO, bytes.fromhex("7fffffff 03 000000")], "EVENTS of 2147483647 bytes"),
+        ([HELLO, check(EXPECTATION)], EXPECTED),
+        ([HELLO, check(many(1)[0], DELETION)], EXPECTED),
+        ([HELLO, check(FLUSH)], "a deletion of nothing certain"),
+        ([HELLO, check(many(1)[0][:-4])], "request 1 claims"),
+        ([HELLO, ss.build(Kind.CHECK, b"\xff" * 7)], "a CHECK of 7 bytes"),
     ],
-    ids=["http", "group", "name", "early", "flush", "flush-second", "garbage", "endless"],
+    ids=[
+        *("http", "group", "name", "early", "flush", "flush-second", "garbage", "endless"),
+        *("check-expectation", "check-delete", "check-flush", "check-cut", "check-short"),
+    ],
 )
 def test_a_hostile_peer_gets_a_reason_and_no_entry_is_lost(
     pair: Pair, said: list[bytes], reason: str
@@ -278,6 +305,26 @@ def test_a_hostile_peer_gets_a_reason_and_no_entry_is_lost(
     pair.fw2.start_failover(master=False)
     pair.fw2.start()
     pair.synchronised()  # and the real one is welcome
+
+
+def test_half_a_table_is_none_however_often_it_is_sent(pair: Pair) -> None:
+    pair.fw1.start_failover(master=False)
+    pair.fw1.start()
+    assert pair.fw1.failover is not None
+    bulks = pair.fw1.failover.bulks
+    looking = (True, "looking for fw2 to take a table from")
+    for _ in range(3):
+        wait_until(lambda: bulks and bulks[-1] == looking, 5, "it looks for a table")
+        with connected(pair, "fw2", SYNC["fw2"]) as flapping:
+            payload = b"".join(many(100))
+            flapping.say(HELLO, ss.build(Kind.BULK_BEGIN), ss.build(Kind.BULK, payload))
+            wait_until(lambda: bulks[-1] == (True, "taking the table of fw2"), 5, "it takes one")
+    pair.fw2.start_failover(master=True)
+    pair.fw2.start()
+    pair.synchronised()
+    wait_until(lambda: not bulks[-1][0], 5, "preemption is free")
+    assert bulks[-1] == (False, "the table of fw2 is complete")
+    assert all(on for on, _reason in bulks[:-1])
 
 
 def knows_why(node: StatesNode) -> bool:

@@ -59,6 +59,7 @@ TROUBLE = {
     "streams_lost": "streams that broke",
     "table_restored": "times that the nft table carpool_states had been removed",
     "bulk_errors": "times that the table could not be read: read again",
+    "walk_errors": "comparisons that ended early: the kernel's table could not be read",
     "bulk_restarts": "bulks begun anew, because too much ended meanwhile",
     "sweep_errors": "times that entries or the window check could not be changed",
 }

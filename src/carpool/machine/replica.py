@@ -19,7 +19,7 @@ KEEPALIVE_S = 1.0
 SILENCE_MAX_S = 5.0  # a peer that says nothing for so long is gone
 GREETING_MAX_S = 3.0  # from connected to both HELLOs
 PEER_WAIT_S = 10.0  # how long a fresh node looks for somebody to take a table from
-HOLD_MAX_S = 300.0  # a table that is not complete by then never will be; preemption is held no more
+HOLD_MAX_S = 300.0  # no table complete by then: there will be none, and preemption is held no more
 RENEW_AFTER_S = 2.0
 RENEW_EVERY_S = ct.QUIET_TIMEOUT_S / 4
 DELETES_MAX = 100_000  # deletions remembered between two reads of a dump, some 250 bytes each
@@ -236,12 +236,14 @@ class Told:
 
 
 class Hold:
-    """Whether this node has somebody's whole table, or nobody to take one from."""
+    """Whether this node has somebody's whole table, or nobody to take one from. However often a
+    stream breaks meanwhile, it is one hold, and ends after HOLD_MAX_S."""
 
     def __init__(self, peers: Iterable[str], now_s: float) -> None:
         self._peers = tuple(peers)
-        self._since_s = now_s  # of looking for a table
-        self._receiving: dict[str, float] = {}
+        self._held_s = now_s  # since when, by looking for tables and taking them in turns
+        self._look_end_s = now_s + PEER_WAIT_S
+        self._receiving: set[str] = set()
         self._whole: set[str] = set()  # peers whose table came over the stream that is up
         self._complete: str | None = None
 
@@ -253,39 +255,45 @@ class Hold:
     def bulk_began(self, peer: str, now_s: float) -> None:
         """A table that comes once more over the same stream renews one that is complete: this node
         can take over in the middle of it as well as before."""
-        if peer not in self._whole:
-            self._receiving.setdefault(peer, now_s)
+        if peer in self._whole:
+            return
+        if not self._receiving and now_s >= self._look_end_s:
+            self._held_s = now_s
+        self._receiving.add(peer)
 
     def bulk_ended(self, peer: str) -> None:
-        self._receiving.pop(peer, None)
+        self._receiving.discard(peer)
         self._whole.add(peer)
         self._complete = peer
+        if not self._receiving:
+            self._look_end_s = 0.0  # what is taken from now on is another hold
 
     def peer_lost(self, peer: str, now_s: float) -> None:
         """A stream ended. Half a table is none: look for another for a while."""
         self._whole.discard(peer)
-        if self._receiving.pop(peer, None) is not None and self._complete is None:
-            self._since_s = now_s
+        if peer in self._receiving:
+            self._receiving.remove(peer)
+            self._look_end_s = now_s + PEER_WAIT_S
 
     def now(self, now_s: float) -> Told:
         """What holds at this moment."""
-        late = [peer for peer, since_s in self._receiving.items() if now_s >= since_s + HOLD_MAX_S]
-        if late:
-            return Told(False, f"the table of {late[0]} is not complete after {HOLD_MAX_S:g} s")
         if self._receiving:
-            return Told(True, f"taking the table of {', '.join(sorted(self._receiving))}")
-        if self._complete is not None:
+            doing = f"taking the table of {', '.join(sorted(self._receiving))}"
+        elif self._complete is not None:
             return Told(False, f"the table of {self._complete} is complete")
-        if self._peers and now_s < self._since_s + PEER_WAIT_S:
-            return Told(True, f"looking for {', '.join(self._peers)} to take a table from")
-        return Told(False, "no peer reachable: nothing to take")
+        elif self._peers and now_s < self._look_end_s:
+            doing = f"looking for {', '.join(self._peers)} to take a table from"
+        else:
+            return Told(False, "no peer reachable: nothing to take")
+        if now_s >= self._held_s + HOLD_MAX_S:
+            return Told(False, f"{doing}: not complete after {HOLD_MAX_S:g} s")
+        return Told(True, doing)
 
     def deadline_s(self, now_s: float) -> float | None:
         """When `now` changes by itself; None: not without an event."""
-        if self._receiving:
-            changes_s = min(self._receiving.values()) + HOLD_MAX_S
-        else:
-            changes_s = self._since_s + PEER_WAIT_S
+        changes_s = self._held_s + HOLD_MAX_S
+        if not self._receiving:
+            changes_s = min(changes_s, self._look_end_s)
         return changes_s if changes_s > now_s else None
 
 

@@ -3,14 +3,17 @@
 Room: proto. Bytes only; the frames are cut by `statestream.py`. Refuses to know whose table is
 right, and what becomes of what differs (`machine/walk.py`).
 
-    WALK     mode (1)                              walk over your table, and compare it with mine
-    CHECK    number (4), mode (1), last (1), zero (2), create requests       have you these?
+    WALK     number (4), mode (1)                  walk over your table, and compare it with mine
+    CHECK    number (4), walk (4), first (1), last (1), zero (2), create requests
+                                                   have you these?
     CHECKED  number (4), master (1), zero (3); for each that is not the same: place (2), verdict
              (1), zero (1)
-    WALKED   mode (1), zero (3), four counts (4 each): entries, missing, different, extra
+    WALKED   walk (4), mode (1), failed (1), zero (2), four counts (4 each): entries, missing,
+             different, extra
     TABLE    master (1), whole (1), zero (2), entries (4), the most that the kernel takes (4)
 
-`place` counts the requests of the CHECK from 0. All numbers are in network byte order.
+`walk` is the number of the WALK that asked for it; 0: nobody did. `place` counts the requests of
+the CHECK from 0. All numbers are in network byte order.
 """
 
 from __future__ import annotations
@@ -20,11 +23,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
-_WALK = struct.Struct(">B")
-_CHECK = struct.Struct(">IBB2s")
+_WALK = struct.Struct(">IB")
+_CHECK = struct.Struct(">IIBB2s")
 _CHECKED = struct.Struct(">IB3s")
 _RESULT = struct.Struct(">HBB")
-_WALKED = struct.Struct(">B3sIIII")
+_WALKED = struct.Struct(">IBB2sIIII")
 _TABLE = struct.Struct(">BB2sII")
 _ZERO3, _ZERO2 = b"\0\0\0", b"\0\0"
 
@@ -45,9 +48,16 @@ class Verdict(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Walk:
     number: int
     mode: Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    number: int
+    walk: int
+    first: bool  # of its walk, which may have been begun anew: what was asked before is void
     last: bool  # asked a second time, after a while: what differs now, differs
     requests: bytes
 
@@ -80,7 +90,9 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Walked:
+    walk: int
     mode: Mode
+    failed: bool  # it ended early, and what it found is not all
     found: Found
 
 
@@ -94,29 +106,31 @@ class Table:
     entries_max: int
 
 
-def build_walk(mode: Mode) -> bytes:
-    return _WALK.pack(mode)
+def build_walk(walk: Walk) -> bytes:
+    return _WALK.pack(walk.number, walk.mode)
 
 
-def parse_walk(payload: bytes) -> Mode | str:
-    """The mode, or what is wrong."""
-    if len(payload) != _WALK.size or payload[0] not in tuple(Mode):
+def parse_walk(payload: bytes) -> Walk | str:
+    """The wish, or what is wrong."""
+    if len(payload) != _WALK.size or payload[4] not in tuple(Mode):
         return f"no WALK: {payload[:8].hex()}"
-    return Mode(payload[0])
+    number, mode = _WALK.unpack(payload)
+    return Walk(number, Mode(mode))
 
 
-def build_check(number: int, mode: Mode, requests: bytes, *, last: bool) -> bytes:
-    return _CHECK.pack(number, mode, last, _ZERO2) + requests
+def build_check(check: Check) -> bytes:
+    head = _CHECK.pack(check.number, check.walk, check.first, check.last, _ZERO2)
+    return head + check.requests
 
 
 def parse_check(payload: bytes) -> Check | str:
     """The requests are for `ctgate.py` to judge."""
     if len(payload) < _CHECK.size:
         return f"a CHECK of {len(payload)} bytes, expected {_CHECK.size} at least"
-    number, mode, last, zero = _CHECK.unpack_from(payload)
-    if mode not in tuple(Mode) or last > 1 or zero != _ZERO2:
+    number, walk, first, last, zero = _CHECK.unpack_from(payload)
+    if first > 1 or last > 1 or zero != _ZERO2:
         return f"no CHECK starts with {payload[: _CHECK.size].hex()}"
-    return Check(number, Mode(mode), bool(last), payload[_CHECK.size :])
+    return Check(number, walk, bool(first), bool(last), payload[_CHECK.size :])
 
 
 def build_checked(number: int, results: Iterable[tuple[int, Verdict]], *, master: bool) -> bytes:
@@ -138,14 +152,14 @@ def parse_checked(payload: bytes) -> Checked | str:
 def build_walked(walked: Walked) -> bytes:
     found = walked.found
     counts = (found.entries, found.missing, found.different, found.extra)
-    return _WALKED.pack(walked.mode, _ZERO3, *counts)
+    return _WALKED.pack(walked.walk, walked.mode, walked.failed, _ZERO2, *counts)
 
 
 def parse_walked(payload: bytes) -> Walked | str:
-    if len(payload) != _WALKED.size or payload[0] not in tuple(Mode):
+    if len(payload) != _WALKED.size or payload[4] not in tuple(Mode) or payload[5] > 1:
         return f"no WALKED: {payload[:8].hex()}"
-    mode, _zero, *counts = _WALKED.unpack(payload)
-    return Walked(Mode(mode), Found(*counts))
+    walk, mode, failed, _zero, *counts = _WALKED.unpack(payload)
+    return Walked(walk, Mode(mode), bool(failed), Found(*counts))
 
 
 def build_table(table: Table) -> bytes:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import accumulate
 
-VERSION = 3  # 2: tables are not compared; 1: IPv4 with TCP, UDP and ICMP only
+VERSION = 4  # 3: walks have no numbers; 2: tables are not compared; 1: IPv4's TCP, UDP, ICMP only
 MAGIC = b"carpool\0"
 ORDER_MARK = 0x01020304
 EVENTS_MAX_BYTES = 60_000  # what one `send` gives to the kernel; more gains nothing (measured)

@@ -117,11 +117,11 @@ class StatesService:
         self._patcher = Patcher(self._rules())
         self._patcher.labels = labels
         self._outflow = Outflow(
-            self._events, self._patcher, self.links, self.counters, injector.ask
+            self._events, self._patcher, self.links, self.counters, injector.ask, self._tell
         )
         table = Table(injector, lambda: self._patcher.rules, self._outflow.drain)
         self._comparisons = {
-            link.name: Comparison(link.name, link, table, self, self.counters)
+            link.name: Comparison(link.name, link, table, self, self.counters, self._tell)
             for link in self.links
         }
         self._listeners = [
@@ -367,7 +367,6 @@ class StatesService:
     def _failover_says(self, answer: dict[str, object]) -> None:
         master = answer.get("master")
         if isinstance(master, bool):
-            self._renewal.heard(master, self.now_s())
             if self.master and not master:
                 self._deaf_s = self.now_s() + LISTEN_ON_S
             else:
@@ -382,6 +381,7 @@ class StatesService:
         self._tell("failover", f"failover.sock: {reason}; no deletions are sent until it is back")
 
     def _be_master(self, master: bool) -> None:
+        self._renewal.heard(master, self.now_s())
         self._sweep.be_master(master)
         for comparison in self._comparisons.values():
             comparison.be_master(master)

@@ -18,7 +18,7 @@ from carpool.proto import statecheck as sc
 from carpool.proto import statestream as ss
 from carpool.proto.statecheck import Found, Mode
 from carpool.service.statestable import Difference, Table
-from carpool.service.stateswalk import Peer, Walk
+from carpool.service.stateswalk import Peer, Walk, Wish
 
 
 class Owner(Protocol):
@@ -37,6 +37,7 @@ class Look:
     """What a person asked for: a walk of ours and one of the peer, and what they found. Whatever
     the peer's walk asks twice and we have otherwise, differs."""
 
+    number: int  # of the WALK that the peer was sent for it
     mode: Mode
     on_end: Callable[[Look], None]
     started_s: float
@@ -51,12 +52,33 @@ class Look:
     counts: Counter[str] = field(default_factory=Counter)
     took_s: float = 0.0
 
+    def see(self, results: list[Difference]) -> None:
+        """What of the peer's entries is not here just so."""
+        for one in results:
+            self.counts[one.verdict.name.lower()] += 1
+            if one.ours is None:
+                if len(self.extra) < walk.LISTED_MAX:
+                    self.extra.append(one.theirs)
+            elif len(self.different) < walk.LISTED_MAX:
+                self.different.append((one.ours, one.theirs))
+
+    def forget(self) -> None:
+        """The peer's walk is begun anew."""
+        for seen in (self.counts, self.extra, self.different):
+            seen.clear()
+
 
 class Comparison:
     """With one peer, over as many streams as it takes."""
 
     def __init__(
-        self, name: str, peer: Peer, table: Table, owner: Owner, counters: Counter[str]
+        self,
+        name: str,
+        peer: Peer,
+        table: Table,
+        owner: Owner,
+        counters: Counter[str],
+        tell: Callable[[str, str], None],
     ) -> None:
         self.name = name
         self.drift = walk.Drift()
@@ -65,11 +87,12 @@ class Comparison:
         self._table = table
         self._owner = owner
         self._counters = counters
+        self._tell = tell  # what kind of trouble, and its words
         self._master = False
-        self._was_master = False  # since we met last
+        self._was_master = False  # since the peer last had all of our table
         self._rounds = walk.Rounds()
         self._walk: Walk | None = None
-        self._wanted: deque[Mode] = deque()
+        self._wanted: deque[Wish] = deque()
         self._look: Look | None = None
         self._numbers = count(1)
         self._up = False
@@ -99,7 +122,7 @@ class Comparison:
     def be_master(self, master: bool) -> None:
         """Another one's table is right from now on: a walk that has begun is begun anew."""
         if master != self._master and self._walk is not None:
-            self._wanted.appendleft(self._walk.mode)
+            self._wanted.appendleft(self._walk.wish)
             self._stop_walk()
         self._master = master
         self._was_master |= master
@@ -110,9 +133,10 @@ class Comparison:
             return "no stream with it"
         if self._look is not None:
             return "somebody is comparing already"
-        self._look = Look(mode, on_end, now_s)
-        self._peer.send(ss.build(ss.Kind.WALK, sc.build_walk(mode)))
-        self._want(mode)
+        self._look = Look(next(self._numbers), mode, on_end, now_s)
+        wish = sc.build_walk(sc.Walk(self._look.number, mode))
+        self._peer.send(ss.build(ss.Kind.WALK, wish))
+        self._want(Wish(mode, ours=self._look.number))
         return None
 
     @property
@@ -121,19 +145,18 @@ class Comparison:
         if self._walk is not None:
             return self._walk.deadline_s
         if self._wanted:
-            return 0.0 if not self._owner.owes_bulk(self.name) else None
+            return 0.0 if self._ready else None
         return self._rounds.deadline_s
 
     def step(self, now_s: float) -> None:
         """Go on with the walk, or begin one."""
         if self._rounds.due(now_s) and self._walk is None and not self._wanted:
-            self._wanted.append(Mode.REPAIR)
-        if self._walk is None and self._wanted and not self._owner.owes_bulk(self.name):
-            mode = self._wanted.popleft()
+            self._wanted.append(Wish(Mode.REPAIR))
+        if self._walk is None and self._wanted and self._ready:
             self._walk = Walk(
                 self._table,
                 self._peer,
-                mode,
+                self._wanted.popleft(),
                 self._numbers,
                 self._counters,
                 master=self._master,
@@ -157,17 +180,23 @@ class Comparison:
 
     # -------------------------------------------------------------------------------- private
 
-    def _want(self, mode: Mode) -> None:
-        """One of each kind waits at most: a peer that asks on and on gets no longer queue. A table
-        is given before a RESYNC, but not to a master by who is none: it would learn of the dead."""
-        their_master = self.their_table is not None and self.their_table.master
-        if mode is Mode.RESYNC and (self._master or not their_master):
-            self._owner.give_bulk(self.name)
-        if mode not in self._wanted:
-            self._wanted.append(mode)
+    @property
+    def _ready(self) -> bool:
+        """Whether we have met, and the peer has got all of our table that it is to get."""
+        return self.their_table is not None and not self._owner.owes_bulk(self.name)
 
-    def _on_walk(self, mode: Mode, _now_s: float) -> None:
-        self._want(mode)
+    def _want(self, wish: Wish) -> None:
+        """Only the newest of each kind waits: a peer that asks on and on gets no longer queue. A
+        table is given before a RESYNC, but not to a master by who is none: it would learn of the
+        dead."""
+        their_master = self.their_table is not None and self.their_table.master
+        if wish.mode is Mode.RESYNC and (self._master or not their_master):
+            self._owner.give_bulk(self.name)
+        others = [one for one in self._wanted if one.kind != wish.kind]
+        self._wanted = deque([*others, wish])
+
+    def _on_walk(self, asked: sc.Walk, _now_s: float) -> None:
+        self._want(Wish(asked.mode, theirs=asked.number))
 
     def _on_check(self, check: sc.Check, _now_s: float) -> str | None:
         results = self._table.compare(check.requests)
@@ -176,19 +205,23 @@ class Comparison:
         told = [(one.place, one.verdict) for one in results]
         answer = sc.build_checked(check.number, told, master=self._master)
         self._peer.send(ss.build(ss.Kind.CHECKED, answer))
-        if check.last and self._look is not None and check.mode is self._look.mode:
-            _list(self._look, results)
+        if self._look is not None and check.walk == self._look.number:
+            if check.first:
+                self._look.forget()
+            if check.last:
+                self._look.see(results)
         return None
 
     def _on_checked(self, answer: sc.Checked, _now_s: float) -> str | None:
         return self._walk.answered(answer) if self._walk is not None else None
 
     def _on_walked(self, walked: sc.Walked, now_s: float) -> None:
-        if walked.mode is not Mode.LOOK:
+        if walked.mode is not Mode.LOOK and not walked.failed:
             self.drift = self.drift.walked(walked.found, now_s, by_us=False)
-        if self._look is not None and self._look.mode is walked.mode:
+        if self._look is not None and self._look.number == walked.walk:
             self._look.theirs = walked.found
-            self._end_look(self._look, now_s)
+            failed = f"{self.name} could not read all of its table: its log tells why"
+            self._end_look(self._look, now_s, error=failed if walked.failed else None)
 
     def _on_table(self, table: sc.Table, _now_s: float) -> None:
         greeting, self.their_table = self.their_table is None, table
@@ -198,17 +231,21 @@ class Comparison:
             self._owner.give_bulk(self.name)
         else:
             self._owner.give_no_bulk(self.name)
-        self._was_master = self._master
 
     def _walked(self, ended: Walk, now_s: float) -> None:
+        """Its questions came after all that we gave, and have been answered: the peer has it."""
         self._walk = None
-        if ended.error is not None:
+        wish, failed = ended.wish, ended.error is not None
+        if failed:
             self._counters["walk_errors"] += 1
-        if ended.mode is not Mode.LOOK:
-            self.drift = self.drift.walked(ended.found, now_s, by_us=True)
-        walked = sc.Walked(ended.mode, ended.found)
+            self._tell("walk", f"the comparison with {self.name} ended early: {ended.error}")
+        else:
+            self._was_master = self._master
+            if wish.mode is not Mode.LOOK:
+                self.drift = self.drift.walked(ended.found, now_s, by_us=True)
+        walked = sc.Walked(wish.theirs, wish.mode, failed, ended.found)
         self._peer.send(ss.build(ss.Kind.WALKED, sc.build_walked(walked)))
-        if self._look is not None and self._look.mode is ended.mode:
+        if self._look is not None and self._look.number == wish.ours:
             self._look.ours, self._look.missing = ended.found, ended.missing
             self._end_look(self._look, now_s, error=ended.error)
 
@@ -225,13 +262,3 @@ class Comparison:
         if self._walk is not None:
             self._walk.close()
             self._walk = None
-
-
-def _list(look: Look, results: list[Difference]) -> None:
-    for one in results:
-        look.counts[one.verdict.name.lower()] += 1
-        if one.ours is None:
-            if len(look.extra) < walk.LISTED_MAX:
-                look.extra.append(one.theirs)
-        elif len(look.different) < walk.LISTED_MAX:
-            look.different.append((one.ours, one.theirs))

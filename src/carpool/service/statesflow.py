@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from errno import EBUSY, EEXIST, EIO, ENOENT, ENOSPC, EOPNOTSUPP
+from errno import EBUSY, EEXIST, EIO, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP, ESHUTDOWN
 from typing import Protocol
 
 from carpool.errors import KernelError
@@ -63,10 +63,12 @@ class Outflow:
         links: Sequence[Receiver],
         counters: Counter[str],
         ask: Ask,
+        tell: Callable[[str, str], None],
     ) -> None:
         self.master = False
         self.patcher = patcher
         self._ask = ask
+        self._tell = tell  # what kind of trouble, and its words
         self._events = events
         self._links = links
         self._counters = counters
@@ -184,8 +186,10 @@ class Outflow:
         self.drain()
         try:
             piece = self._dump.read()
-        except KernelError:
+            expectations = self._expectations() if piece is None else []
+        except KernelError as error:
             self._counters["bulk_errors"] += 1
+            self._tell("bulk", f"{error}; peers are given the table from its beginning again")
             self._restart()
             return
         if piece is not None:
@@ -196,21 +200,20 @@ class Outflow:
             self._counters["bulk_restarts"] += 1
             self._restart()
         elif piece is None:
-            self._send(ss.Kind.BULK, self._expectations(), self._receivers)
+            self._send(ss.Kind.BULK, expectations, self._receivers)
             for link in self._receivers:
                 link.bulk_ends()
                 link.send(ss.build(ss.Kind.BULK_END))
             self._end()
 
     def _expectations(self) -> list[bytes]:
-        """After their masters. The kernel holds some thousand at most (nf_conntrack_expect_max)."""
+        """To follow their masters. The kernel holds some thousand at most
+        (nf_conntrack_expect_max)."""
         requests: list[bytes] = []
         dump = Dump(what=EXP_GET)
         try:
             while (piece := dump.read()) is not None:
                 requests += filter(None, self.patcher.requests(piece))
-        except KernelError:
-            self._counters["bulk_errors"] += 1
         finally:
             dump.close()
         return requests
@@ -245,6 +248,12 @@ _REDUCED = {
 # What of an update a kernel may refuse. EBUSY: the entry has seen more than the peer tells, or is
 # a child, whose helper stays. The others: it was made without a helper, or without labels.
 _KEPT = {EBUSY: ("status", "help"), EOPNOTSUPP: ("help",), ENOSPC: ("labels",)}
+
+
+# Why the kernel refuses an expectation: without its master, or the helper of that, nobody would
+# wait for it.
+_UNEXPECTED = dict.fromkeys((ENOENT, EOPNOTSUPP, ESHUTDOWN), "has no connection with a helper here")
+_REFUSED = {ENOMEM: ": is net.netfilter.nf_conntrack_max reached?"}
 
 
 def _reducible(failure: Failure) -> bool:
@@ -327,12 +336,12 @@ class Inflow:
         """Whether all is well nevertheless: it is here already, or gone already."""
         if failure.errno == (ENOENT if ctpatch.is_delete(failure.request) else EEXIST):
             return True
-        # Without its master, or without the helper of that, nobody would wait for it.
+        why = _UNEXPECTED.get(failure.errno, "is refused by the kernel")
         self._counters["expectations_refused"] += 1
         self._tell(
             "expectation",
-            f"an expectation of {link.name} has no connection with a helper here"
-            f" ({failure.name}): what it is for (the data of FTP) would not outlive a failover now",
+            f"an expectation of {link.name} {why} ({failure.name}): what it is for (the data of"
+            " FTP) would not outlive a failover now",
         )
         return True
 
@@ -402,4 +411,5 @@ class Inflow:
     def _count_error(self, link: Receiver, failure: Failure) -> None:
         link.errors += 1
         self._counters[f"error_{failure.name}"] += 1
-        self._tell(failure.name, f"the kernel refuses entries of {link.name}: {failure.name}")
+        hint = _REFUSED.get(failure.errno, "")
+        self._tell(failure.name, f"the kernel refuses entries of {link.name}: {failure.name}{hint}")

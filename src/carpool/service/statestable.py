@@ -12,7 +12,7 @@ from errno import ENOENT
 
 from carpool.kernel.conntrack import Dump, Injector
 from carpool.machine import walk
-from carpool.proto import ctgate, ctprobe
+from carpool.proto import ctexpect, ctgate, ctprobe
 from carpool.proto import ctmessage as ct
 from carpool.proto import statestream as ss
 from carpool.proto.ctpatch import Patcher, is_delete
@@ -41,9 +41,9 @@ class Table:
         self._gate = ctgate.Gate()
         self._prober = ctprobe.Prober()
 
-    def pieces(self, *, every: bool) -> Iterator[list[bytes]]:
-        """The whole table as create requests, by pieces of some 150 entries. `every`: also what is
-        not worth keeping. Raises KernelError."""
+    def pieces(self, *, every: bool) -> Iterator[tuple[int, list[bytes]]]:
+        """The whole table by pieces of some 150 entries: how many, and the create requests for
+        those that travel. `every`: also what is not worth keeping. Raises KernelError."""
         rules = self._rules()
         patcher = Patcher(replace(rules, every=every or rules.every))
         dump = Dump()
@@ -53,7 +53,7 @@ class Table:
                 piece = dump.read()
                 if piece is None:
                     return
-                yield list(filter(None, patcher.requests(piece)))
+                yield len(piece), list(filter(None, patcher.requests(piece)))
         finally:
             dump.close()
 
@@ -74,8 +74,8 @@ class Table:
         if isinstance(count, str):
             return count
         creates = list(ctgate.requests(payload))
-        if any(is_delete(request) for request in creates):
-            return "a deletion among the entries to be compared"
+        if any(is_delete(request) or ctexpect.concerns(request) for request in creates):
+            return "a deletion or an expectation among the entries to be compared"
         results = [
             Difference(place, Verdict.DIFFERENT if answer else Verdict.MISSING, create, answer)
             for place, (create, answer) in enumerate(self._ask(creates))

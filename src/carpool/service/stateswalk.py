@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from carpool.errors import KernelError
@@ -39,6 +40,20 @@ class Peer(Protocol):
     def send(self, frame: bytes, requests: int = 0) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a walk is for, and the number of the WALK by which we or the peer asked for it."""
+
+    mode: Mode
+    ours: int = 0  # 0: not at all
+    theirs: int = 0
+
+    @property
+    def kind(self) -> tuple[Mode, bool]:
+        """Of those of one kind, nobody waits for any but the newest."""
+        return self.mode, self.ours > 0
+
+
 class Walk:
     """One walk, from its start to `ended`. Until then `step` whenever `deadline_s` has come."""
 
@@ -46,13 +61,13 @@ class Walk:
         self,
         table: Table,
         peer: Peer,
-        mode: Mode,
+        wish: Wish,
         numbers: Iterator[int],
         counters: Counter[str],
         *,
         master: bool,
     ) -> None:
-        self.mode = mode
+        self.wish = wish
         self.found = Found()
         self.missing: list[bytes] = []  # which these are, up to LISTED_MAX; in mode LOOK only
         self.ended = False
@@ -64,6 +79,7 @@ class Walk:
         self._master = master
         self._numbers = numbers  # of questions; those of a walk that was given up do not come back
         self._open: dict[int, Sequence[bytes]] = {}  # questions without an answer yet
+        self._first = True  # nothing has been asked yet
         self._last = False  # the open ones are the second time
         self._suspects: list[bytes] = []
         self._alive: frozenset[bytes] = frozenset()
@@ -108,10 +124,10 @@ class Walk:
     def _walk(self) -> Steps:
         """A backup shows all that it has, for what has no original may be anything."""
         now_s = yield 0.0
-        for creates in self._table.pieces(every=not self._master):
+        for read, creates in self._table.pieces(every=not self._master):
             self.found += Found(entries=len(creates))
             self._ask(creates)
-            now_s = yield now_s + self._pause_s(len(creates))
+            now_s = yield now_s + self._pause_s(read)
             while self._peer.queued_bytes > QUEUE_MAX_BYTES:
                 now_s = yield now_s + QUEUE_LOOK_S
             while len(self._open) >= OPEN_MAX:
@@ -121,7 +137,7 @@ class Walk:
         now_s = yield from self._ask_again(now_s)
 
     def _pause_s(self, entries: int) -> float:
-        return entries / walk.PACE_PER_S if self.mode is Mode.REPAIR else 0.0
+        return entries / walk.PACE_PER_S if self.wish.mode is Mode.REPAIR else 0.0
 
     def _ask_again(self, now_s: float) -> Generator[float | None, float, float]:
         """What differed: is it still here, and does it still differ?"""
@@ -149,8 +165,9 @@ class Walk:
         for part in ss.batches(creates):
             number = next(self._numbers)
             self._open[number] = part
-            check = sc.build_check(number, self.mode, b"".join(part), last=self._last)
-            self._peer.send(ss.build(ss.Kind.CHECK, check))
+            check = sc.Check(number, self.wish.theirs, self._first, self._last, b"".join(part))
+            self._peer.send(ss.build(ss.Kind.CHECK, sc.build_check(check)))
+            self._first = False
 
     def _settle(self, results: Iterable[tuple[bytes, Verdict]], *, their_master: bool) -> None:
         """At once: the next frame of the peer may change what is right."""
@@ -163,7 +180,7 @@ class Walk:
                 their_master=their_master,
                 alive=create in self._alive,
             )
-            if self.mode is Mode.LOOK:
+            if self.wish.mode is Mode.LOOK:
                 self._count(verdict, Action.SEND)
                 if verdict is Verdict.MISSING and len(self.missing) < walk.LISTED_MAX:
                     self.missing.append(create)

@@ -195,7 +195,7 @@ def test_preemption_is_held_until_the_table_is_here() -> None:
     hold = Hold(["fw2"], T0)
     hold.bulk_began("fw2", T0 + 1)
     assert hold.now(T0 + 100) == Told(True, "taking the table of fw2")
-    assert hold.deadline_s(T0 + 100) == T0 + 1 + replica.HOLD_MAX_S
+    assert hold.deadline_s(T0 + 100) == T0 + replica.HOLD_MAX_S
     hold.bulk_ended("fw2")
     assert hold.now(T0 + 100) == Told(False, "the table of fw2 is complete")
     assert hold.deadline_s(T0 + 100) is None
@@ -218,7 +218,28 @@ def test_a_table_that_never_ends_is_not_waited_for_without_end() -> None:
     hold.bulk_began("fw2", T0 + 200)  # started anew: counts from the first
     assert hold.deadline_s(T0 + replica.HOLD_MAX_S) is None
     told = hold.now(T0 + replica.HOLD_MAX_S)
-    assert told == Told(False, "the table of fw2 is not complete after 300 s")
+    assert told == Told(False, "taking the table of fw2: not complete after 300 s")
+
+
+def test_streams_that_break_again_and_again_hold_preemption_no_longer_than_one() -> None:
+    hold = Hold(["fw2"], T0)
+    end_s = T0 + replica.HOLD_MAX_S
+    for began_s in range(1, 600, 6):
+        for on, now_s in (("taking", T0 + began_s), ("looking", T0 + began_s + 1)):
+            if on == "taking":
+                hold.bulk_began("fw2", now_s)
+            else:
+                hold.peer_lost("fw2", now_s)
+            told = hold.now(now_s)
+            assert told.reason.startswith(on)
+            assert told.on is (now_s < end_s) and ("not complete" in told.reason) is not told.on
+            assert (hold.deadline_s(now_s) is not None) is told.on
+    hold.bulk_began("fw2", T0 + 700)  # after a while without anybody: another hold
+    assert hold.now(T0 + 700).on and hold.deadline_s(T0 + 700) == T0 + 700 + replica.HOLD_MAX_S
+    hold.bulk_ended("fw2")
+    hold.peer_lost("fw2", T0 + 710)
+    hold.bulk_began("fw2", T0 + 711)
+    assert hold.deadline_s(T0 + 711) == T0 + 711 + replica.HOLD_MAX_S
 
 
 def test_half_a_table_is_none() -> None:

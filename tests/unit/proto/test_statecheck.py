@@ -13,17 +13,16 @@ counts = st.integers(0, 2**32 - 1)
 modes = st.sampled_from(Mode)
 
 
-@given(modes)
-def test_a_walk_is_asked_for(mode: Mode) -> None:
-    assert sc.parse_walk(sc.build_walk(mode)) is mode
+@given(st.builds(sc.Walk, counts, modes))
+def test_a_walk_is_asked_for(walk: sc.Walk) -> None:
+    assert sc.parse_walk(sc.build_walk(walk)) == walk
 
 
-@given(counts, modes, st.booleans(), st.binary(max_size=300))
-def test_a_question_comes_out_as_it_went_in(
-    number: int, mode: Mode, last: bool, requests: bytes
-) -> None:
-    payload = sc.build_check(number, mode, requests, last=last)
-    assert sc.parse_check(payload) == sc.Check(number, mode, last, requests)
+@given(
+    st.builds(sc.Check, counts, counts, st.booleans(), st.booleans(), st.binary(max_size=300)),
+)
+def test_a_question_comes_out_as_it_went_in(check: sc.Check) -> None:
+    assert sc.parse_check(sc.build_check(check)) == check
 
 
 @given(
@@ -38,11 +37,16 @@ def test_an_answer_comes_out_as_it_went_in(
     assert sc.parse_checked(payload) == sc.Checked(number, master, tuple(results))
 
 
-@given(modes, counts, counts, counts, counts)
-def test_the_end_of_a_walk_tells_its_counts(
-    mode: Mode, entries: int, missing: int, different: int, extra: int
-) -> None:
-    walked = sc.Walked(mode, Found(entries, missing, different, extra))
+@given(
+    st.builds(
+        sc.Walked,
+        counts,
+        modes,
+        st.booleans(),
+        st.builds(Found, counts, counts, counts, counts),
+    )
+)
+def test_the_end_of_a_walk_tells_its_counts(walked: sc.Walked) -> None:
     assert sc.parse_walked(sc.build_walked(walked)) == walked
 
 
@@ -55,7 +59,9 @@ def test_a_table_tells_how_full_it_is(
 
 
 def test_on_the_wire() -> None:
-    assert sc.build_check(7, Mode.LOOK, b"\xaa", last=True).hex() == "0000000700010000aa"
+    assert sc.build_walk(sc.Walk(5, Mode.RESYNC)).hex() == "0000000502"
+    check = sc.Check(7, 5, first=True, last=False, requests=b"\xaa")
+    assert sc.build_check(check).hex() == "000000070000000501000000aa"
     answer = sc.build_checked(7, [(2, Verdict.DIFFERENT)], master=True)
     assert answer.hex() == "000000070100000000020200"
 
@@ -72,15 +78,18 @@ def test_garbage_gives_a_value_or_words(parse: object, payload: bytes) -> None:
 @pytest.mark.parametrize(
     ("parse", "payload"),
     [
-        (sc.parse_walk, "03"),
-        (sc.parse_walk, "0000"),
-        (sc.parse_check, "00000007000000"),  # too short
-        (sc.parse_check, "0000000700020000"),  # last is neither 0 nor 1
-        (sc.parse_check, "0000000709000000"),  # no such mode
+        (sc.parse_walk, "0000000503"),  # no such mode
+        (sc.parse_walk, "02"),
+        (sc.parse_check, "0000000700000005000000"),  # too short
+        (sc.parse_check, "000000070000000500020000"),  # last is neither 0 nor 1
+        (sc.parse_check, "000000070000000502000000"),  # first is neither
+        (sc.parse_check, "000000070000000500000001"),  # not zero
         (sc.parse_checked, "0000000700000000000100"),  # half a result
         (sc.parse_checked, "000000070000000000010300"),  # no such verdict
         (sc.parse_checked, "000000070000000000010101"),  # not zero
         (sc.parse_walked, "00"),
+        (sc.parse_walked, "00000005 03 00 0000" + 32 * "0"),  # no such mode
+        (sc.parse_walked, "00000005 00 02 0000" + 32 * "0"),  # neither whole nor failed
         (sc.parse_table, "020000000000000000000000"),
         (sc.parse_table, "000200000000000000000000"),
     ],

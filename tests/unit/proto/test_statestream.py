@@ -105,7 +105,7 @@ def test_a_name_that_is_too_long_is_cut() -> None:
 
 def test_a_greeting_on_the_wire() -> None:
     mark = "04030201" if sys.byteorder == "little" else "01020304"
-    payload = f"636172706f6f6c00 0003 {mark} 01 67 03 667731"
+    payload = f"636172706f6f6c00 0004 {mark} 01 67 03 667731"
     assert ss.build_hello("g", "fw1")[8:] == bytes.fromhex(payload)
 
 
