@@ -13,9 +13,11 @@ import pytest
 from carpool.kernel import conntrack
 from carpool.kernel.conntrack import Dump, Injector
 from carpool.kernel.ctevents import EventMask, EventSocket
+from carpool.model.config import EXCLUSIONS_MAX
 from carpool.proto import ctgate, ctpatch
 from carpool.proto import ctmessage as ct
 from carpool.proto import statestream as ss
+from carpool.proto.ctexclude import MarkFilter
 from carpool.service.statesflow import Inflow, Outflow
 from tests.netns.lab import Namespace, Network
 
@@ -78,6 +80,18 @@ def test_the_end_of_what_was_never_assured_is_not_told(
     hands.events.drain(100)
     hands.other.inject(ct.delete_request(udp(1, status)))
     assert len(hands.events.drain(100)) == told
+
+
+def test_as_many_marks_as_may_be_excluded_fit_the_kernels_filter(hands: Hands) -> None:
+    marks = [MarkFilter(number, 0xFF) for number in range(1, EXCLUSIONS_MAX + 2)]
+    with hands.namespace.entered():
+        events = EventSocket(hands.own.port, every=False, marks=marks)
+    for mark in (marks[0].value, marks[-1].value, marks[-1].value + 1):
+        hands.other.inject(ct.create_request(replace(udp(1), mark=mark)))
+        hands.other.inject(ct.delete_request(udp(1)))
+    gone = [ct.parse(event) for event in events.drain(100) if ctpatch.is_delete(event)]
+    events.close()
+    assert [entry.mark for entry in gone if isinstance(entry, ct.Entry)] == [marks[-1].value + 1]
 
 
 def test_every_refusal_comes_back_with_its_request(hands: Hands) -> None:
@@ -280,9 +294,8 @@ def test_a_bulk_among_news_ends_with_the_right_table(hands: Hands, seed: int) ->
 def test_a_backup_sends_no_deletion_and_nothing_that_is_made_by_hand(hands: Hands) -> None:
     peer = FakePeer()
     counters: Counter[str] = Counter()
-    outflow = Outflow(
-        hands.events, ctpatch.Patcher(ct.Rules(every=False)), [peer], counters, hands.own.ask
-    )
+    patcher = ctpatch.Patcher(ct.Rules(every=False))
+    outflow = Outflow(hands.events, patcher, [peer], counters, hands.own.ask)
     hands.other.inject(ct.create_request(udp(1)))
     hands.other.inject(ct.delete_request(udp(1)))
     outflow.drain()
