@@ -21,7 +21,7 @@ from carpool.proto.ctexclude import MarkFilter
 from carpool.service.statesflow import Inflow, Outflow
 from tests.netns.lab import Namespace, Network
 
-SERVER = bytes((10, 2, 0, 10))
+SERVER, VIP = bytes((10, 2, 0, 10)), bytes((10, 2, 0, 100))
 
 
 def udp(number: int, status: int = 0xE) -> ct.Entry:
@@ -29,6 +29,12 @@ def udp(number: int, status: int = 0xE) -> ct.Entry:
     client = (0x0A010000 + number // 50_000).to_bytes(4, "big")
     orig = ct.Tuple(client, SERVER, ct.IP_UDP, 1024 + number % 50_000, 53)
     return ct.Entry(orig, orig.inverted(), status, ct.QUIET_TIMEOUT_S)
+
+
+def translated(number: int) -> ct.Entry:
+    """The same flow, all of them to one port of the VIP."""
+    plain = udp(number)
+    return replace(plain, reply=replace(plain.reply, dst=VIP, dport=5000))
 
 
 @dataclass
@@ -250,6 +256,30 @@ def test_what_this_kernel_cannot_take_is_left_out_and_told(hands: Hands) -> None
     assert counters["taken_without_help"] >= 1 and counters["taken_without_master"] >= 1
     assert any("load its module" in words for words in told)
     assert any("came before those that they belong to" in words for words in told)
+
+
+def test_a_master_keeps_its_own_whatever_is_left_out_of_the_peers(hands: Hands) -> None:
+    """In a split both gave one port of the VIP away; and the peer's flow has a helper that is not
+    here."""
+    assert hands.other.inject(ct.create_request(translated(1))) == []
+    counters: Counter[str] = Counter()
+    inflow = Inflow(hands.own, counters, lambda *_: None, lambda _peer, payload: payload)
+    inflow.master = True
+    peer = FakePeer()
+    theirs = replace(translated(2), helper="tftp-6969")
+    assert inflow.take(peer, ct.create_request(theirs)) is None
+    assert [entry.orig for entry in hands.entries()] == [translated(1).orig]
+    assert (peer.injected, peer.errors, counters["kept_own"]) == (1, 0, 1)
+
+
+def test_what_made_way_does_so_for_a_child_whose_master_is_not_here_too(hands: Hands) -> None:
+    assert hands.other.inject(ct.create_request(translated(1))) == []
+    counters: Counter[str] = Counter()
+    inflow = Inflow(hands.own, counters, lambda *_: None, lambda _peer, payload: payload)
+    peer = FakePeer()
+    assert inflow.take(peer, ct.create_request(replace(udp(1), master=udp(9).orig))) is None
+    assert [entry.reply for entry in hands.entries()] == [udp(1).reply]
+    assert (peer.injected, peer.errors, counters["taken_without_master"]) == (1, 0, 1)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -235,22 +235,21 @@ def _make_way(create: bytes, answer: bytes | None) -> list[bytes]:
     return replica.settle(wanted, found if isinstance(found, ct.Entry) else None)
 
 
-_REDUCED = {
-    "help": "a helper (for FTP, SIP...) of connections of {peer} is not in this kernel: they are"
-    " taken without it, and what it would let through does not outlive a failover; load its module",
-    "master": "connections of {peer} came before those that they belong to: taken without",
+# What of a request a kernel may be unable to take, by why it refuses: better without than not at
+# all. EBUSY: the entry has seen more than the peer tells, or is a child, whose helper stays.
+# ENOSPC: it was made without labels.
+_PARTS = {
+    EBUSY: ("status", "help"),
+    ENOENT: ("master",),
+    ENOSPC: ("labels",),
+    EOPNOTSUPP: ("help",),
 }
-
-
-# What of an update a kernel may refuse. EBUSY: the entry has seen more than the peer tells, or is
-# a child, whose helper stays. The others: it was made without a helper, or without labels.
-_KEPT = {EBUSY: ("status", "help"), EOPNOTSUPP: ("help",), ENOSPC: ("labels",)}
-
-
-def _reducible(failure: Failure) -> bool:
-    """Whether there is a part of it that can be left out."""
-    found = ct.fields(failure.request) or {}
-    return ("help" if failure.errno == EOPNOTSUPP else "master") in found
+_WITHOUT = {
+    ENOENT: "connections of {peer} came before those that they belong to: taken without",
+    EOPNOTSUPP: "a helper (for FTP, SIP...) of connections of {peer} is not in this kernel: they"
+    " are taken without it, and what it would let through does not outlive a failover; load its"
+    " module",
+}
 
 
 class Inflow:
@@ -303,7 +302,7 @@ class Inflow:
     def _answer(self, link: Receiver, failures: Sequence[Failure]) -> int:
         """Deal with what the kernel refused; the number of those that are well in the end."""
         taken: list[bytes] = []
-        reduced: list[Failure] = []
+        again: list[bytes] = []
         well = 0
         for failure in failures:
             if ctexpect.concerns(failure.request):
@@ -316,11 +315,13 @@ class Inflow:
                 well += 1
             elif failure.errno == EEXIST:
                 taken.append(failure.request)
-            elif failure.errno in (EOPNOTSUPP, ENOENT) and _reducible(failure):
-                reduced.append(failure)
+            elif reduced := self._reduced(link, failure):
+                again.append(reduced)
             else:
                 self._count_error(link, failure)
-        well += self._reduce(link, reduced) if reduced else 0
+        if again:
+            left = self._inject_all(again)
+            well += len(again) - len(left) + self._answer(link, left)
         return well + (self._settle(link, taken) if taken else 0)
 
     def _expectation_refused(self, link: Receiver, failure: Failure) -> bool:
@@ -356,15 +357,14 @@ class Inflow:
             else:
                 requests += _make_way(create, answer)
         bad = 0
-        for _ in range(5):  # each round leaves out some part
+        while requests:  # each round leaves out some part, or makes what was to be updated
             again: list[bytes] = []
             for failure in self._inject_all(requests):
                 request = failure.request
                 if failure.errno == ENOENT and ctpatch.is_delete(request):
                     continue
-                self._counters["kept_status"] += failure.errno == EBUSY
-                reduced = ct.without(request, *_KEPT.get(failure.errno, ()))
-                if reduced != request:
+                reduced = self._reduced(link, failure)
+                if reduced:
                     again.append(reduced)
                     if request in updates:
                         updates[reduced] = updates[request]
@@ -377,27 +377,20 @@ class Inflow:
         self._counters["settled"] += len(wanted) - bad
         return len(wanted) - bad
 
-    def _reduce(self, link: Receiver, failures: Sequence[Failure]) -> int:
-        """Entries of which this kernel cannot take a part: better without than not at all."""
-        requests: list[bytes] = []
-        for failure in failures:
-            part = "help" if failure.errno == EOPNOTSUPP else "master"
-            requests.append(ct.without(failure.request, part))
-            self._counters[f"taken_without_{part}"] += 1
-            self._tell(f"{link.name} {part}", _REDUCED[part].format(peer=link.name))
-        left = self._inject_all(requests)
-        well = len(requests) - len(left)
-        taken = [failure.request for failure in left if failure.errno == EEXIST]
-        self._count_errors(link, [failure for failure in left if failure.errno != EEXIST])
-        return well + (self._settle(link, taken) if taken else 0)
+    def _reduced(self, link: Receiver, failure: Failure) -> bytes:
+        """The request without what this kernel cannot take of it; empty: there is no such part."""
+        found = ct.fields(failure.request) or {}
+        parts = [part for part in _PARTS.get(failure.errno, ()) if part in found]
+        if not parts:
+            return b""
+        self._counters["kept_status"] += failure.errno == EBUSY
+        if failure.errno in _WITHOUT:
+            self._counters[f"taken_without_{parts[0]}"] += 1
+            self._tell(f"{link.name} {parts[0]}", _WITHOUT[failure.errno].format(peer=link.name))
+        return ct.without(failure.request, *parts)
 
     def _inject_all(self, requests: Sequence[bytes]) -> list[Failure]:
         return [one for payload, _count in ss.payloads(requests) for one in self._inject(payload)]
-
-    def _count_errors(self, link: Receiver, failures: Sequence[Failure]) -> int:
-        for failure in failures:
-            self._count_error(link, failure)
-        return len(failures)
 
     def _count_error(self, link: Receiver, failure: Failure) -> None:
         link.errors += 1
