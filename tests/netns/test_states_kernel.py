@@ -284,8 +284,9 @@ def test_what_made_way_does_so_for_a_child_whose_master_is_not_here_too(hands: H
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_bulk_among_news_ends_with_the_right_table(hands: Hands, seed: int) -> None:
-    """Entries come and go between any two pieces of the dump, and while it waits for a peer; the
-    kernel filled the piece that is read next long before: no dead entry may be left."""
+    """Entries come, change and go between any two pieces of the dump, and while it waits for a
+    peer; the kernel filled the piece that is read next long before: no dead entry may be left, and
+    none as it was."""
     dice = random.Random(seed)
     peer = FakePeer()
     counters: Counter[str] = Counter()
@@ -307,6 +308,8 @@ def test_a_bulk_among_news_ends_with_the_right_table(hands: Hands, seed: int) ->
             hands.other.inject(ct.delete_request(udp(number)))
         for number in born:
             hands.other.inject(ct.create_request(replace(udp(number), mark=rounds + 1)))
+        for number in dice.sample(sorted(alive - dead), dice.randrange(60)):
+            hands.other.inject(ct.update_request(replace(udp(number), mark=rounds + 1)))
         alive = alive - dead | born
         peer.queued_bytes = dice.choice([0, 0, 0, 100 * 1024 * 1024])
         if dice.random() < 0.5:

@@ -72,7 +72,7 @@ class Outflow:
         self._counters = counters
         self._overflows = 0
         self._dump: Dump | None = None
-        self._deletions = replica.Deletions()
+        self._news = replica.News()
         self._receivers: list[Receiver] = []  # of the dump that is being read
         self._wanted: list[Receiver] = []  # of the next one
         self._next_dump_s = 0.0
@@ -148,8 +148,7 @@ class Outflow:
             answers = filter(None, self._ask(questions[at : at + ASK_MAX]))
             requests += filter(None, map(self.patcher.request, answers))
         if self._dump is not None:
-            for request in requests:
-                self._deletions.sent(request)
+            self._news.told(requests)
         return requests
 
     def _to_tell(self, events: Sequence[bytes]) -> list[bytes]:
@@ -170,7 +169,6 @@ class Outflow:
     def _begin(self, now_s: float) -> None:
         self._receivers, self._wanted = self._wanted, []
         self._next_dump_s = now_s + BULK_EVERY_S
-        self._deletions = replica.Deletions()
         self._dump = Dump()
         self._counters["bulks"] += 1
         for link in self._receivers:
@@ -178,25 +176,24 @@ class Outflow:
             link.send(ss.build(ss.Kind.BULK_BEGIN))
 
     def _read_piece(self) -> None:
-        """One piece of the dump, after all events that are older than it and before the deletions
-        of those since it was filled."""
+        """One piece of the dump, after all events that are older than it, and without those flows
+        of which there were some since it was filled."""
         assert self._dump is not None
         self.drain()
+        if self._news.overflowed:
+            self._counters["bulk_restarts"] += 1
+            self._restart()
+            return
         try:
             piece = self._dump.read()
         except KernelError:
             self._counters["bulk_errors"] += 1
             self._restart()
             return
-        if piece is not None:
-            requests = list(filter(None, self.patcher.requests(piece)))
-            self._send(ss.Kind.BULK, requests, self._receivers)
-        self._send(ss.Kind.EVENTS, self._deletions.take(), self._receivers)
-        if self._deletions.overflowed:
-            self._counters["bulk_restarts"] += 1
-            self._restart()
-        elif piece is None:
-            self._send(ss.Kind.BULK, self._expectations(), self._receivers)
+        requests = self._expectations() if piece is None else self.patcher.requests(piece)
+        rest = self._news.rest_of(filter(None, requests))
+        self._send(ss.Kind.BULK, rest, self._receivers)
+        if piece is None:
             for link in self._receivers:
                 link.bulk_ends()
                 link.send(ss.build(ss.Kind.BULK_END))
@@ -223,6 +220,7 @@ class Outflow:
         assert self._dump is not None
         self._dump.close()
         self._dump = None
+        self._news = replica.News()
         self._receivers = []
 
 
