@@ -41,6 +41,7 @@ STAYED = {
     "skipped_local": "to or from this node itself",
     "skipped_own_address": "translated to an address that does not move to a peer",
     "skipped_excluded": "excluded in group.toml, by an entry or a mark",
+    "skipped_no_master": "expectations whose connection has ended, or is in a zone",
     "skipped_family": "neither IPv4 nor IPv6",
     "skipped_malformed": "not understood: please report it",
     "deletes_not_master": "ends of copies: only the master tells ends",

@@ -143,12 +143,24 @@ class Outflow:
         requests = list(filter(None, self.patcher.requests(events)))
         if not self.master:  # what is excluded since it was told would be deleted
             requests = [request for request in requests if not ctpatch.is_delete(request)]
-        questions = self.patcher.questions()
-        for at in range(0, len(questions), ASK_MAX):
-            answers = filter(None, self._ask(questions[at : at + ASK_MAX]))
-            requests += filter(None, map(self.patcher.request, answers))
+        requests += self._answers()
         if self._dump is not None:
             self._news.told(requests)
+        return requests
+
+    def _answers(self) -> list[bytes]:
+        """What the kernel tells when the patcher asks, as requests. Raises KernelError."""
+        questions = self.patcher.questions()
+        requests: list[bytes] = []
+        for at in range(0, len(questions), ASK_MAX):
+            part = questions[at : at + ASK_MAX]
+            answers = self._ask([question for question, _expectation in part])
+            for (_question, expectation), answer in zip(part, answers, strict=True):
+                if answer is not None:
+                    request = self.patcher.request(answer)
+                    requests += filter(None, (request, request and expectation))
+                elif expectation:
+                    self._counters["skipped_no_master"] += 1
         return requests
 
     def _to_tell(self, events: Sequence[bytes]) -> list[bytes]:
@@ -201,16 +213,15 @@ class Outflow:
 
     def _expectations(self) -> list[bytes]:
         """After their masters. The kernel holds some thousand at most (nf_conntrack_expect_max)."""
-        requests: list[bytes] = []
         dump = Dump(what=EXP_GET)
         try:
             while (piece := dump.read()) is not None:
-                requests += filter(None, self.patcher.requests(piece))
+                self.patcher.requests(piece)  # which asks for their masters
         except KernelError:
             self._counters["bulk_errors"] += 1
         finally:
             dump.close()
-        return requests
+        return self._answers()
 
     def _restart(self) -> None:
         self._wanted += [link for link in self._receivers if link not in self._wanted]
