@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import random
+import struct
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from errno import ENOBUFS
 from ipaddress import ip_address
 
 import pytest
@@ -282,6 +287,65 @@ def test_what_made_way_does_so_for_a_child_whose_master_is_not_here_too(hands: H
     assert (peer.injected, peer.errors, counters["taken_without_master"]) == (1, 0, 1)
 
 
+def without_memory(namespace: Namespace, act: Callable[[], object]) -> None:
+    """While the kernel takes no message (ENOBUFS): a filter of system calls, on a thread that ends
+    with this."""
+    sendto = {"x86_64": 44, "aarch64": 206}[platform.machine()]
+    load, if_equal, end = 0x20, 0x15, 0x06
+    errno, allow = 0x00050000 | ENOBUFS, 0x7FFF0000  # SECCOMP_RET_ERRNO, SECCOMP_RET_ALLOW
+    steps = [(load, 0, 0, 0), (if_equal, 0, 1, sendto), (end, 0, 0, errno), (end, 0, 0, allow)]
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    fprog = struct.pack("@HP", len(steps), ctypes.addressof(program))
+
+    def run() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.prctl(22, 2, fprog) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+        with namespace.entered():
+            act()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(run).result()
+
+
+def test_what_the_kernel_does_not_tell_now_is_told_by_a_table_in_the_end(hands: Hands) -> None:
+    """Events that need a question, the dump of entries, and that of expectations: none may end the
+    process, or be forgotten."""
+    peer, told, counters = FakePeer(), list[str](), Counter[str]()
+    patcher = ctpatch.Patcher(ct.Rules(every=False))
+    patcher.labels = True
+    outflow = Outflow(
+        hands.events,
+        patcher,
+        [peer],
+        counters,
+        hands.own.ask,
+        lambda _kind, words: told.append(words),
+    )
+    outflow.master = True
+    for number in (1, 2):
+        hands.other.inject(ct.create_request(udp(number)))
+    outflow.drain()
+    assert len(peer.table) == 2
+    hands.other.inject(ct.delete_request(udp(1)))
+    hands.other.inject(ct.create_request(udp(3)))
+    without_memory(hands.namespace, outflow.drain)
+    assert list(peer.table) == [(udp(2).orig.src, udp(2).orig.sport)]
+    assert counters["ask_errors"] == 1 and outflow.owes_bulk(peer)
+    without_memory(hands.namespace, lambda: outflow.step_bulk(100.0))
+    assert counters["bulk_errors"] == 1 and outflow.owes_bulk(peer)
+    with hands.namespace.entered():
+        outflow.step_bulk(102.0)
+    for _ in range(2):  # the one piece of entries, and what comes after it
+        without_memory(hands.namespace, lambda: outflow.step_bulk(102.0))
+    assert counters["bulk_errors"] == 2 and outflow.owes_bulk(peer)
+    assert ss.Kind.BULK_END not in peer.frames and len(told) == 3
+    with hands.namespace.entered():
+        while outflow.owes_bulk(peer):
+            outflow.step_bulk(104.0)
+    assert peer.frames[-1] is ss.Kind.BULK_END
+    assert set(peer.table) == {(udp(n).orig.src, udp(n).orig.sport) for n in (2, 3)}
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_bulk_among_news_ends_with_the_right_table(hands: Hands, seed: int) -> None:
     """Entries come, change and go between any two pieces of the dump, and while it waits for a
@@ -291,7 +355,7 @@ def test_a_bulk_among_news_ends_with_the_right_table(hands: Hands, seed: int) ->
     peer = FakePeer()
     counters: Counter[str] = Counter()
     patcher = ctpatch.Patcher(ct.Rules(every=False))
-    outflow = Outflow(hands.events, patcher, [peer], counters, hands.own.ask)
+    outflow = Outflow(hands.events, patcher, [peer], counters, hands.own.ask, lambda *_: None)
     outflow.master = True
     alive = set(range(2000))
     for start in range(0, 2000, 250):
@@ -328,7 +392,7 @@ def test_a_backup_sends_no_deletion_and_nothing_that_is_made_by_hand(hands: Hand
     peer = FakePeer()
     counters: Counter[str] = Counter()
     patcher = ctpatch.Patcher(ct.Rules(every=False))
-    outflow = Outflow(hands.events, patcher, [peer], counters, hands.own.ask)
+    outflow = Outflow(hands.events, patcher, [peer], counters, hands.own.ask, lambda *_: None)
     hands.other.inject(ct.create_request(udp(1)))
     hands.other.inject(ct.delete_request(udp(1)))
     outflow.drain()

@@ -60,6 +60,7 @@ TROUBLE = {
     "streams_lost": "streams that broke",
     "table_restored": "times that the nft table carpool_states had been removed",
     "bulk_errors": "times that the table could not be read: read again",
+    "ask_errors": "times that the kernel did not answer a question: answered by a bulk",
     "bulk_restarts": "bulks begun anew, because too much happened meanwhile",
     "sweep_errors": "times that entries or the window check could not be changed",
 }

@@ -117,7 +117,7 @@ class StatesService:
         self._patcher = Patcher(self._rules())
         self._patcher.labels = labels
         self._outflow = Outflow(
-            self._events, self._patcher, self.links, self.counters, injector.ask
+            self._events, self._patcher, self.links, self.counters, injector.ask, self._tell
         )
         table = Table(injector, lambda: self._patcher.rules, self._outflow.drain)
         self._comparisons = {

@@ -29,6 +29,7 @@ BULK_EVERY_S = 1.0  # at most: what follows an overflow must not be the cause of
 
 # Get requests to what they ask for: Injector.ask.
 Ask = Callable[[Sequence[bytes]], list[bytes | None]]
+Tell = Callable[[str, str], None]  # what kind of trouble, and its words
 
 
 class Receiver(Protocol):
@@ -63,10 +64,12 @@ class Outflow:
         links: Sequence[Receiver],
         counters: Counter[str],
         ask: Ask,
+        tell: Tell,
     ) -> None:
         self.master = False
         self.patcher = patcher
         self._ask = ask
+        self._tell = tell
         self._events = events
         self._links = links
         self._counters = counters
@@ -88,8 +91,7 @@ class Outflow:
         if self._events.overflows != self._overflows:
             self._counters["overflows"] += self._events.overflows - self._overflows
             self._overflows = self._events.overflows
-            for link in self._links:
-                self.want_bulk(link)
+            self._want_bulks()
         return len(events)
 
     def want_bulk(self, link: Receiver) -> None:
@@ -143,7 +145,12 @@ class Outflow:
         requests = list(filter(None, self.patcher.requests(events)))
         if not self.master:  # what is excluded since it was told would be deleted
             requests = [request for request in requests if not ctpatch.is_delete(request)]
-        requests += self._answers()
+        try:
+            requests += self._answers()
+        except KernelError as error:  # a whole table tells what these events did not
+            self._counters["ask_errors"] += 1
+            self._tell("ask", f"{error}; all peers get the whole table")
+            self._want_bulks()
         if self._dump is not None:
             self._news.told(requests)
         return requests
@@ -179,9 +186,13 @@ class Outflow:
                 link.send(frame, count)
 
     def _begin(self, now_s: float) -> None:
-        self._receivers, self._wanted = self._wanted, []
         self._next_dump_s = now_s + BULK_EVERY_S
-        self._dump = Dump()
+        try:
+            self._dump = Dump()
+        except KernelError as error:
+            self._unread(error)
+            return
+        self._receivers, self._wanted = self._wanted, []
         self._counters["bulks"] += 1
         for link in self._receivers:
             link.bulk_begins(conntrack.entries())
@@ -198,11 +209,11 @@ class Outflow:
             return
         try:
             piece = self._dump.read()
-        except KernelError:
-            self._counters["bulk_errors"] += 1
+            requests = self._expectations() if piece is None else self.patcher.requests(piece)
+        except KernelError as error:
+            self._unread(error)
             self._restart()
             return
-        requests = self._expectations() if piece is None else self.patcher.requests(piece)
         rest = self._news.rest_of(filter(None, requests))
         self._send(ss.Kind.BULK, rest, self._receivers)
         if piece is None:
@@ -212,16 +223,23 @@ class Outflow:
             self._end()
 
     def _expectations(self) -> list[bytes]:
-        """After their masters. The kernel holds some thousand at most (nf_conntrack_expect_max)."""
+        """After their masters. The kernel holds some thousand at most (nf_conntrack_expect_max).
+        Raises KernelError."""
         dump = Dump(what=EXP_GET)
         try:
             while (piece := dump.read()) is not None:
                 self.patcher.requests(piece)  # which asks for their masters
-        except KernelError:
-            self._counters["bulk_errors"] += 1
         finally:
             dump.close()
         return self._answers()
+
+    def _unread(self, error: KernelError) -> None:
+        self._counters["bulk_errors"] += 1
+        self._tell("bulk", f"{error}; peers are given the table from its beginning again")
+
+    def _want_bulks(self) -> None:
+        for link in self._links:
+            self.want_bulk(link)
 
     def _restart(self) -> None:
         self._wanted += [link for link in self._receivers if link not in self._wanted]
@@ -269,13 +287,13 @@ class Inflow:
         self,
         injector: Injector,
         counters: Counter[str],
-        tell: Callable[[str, str], None],
+        tell: Tell,
         translate: Callable[[str, bytes], bytes],
     ) -> None:
         self.master = False
         self._injector = injector
         self._counters = counters
-        self._tell = tell  # what kind of trouble, and its words
+        self._tell = tell
         self._translate = translate  # labels of a peer, by its name, in requests
         self._gate = ctgate.Gate()
         self._prober = ctprobe.Prober()
