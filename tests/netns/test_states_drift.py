@@ -164,6 +164,7 @@ def test_a_person_may_ask_for_one_peer_and_is_told_what_cannot_be(pair: Pair) ->
     assert pair.fw1.ask("verify", peer="fw2")["results"][0]["peer"] == "fw2"
     refused = pair.fw1.ask("verify", peer="fw9")
     assert not refused["ok"] and "'fw9'" in refused["error"] and "fw2" in refused["hint"]
+    assert "no peer '[]'" in pair.fw1.ask("verify", peer=[])["error"]
     pair.fw2.stop()
     wait_until(pair.fw1.lost_peer, 10, "fw2 is missed")
     assert pair.fw1.ask("verify")["results"] == [{"peer": "fw2", "error": "no stream with it"}]

@@ -18,7 +18,17 @@ from carpool.kernel.conntrack import Dump
 from carpool.proto import ctmessage as ct
 from carpool.proto.ctfields import EXP_GET
 from tests.netns.lab import Namespace, Network, wait_until
-from tests.netns.pair import CLIENT, SERVER, SERVER6, WAN_VIP, Pair, StatesNode, arrives, packed
+from tests.netns.pair import (
+    CLIENT,
+    GROUP,
+    SERVER,
+    SERVER6,
+    WAN_VIP,
+    Pair,
+    StatesNode,
+    arrives,
+    packed,
+)
 
 # Only the control connection is let through by a rule; its data is "related".
 RULES = f"""
@@ -240,3 +250,25 @@ def test_an_expectation_is_told_in_a_table_and_ends_with_its_original(pair: Pair
             assert child.status & ct.EXPECTED and child.orig.src == packed(SERVER)
     for node in pair.nodes:
         assert node.peer_status()["errors"] == 0
+
+
+@pytest.mark.parametrize("excluded", ["{{port = 21}}", '{{mark = "0x2a"}}'], ids=["port", "mark"])
+def test_what_an_excluded_connection_expects_stays_with_it(pair: Pair, excluded: str) -> None:
+    for node in pair.nodes:
+        assert node.stop() == 0
+        node.configure(group=f"{GROUP}exclude = [{excluded}]\n")
+    for node in pair.nodes:
+        node.start()
+    pair.synchronised()
+    with ftp(pair.client, pair.server, SERVER) as control:
+        listener, _told = control.asks_active()
+        listener.close()
+        assert len(expectations(pair.fw1)) == 1
+        wait_until(lambda: pair.fw1.counter("skipped_excluded"), 5, "its master was judged")
+        pair.fw2.stop()  # and a whole table does not tell it either
+        assert "expectation" not in pair.fw2.output
+        pair.fw2.start()
+        pair.synchronised()
+        assert expectations(pair.fw2) == []
+        assert pair.fw2.counter("expectations_refused") == 0
+        assert pair.fw1.peer_status()["sent"] == 0

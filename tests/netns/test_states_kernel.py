@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import random
-import resource
+import struct
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from errno import EMFILE, ENOENT, ENOMEM, EPERM
+from errno import EMFILE, ENOBUFS, ENOENT, ENOMEM, EPERM
 from ipaddress import ip_address
 
 import pytest
@@ -15,14 +18,16 @@ import pytest
 from carpool.kernel import conntrack
 from carpool.kernel.conntrack import Dump, Failure, Injector
 from carpool.kernel.ctevents import EventMask, EventSocket
+from carpool.model.config import EXCLUSIONS_MAX
 from carpool.proto import ctgate, ctpatch
 from carpool.proto import ctmessage as ct
 from carpool.proto import statestream as ss
-from carpool.service.statesflow import BULK_EVERY_S, Inflow, Outflow
+from carpool.proto.ctexclude import MarkFilter
+from carpool.service.statesflow import Inflow, Outflow
 from tests.netns.lab import Namespace, Network
 from tests.unit.proto.test_ctexpect import CREATE as EXPECTATION
 
-SERVER = bytes((10, 2, 0, 10))
+SERVER, VIP = bytes((10, 2, 0, 10)), bytes((10, 2, 0, 100))
 
 
 def udp(number: int, status: int = 0xE) -> ct.Entry:
@@ -34,6 +39,12 @@ def udp(number: int, status: int = 0xE) -> ct.Entry:
 
 def told_nothing(kind: str, words: str) -> None:
     raise AssertionError(f"{kind}: {words}")
+
+
+def translated(number: int) -> ct.Entry:
+    """The same flow, all of them to one port of the VIP."""
+    plain = udp(number)
+    return replace(plain, reply=replace(plain.reply, dst=VIP, dport=5000))
 
 
 @dataclass
@@ -85,6 +96,18 @@ def test_the_end_of_what_was_never_assured_is_not_told(
     hands.events.drain(100)
     hands.other.inject(ct.delete_request(udp(1, status)))
     assert len(hands.events.drain(100)) == told
+
+
+def test_as_many_marks_as_may_be_excluded_fit_the_kernels_filter(hands: Hands) -> None:
+    marks = [MarkFilter(number, 0xFF) for number in range(1, EXCLUSIONS_MAX + 2)]
+    with hands.namespace.entered():
+        events = EventSocket(hands.own.port, every=False, marks=marks)
+    for mark in (marks[0].value, marks[-1].value, marks[-1].value + 1):
+        hands.other.inject(ct.create_request(replace(udp(1), mark=mark)))
+        hands.other.inject(ct.delete_request(udp(1)))
+    gone = [ct.parse(event) for event in events.drain(100) if ctpatch.is_delete(event)]
+    events.close()
+    assert [entry.mark for entry in gone if isinstance(entry, ct.Entry)] == [marks[-1].value + 1]
 
 
 def test_every_refusal_comes_back_with_its_request(hands: Hands) -> None:
@@ -278,41 +301,94 @@ def test_what_the_kernel_refuses_is_told_with_what_to_do(
     assert len(told) == 1 and words in told[0]
 
 
-def test_expectations_that_cannot_be_read_are_told_of_and_end_no_bulk(hands: Hands) -> None:
-    """The process has no file descriptor left, for a while."""
-    hands.own.inject(b"".join(ct.create_request(udp(number)) for number in range(10)))
-    peer, counters, told = FakePeer(), Counter[str](), list[str]()
+def test_a_master_keeps_its_own_whatever_is_left_out_of_the_peers(hands: Hands) -> None:
+    """In a split both gave one port of the VIP away; and the peer's flow has a helper that is not
+    here."""
+    assert hands.other.inject(ct.create_request(translated(1))) == []
+    counters: Counter[str] = Counter()
+    inflow = Inflow(hands.own, counters, lambda *_: None, lambda _peer, payload: payload)
+    inflow.master = True
+    peer = FakePeer()
+    theirs = replace(translated(2), helper="tftp-6969")
+    assert inflow.take(peer, ct.create_request(theirs)) is None
+    assert [entry.orig for entry in hands.entries()] == [translated(1).orig]
+    assert (peer.injected, peer.errors, counters["kept_own"]) == (1, 0, 1)
+
+
+def test_what_made_way_does_so_for_a_child_whose_master_is_not_here_too(hands: Hands) -> None:
+    assert hands.other.inject(ct.create_request(translated(1))) == []
+    counters: Counter[str] = Counter()
+    inflow = Inflow(hands.own, counters, lambda *_: None, lambda _peer, payload: payload)
+    peer = FakePeer()
+    assert inflow.take(peer, ct.create_request(replace(udp(1), master=udp(9).orig))) is None
+    assert [entry.reply for entry in hands.entries()] == [udp(1).reply]
+    assert (peer.injected, peer.errors, counters["taken_without_master"]) == (1, 0, 1)
+
+
+def without_memory(namespace: Namespace, act: Callable[[], object]) -> None:
+    """While the kernel takes no message (ENOBUFS): a filter of system calls, on a thread that ends
+    with this."""
+    sendto = {"x86_64": 44, "aarch64": 206}[platform.machine()]
+    load, if_equal, end = 0x20, 0x15, 0x06
+    errno, allow = 0x00050000 | ENOBUFS, 0x7FFF0000  # SECCOMP_RET_ERRNO, SECCOMP_RET_ALLOW
+    steps = [(load, 0, 0, 0), (if_equal, 0, 1, sendto), (end, 0, 0, errno), (end, 0, 0, allow)]
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    fprog = struct.pack("@HP", len(steps), ctypes.addressof(program))
+
+    def run() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.prctl(22, 2, fprog) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+        with namespace.entered():
+            act()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(run).result()
+
+
+def test_what_the_kernel_does_not_tell_now_is_told_by_a_table_in_the_end(hands: Hands) -> None:
+    """Events that need a question, the dump of entries, and that of expectations: none may end the
+    process, or be forgotten."""
+    peer, told, counters = FakePeer(), list[str](), Counter[str]()
+    patcher = ctpatch.Patcher(ct.Rules(every=False))
+    patcher.labels = True
     outflow = Outflow(
         hands.events,
-        ctpatch.Patcher(ct.Rules(every=False)),
+        patcher,
         [peer],
         counters,
         hands.own.ask,
         lambda _kind, words: told.append(words),
     )
-    outflow.want_bulk(peer)
+    outflow.master = True
+    for number in (1, 2):
+        hands.other.inject(ct.create_request(udp(number)))
+    outflow.drain()
+    assert len(peer.table) == 2
+    hands.other.inject(ct.delete_request(udp(1)))
+    hands.other.inject(ct.create_request(udp(3)))
+    without_memory(hands.namespace, outflow.drain)
+    assert list(peer.table) == [(udp(2).orig.src, udp(2).orig.sport)]
+    assert counters["ask_errors"] == 1 and outflow.owes_bulk(peer)
+    without_memory(hands.namespace, lambda: outflow.step_bulk(100.0))
+    assert counters["bulk_errors"] == 1 and outflow.owes_bulk(peer)
     with hands.namespace.entered():
-        now_s = 100.0
-        outflow.step_bulk(now_s)
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-        try:
-            for _ in range(2):  # the entries, and then what is expected
-                outflow.step_bulk(now_s)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert counters["bulk_errors"] == 1 and peer.frames.count(ss.Kind.BULK_END) == 0
-        assert "Too many open files" in told[0] and "given the table" in told[0]
-        now_s += BULK_EVERY_S
-        while outflow.bulk_deadline_s(now_s) is not None:
-            outflow.step_bulk(now_s)
-    assert peer.frames.count(ss.Kind.BULK_END) == 1 and len(peer.table) == 10
+        outflow.step_bulk(102.0)
+    for _ in range(2):  # the one piece of entries, and what comes after it
+        without_memory(hands.namespace, lambda: outflow.step_bulk(102.0))
+    assert counters["bulk_errors"] == 2 and outflow.owes_bulk(peer)
+    assert ss.Kind.BULK_END not in peer.frames and len(told) == 3
+    with hands.namespace.entered():
+        while outflow.owes_bulk(peer):
+            outflow.step_bulk(104.0)
+    assert peer.frames[-1] is ss.Kind.BULK_END
+    assert set(peer.table) == {(udp(n).orig.src, udp(n).orig.sport) for n in (2, 3)}
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_bulk_among_news_ends_with_the_right_table(hands: Hands, seed: int) -> None:
-    """Entries come and go between any two pieces of the dump, and while it waits for a peer; the
-    kernel filled the piece that is read next long before: no dead entry may be left."""
+    """Entries come, change and go between any two pieces of the dump, and while it waits for a
+    peer; the kernel filled the piece that is read next long before: no dead entry may be left, and
+    none as it was."""
     dice = random.Random(seed)
     peer = FakePeer()
     counters: Counter[str] = Counter()
@@ -334,6 +410,8 @@ def test_a_bulk_among_news_ends_with_the_right_table(hands: Hands, seed: int) ->
             hands.other.inject(ct.delete_request(udp(number)))
         for number in born:
             hands.other.inject(ct.create_request(replace(udp(number), mark=rounds + 1)))
+        for number in dice.sample(sorted(alive - dead), dice.randrange(60)):
+            hands.other.inject(ct.update_request(replace(udp(number), mark=rounds + 1)))
         alive = alive - dead | born
         peer.queued_bytes = dice.choice([0, 0, 0, 100 * 1024 * 1024])
         if dice.random() < 0.5:

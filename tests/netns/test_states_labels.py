@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,11 +41,31 @@ def give_names(node: StatesNode, names: str) -> Path:
     return file
 
 
+def refuse_nft(node: StatesNode) -> tuple[Path, Path]:
+    """Two files: while the first is there, nft refuses all, and makes the second."""
+    refuses, asked = node.directory / "refuses", node.directory / "asked"
+    nft = node.directory / "bin" / "nft"
+    nft.parent.mkdir()
+    nft.write_text(
+        f"#!/bin/sh\nif [ -e {refuses} ]; then touch {asked}; echo busy >&2; exit 1; fi\n"
+        f'exec {shutil.which("nft")} "$@"\n'
+    )
+    nft.chmod(0o755)
+    node.wrapper = ("env", f"PATH={nft.parent}:{os.environ['PATH']}", *node.wrapper)
+    return refuses, asked
+
+
 @pytest.fixture
 def pair(network: Network, tmp_path: Path) -> Iterator[Pair]:
     made = Pair(network, tmp_path)
     yield made
     made.close()
+
+
+def asks_for_labels(node: StatesNode) -> bool:
+    """Whether a change of labels is an event."""
+    table = node.namespace.run("nft", "list", "table", "inet", "carpool_states").stdout
+    return "label" in table
 
 
 def labels(entry: ct.Entry) -> set[int]:
@@ -97,11 +120,31 @@ def test_a_name_that_is_given_later_counts_from_then_on(pair: Pair) -> None:
     wait_until(arrived, 10, "the new name is in use on both")
 
 
+def test_names_that_nft_refuses_once_are_in_use_the_next_time(pair: Pair) -> None:
+    files = [give_names(node, "") for node in pair.nodes]
+    refuses, asked = refuse_nft(pair.fw1)
+    pair.fw1.namespace.nft(RULES.format(FIRST.format(11)))
+    pair.fw2.namespace.nft(RULES.format(""))
+    pair.start()
+    refuses.touch()
+    for file in files:
+        file.write_text("11 late\n" if file is files[0] else "71 late\n")
+    wait_until(asked.exists, 5, "nft has been asked for another mask")
+    refuses.unlink()
+
+    for node in pair.nodes:
+        wait_until(partial(asks_for_labels, node), 5, f"{node.name} has heard of its names")
+    with flow(TCP, pair.client, pair.server, (SERVER, 80)) as one:
+        assert one.echoes()
+        assert labels(arrives(pair.fw2, 6, 80)) == {71}
+    assert pair.fw1.stop() == 0
+    assert "nft refused table inet carpool_states: busy" in pair.fw1.output
+
+
 def test_where_nothing_is_labelled_nothing_is_asked(pair: Pair) -> None:
     pair.start()
     with flow(TCP, pair.client, pair.server, (SERVER, 80)) as one:
         assert one.echoes()
         assert labels(arrives(pair.fw2, 6, 80)) == set()
     assert pair.fw1.counter("events") == 1
-    table = pair.fw1.namespace.run("nft", "list", "table", "inet", "carpool_states").stdout
-    assert "label" not in table
+    assert not asks_for_labels(pair.fw1)

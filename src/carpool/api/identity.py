@@ -92,7 +92,7 @@ def name_in(certificate: bytes) -> str:
     try:
         parsed = x509.load_der_x509_certificate(certificate)
         names = parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise PeerError("that is no certificate") from error
     if len(names) != 1:
         raise PeerError(f"a certificate with {len(names)} names, expected the node's")

@@ -147,10 +147,9 @@ class Initiation:
         talk.say(self._initiator.hello())
         join = talk.hear(pr.Join)
         try:
-            name = identity.name_in(join.certificate)
+            answer = self._initiator.on_join(join, identity.name_in)
         except PeerError as error:
-            name = error.message  # the code is judged first
-        answer = self._initiator.on_join(join, name)
+            raise talk.refused(pr.Refuse(error.message)) from error
         if isinstance(answer, pr.Refuse):
             raise talk.refused(answer)
         welcome, partner = answer

@@ -41,6 +41,7 @@ STAYED = {
     "skipped_local": "to or from this node itself",
     "skipped_own_address": "translated to an address that does not move to a peer",
     "skipped_excluded": "excluded in group.toml, by an entry or a mark",
+    "skipped_no_master": "expectations whose connection has ended, or is in a zone",
     "skipped_family": "neither IPv4 nor IPv6",
     "skipped_malformed": "not understood: please report it",
     "deletes_not_master": "ends of copies: only the master tells ends",
@@ -60,7 +61,8 @@ TROUBLE = {
     "table_restored": "times that the nft table carpool_states had been removed",
     "bulk_errors": "times that the table could not be read: read again",
     "walk_errors": "comparisons that ended early: the kernel's table could not be read",
-    "bulk_restarts": "bulks begun anew, because too much ended meanwhile",
+    "ask_errors": "times that the kernel did not answer a question: answered by a bulk",
+    "bulk_restarts": "bulks begun anew, because too much happened meanwhile",
     "sweep_errors": "times that entries or the window check could not be changed",
 }
 _WINDOW = {

@@ -117,7 +117,7 @@ class Dump(_Socket):
     """One walk over all entries, in pieces. The kernel fills each piece when the one before
     it is read: whoever pauses gets one that is as old as the pause. With a family or a mark (value
     and mask), the kernel leaves out what is of another.
-    Of expectations with `ctfields.EXP_GET`."""
+    Of expectations with `ctfields.EXP_GET`. Raises KernelError."""
 
     def __init__(
         self,
@@ -129,7 +129,11 @@ class Dump(_Socket):
         body = ct.NFGEN.pack(family, 0, 0)
         if mark is not None:
             body += nl.be32(ct.Cta.MARK, mark[0]) + nl.be32(ct.Cta.MARK_MASK, mark[1])
-        self._socket.send(nl.message(what, nl.NLM_F_REQUEST | nl.NLM_F_DUMP, 1, body))
+        try:
+            self._socket.send(nl.message(what, nl.NLM_F_REQUEST | nl.NLM_F_DUMP, 1, body))
+        except OSError as error:
+            self.close()
+            raise KernelError(f"read the connection table: {error.strerror}") from error
 
     def read(self) -> list[bytes] | None:
         """The messages of the next piece (some 150); None: that was all. Raises KernelError."""

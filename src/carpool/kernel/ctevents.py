@@ -98,6 +98,7 @@ class EventMask:
         self.labels = labels
         self._every = every
         self._exclusions = tuple(exclusions)
+        self._installed = ""
         self._netlink = NetlinkSocket(NETLINK_NETFILTER, strict=False)
 
     def install(self) -> None:
@@ -107,11 +108,17 @@ class EventMask:
         to prepare all entries for events; otherwise a restart of this process would leave copies of
         those on the peers. 2 ("when somebody listens") is the default; a 0 is an operator's choice.
         """
-        exclusions, labels = self._exclusions, self.labels
-        _nft(ruleset(every=self._every, exclusions=exclusions, labels=labels))
+        wanted = self._ruleset()
+        _nft(wanted)
+        self._installed = wanted
         with suppress(OSError):  # not writable in a sandbox: then it is as it was before
             if _ALL_EVENTS.read_text(encoding="ascii").strip() == "2":
                 _ALL_EVENTS.write_text("1", encoding="ascii")
+
+    @property
+    def stale(self) -> bool:
+        """Whether it was put there for other labels than now."""
+        return self._installed != self._ruleset()
 
     def present(self) -> bool:
         """Whether the table is there: one question to the kernel, some microseconds."""
@@ -126,6 +133,9 @@ class EventMask:
 
     def close(self) -> None:
         self._netlink.close()
+
+    def _ruleset(self) -> str:
+        return ruleset(every=self._every, exclusions=self._exclusions, labels=self.labels)
 
 
 def _nft(commands: str) -> None:

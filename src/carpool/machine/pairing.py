@@ -7,7 +7,7 @@ clocks, and what a certificate looks like inside.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from carpool.proto import pairing as pr
@@ -52,9 +52,11 @@ class Initiator:
     def hello(self) -> pr.Hello:
         return pr.Hello(self._me.node, self._me.group)
 
-    def on_join(self, join: pr.Join, name: str) -> tuple[pr.Welcome, Partner] | pr.Refuse:
-        """`name` is what stands in the joiner's certificate. Who does not know the code learns
-        nothing but that."""
+    def on_join(
+        self, join: pr.Join, name_in: Callable[[bytes], str]
+    ) -> tuple[pr.Welcome, Partner] | pr.Refuse:
+        """`name_in` reads the name in a certificate, and what it raises comes out. Who does not
+        know the code learns nothing but that, and his certificate is not looked into."""
         me, fingerprint = self._me, _fingerprint(join.certificate)
         parties = pr.Parties(
             join.group, me.node, _fingerprint(me.certificate), join.node, fingerprint
@@ -63,6 +65,7 @@ class Initiator:
             self.wrong_guesses += 1
             left = max(GUESSES_MAX - self.wrong_guesses, 0)
             return pr.Refuse(f"that is not the code that {me.node} shows; guesses left: {left}")
+        name = name_in(join.certificate)
         if name != join.node:
             return pr.Refuse(f"the certificate of {join.node!a} is in the name of {name!a}")
         reason = objection(me, join.node, join.group, join.certificate)

@@ -7,7 +7,7 @@ rest decides single entries.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -22,7 +22,7 @@ PEER_WAIT_S = 10.0  # how long a fresh node looks for somebody to take a table f
 HOLD_MAX_S = 300.0  # no table complete by then: there will be none, and preemption is held no more
 RENEW_AFTER_S = 2.0
 RENEW_EVERY_S = ct.QUIET_TIMEOUT_S / 4
-DELETES_MAX = 100_000  # deletions remembered between two reads of a dump, some 250 bytes each
+NEWS_MAX = 100_000  # flows told of between two reads of a dump, some 150 bytes each
 
 
 # -------------------------------------------------------------------------------------- session
@@ -334,31 +334,28 @@ class Renewal:
 # -------------------------------------------------------------------------------------- entries
 
 
-class Deletions:
-    """Flows deleted since the last read of a dump. The kernel filled the part that is read next
-    before that, so it may hold the dead: they are deleted once more after it. And those that have
-    come back meanwhile (a port is used again) are made once more: the dump may have given them the
-    state of the dead."""
+class News:
+    """Flows of which something was told since the last read of a dump. The kernel filled the part
+    that is read next before that: it may hold the dead, and the living as they were. What was told
+    of these flows is newer, so that part is given without them."""
 
     def __init__(self) -> None:
-        self._requests: dict[bytes, bytes] = {}  # by flow: the last word about it
-        self.overflowed = False  # more than DELETES_MAX: the dump must start anew
+        self._flows: set[bytes] = set()
 
-    def sent(self, request: bytes) -> None:
-        """A create or delete request has been sent as news."""
-        flow = ctpatch.flow_of(request)
-        if flow not in self._requests:
-            if not ctpatch.is_delete(request):
-                return
-            if len(self._requests) >= DELETES_MAX:
-                self.overflowed = True
-                return
-        self._requests[flow] = request
+    @property
+    def overflowed(self) -> bool:
+        """There are more than can be remembered: the dump must start anew."""
+        return len(self._flows) >= NEWS_MAX
 
-    def take(self) -> Sequence[bytes]:
-        """All of them, to be sent after the part that has just been read."""
-        taken, self._requests = self._requests, {}
-        return list(taken.values())
+    def told(self, requests: Iterable[bytes]) -> None:
+        """Create and delete requests have been sent."""
+        if not self.overflowed:
+            self._flows.update(map(ctpatch.flow_of, requests))
+
+    def rest_of(self, part: Iterable[bytes]) -> list[bytes]:
+        """The requests of the part that has just been read. The one after it is filled by now."""
+        flows, self._flows = self._flows, set()
+        return [request for request in part if not flows or ctpatch.flow_of(request) not in flows]
 
 
 def settle(wanted: ct.Entry, found: ct.Entry | None) -> list[bytes]:

@@ -16,6 +16,7 @@ from carpool.proto import ctmessage as ct
 _INSTRUCTION = struct.Struct("=HBBI")  # code, jump if true, jump if false, operand
 _LOAD_WORD, _LOAD_HALF = 0x20, 0x28  # BPF_LD | size | BPF_ABS
 _LOAD_CONSTANT, _X_CONSTANT, _TO_X = 0x00, 0x01, 0x07  # BPF_LD|IMM, BPF_LDX|IMM, BPF_TAX
+_STORE, _LOAD_STORED = 0x02, 0x60  # BPF_ST, BPF_LD|BPF_MEM
 _LOAD_WORD_AT_X, _LOAD_BYTE_AT_X = 0x40, 0x50  # BPF_LD | size | BPF_IND
 _IF_EQUAL, _IF_ANY_BIT, _AND, _RETURN = 0x15, 0x45, 0x54, 0x06
 _ANCILLARY = 0xFFFFF000  # SKF_AD_OFF
@@ -52,11 +53,16 @@ def event_filter(
             (_LOAD_HALF, _NEXT, _NEXT, 4),
             (_IF_EQUAL, _NEXT, _ACCEPT, _turned("=H", ct.MSG_DELETE)),
         ]
-    for mark in marks:
+    if marks:  # three instructions each: a jump is 255 long at most
         program += [
-            *_find(_FIND, ct.Cta.MARK, start=True, missing=4),  # instructions, to the next mark
+            *_find(_FIND, ct.Cta.MARK, start=True, missing=3 + 3 * len(marks)),
             (_TO_X, _NEXT, _NEXT, 0),
             (_LOAD_WORD_AT_X, _NEXT, _NEXT, netlink.ATTR_LEN),
+            (_STORE, _NEXT, _NEXT, 0),
+        ]
+    for mark in marks:
+        program += [
+            (_LOAD_STORED, _NEXT, _NEXT, 0),
             (_AND, _NEXT, _NEXT, mark.mask),
             (_IF_EQUAL, _DROP, _NEXT, mark.value),
         ]

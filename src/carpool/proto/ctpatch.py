@@ -67,6 +67,7 @@ _BY_VALUES = (ct.Skip.LOCAL, ct.Skip.OWN_ADDRESS, ct.Skip.EXCLUDED)
 _TOLD_BY_STATUS = ct.EXPECTED | ct.SEQ_ADJUST
 
 T = TypeVar("T")
+Question = tuple[bytes, bytes]  # a get request; what travels after the answer, if that does
 Span = tuple[int, int]  # offset, length
 Column = tuple[bytes, ...]  # one value of many messages
 FREE_HEADER = ((8, 8), (18, 2))  # sequence and port; res_id, in which dumps tell their generation
@@ -211,7 +212,7 @@ class Patcher:
         self.causes: Counter[str] = Counter()
         self.parsed = 0  # messages that took the slow path
         self._labels = False
-        self._questions: list[bytes] = []
+        self._questions: list[Question] = []
 
     @property
     def rules(self) -> ct.Rules:
@@ -233,9 +234,9 @@ class Patcher:
         self._labels = labels
         self._shapes = Shapes()
 
-    def questions(self) -> list[bytes]:
-        """The get requests for entries of which the events since the last call told a part only.
-        Their answers are messages as any other."""
+    def questions(self) -> list[Question]:
+        """For entries of which the messages since the last call told a part only, and for those
+        that an expectation belongs to. The answers are messages as any other."""
         asked, self._questions = self._questions, []
         return asked
 
@@ -259,7 +260,7 @@ class Patcher:
         if recipe is None:
             return self._parse(message)
         if layout.partial:
-            self._questions.append(recipe.build(values))
+            self._questions.append((recipe.build(values), b""))
             return b""
         if layout.without:
             self.causes.update(layout.without)
@@ -308,7 +309,7 @@ class Patcher:
         if recipe is None:
             return None
         if layout.partial:
-            self._questions += recipe.build_all(columns)
+            self._questions += zip(recipe.build_all(columns), repeat(b""))
             return [b""] * len(run)
         for cause in layout.without:
             self.causes[cause] += len(run)
@@ -329,7 +330,7 @@ class Patcher:
         if skip is None and self._is_partial(message, entry):
             question = ct.get_request(entry.orig, entry.zone)
             self._learn(message, entry, skip, question, partial=True)
-            self._questions.append(question)
+            self._questions.append((question, b""))
             return b""
         make = ct.delete_request if is_delete(message) else ct.create_request
         request = make(entry)
@@ -345,16 +346,15 @@ class Patcher:
         return bool(wanted) and _is_news(message)
 
     def _expectation(self, message: bytes) -> bytes:
-        """The helper has changed what passes over the master, so that is told anew too."""
-        request = ctexpect.request(message)
-        local = ctexpect.is_local(message, self._local) if request else False
-        if not request or local:
-            self.causes["skipped_local" if local else "skipped_malformed"] += 1
-            return b""
-        master = ctexpect.master_of(message)
-        if master is not None and not netlink.HEADER.unpack_from(message)[2] & netlink.NLM_F_MULTI:
-            self._questions.append(ct.get_request(master, None))
-        return request
+        """It travels if its master does, and after it: the helper has changed what passes there."""
+        request, master = ctexpect.request(message), ctexpect.master_of(message)
+        if not request or master is None:
+            self.causes["skipped_malformed"] += 1
+        elif ctexpect.is_local(message, self._local):
+            self.causes["skipped_local"] += 1
+        else:
+            self._questions.append((ct.get_request(master, None), request))
+        return b""
 
     def _learn(
         self,

@@ -224,7 +224,9 @@ class StatesService:
             self._tell("check", str(error))
 
     def _check_mask(self) -> None:
-        if not self._mask.present():
+        if self._mask.stale:
+            self._mask.install()
+        elif not self._mask.present():
             self._mask.install()
             self.counters["table_restored"] += 1
             self._tell("table", "nft table inet carpool_states was removed: put back")
@@ -273,9 +275,8 @@ class StatesService:
                 self._tell(f"full {name}", warning)
 
     def _use_labels(self) -> None:
-        """Their names are others than before: for us, for the kernel and for the peers."""
+        """Their names are others than before: for us, for the peers, and soon for the kernel."""
         self._patcher.labels = self._mask.labels = self._labels.in_use
-        self._mask.install()
         for link in self.links:
             link.send(ss.build(ss.Kind.LABELS, self._labels.payload))
 

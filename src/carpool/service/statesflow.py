@@ -29,6 +29,7 @@ BULK_EVERY_S = 1.0  # at most: what follows an overflow must not be the cause of
 
 # Get requests to what they ask for: Injector.ask.
 Ask = Callable[[Sequence[bytes]], list[bytes | None]]
+Tell = Callable[[str, str], None]  # what kind of trouble, and its words
 
 
 class Receiver(Protocol):
@@ -63,18 +64,18 @@ class Outflow:
         links: Sequence[Receiver],
         counters: Counter[str],
         ask: Ask,
-        tell: Callable[[str, str], None],
+        tell: Tell,
     ) -> None:
         self.master = False
         self.patcher = patcher
         self._ask = ask
-        self._tell = tell  # what kind of trouble, and its words
+        self._tell = tell
         self._events = events
         self._links = links
         self._counters = counters
         self._overflows = 0
         self._dump: Dump | None = None
-        self._deletions = replica.Deletions()
+        self._news = replica.News()
         self._receivers: list[Receiver] = []  # of the dump that is being read
         self._wanted: list[Receiver] = []  # of the next one
         self._next_dump_s = 0.0
@@ -90,8 +91,7 @@ class Outflow:
         if self._events.overflows != self._overflows:
             self._counters["overflows"] += self._events.overflows - self._overflows
             self._overflows = self._events.overflows
-            for link in self._links:
-                self.want_bulk(link)
+            self._want_bulks()
         return len(events)
 
     def want_bulk(self, link: Receiver) -> None:
@@ -145,13 +145,29 @@ class Outflow:
         requests = list(filter(None, self.patcher.requests(events)))
         if not self.master:  # what is excluded since it was told would be deleted
             requests = [request for request in requests if not ctpatch.is_delete(request)]
-        questions = self.patcher.questions()
-        for at in range(0, len(questions), ASK_MAX):
-            answers = filter(None, self._ask(questions[at : at + ASK_MAX]))
-            requests += filter(None, map(self.patcher.request, answers))
+        try:
+            requests += self._answers()
+        except KernelError as error:  # a whole table tells what these events did not
+            self._counters["ask_errors"] += 1
+            self._tell("ask", f"{error}; all peers get the whole table")
+            self._want_bulks()
         if self._dump is not None:
-            for request in requests:
-                self._deletions.sent(request)
+            self._news.told(requests)
+        return requests
+
+    def _answers(self) -> list[bytes]:
+        """What the kernel tells when the patcher asks, as requests. Raises KernelError."""
+        questions = self.patcher.questions()
+        requests: list[bytes] = []
+        for at in range(0, len(questions), ASK_MAX):
+            part = questions[at : at + ASK_MAX]
+            answers = self._ask([question for question, _expectation in part])
+            for (_question, expectation), answer in zip(part, answers, strict=True):
+                if answer is not None:
+                    request = self.patcher.request(answer)
+                    requests += filter(None, (request, request and expectation))
+                elif expectation:
+                    self._counters["skipped_no_master"] += 1
         return requests
 
     def _to_tell(self, events: Sequence[bytes]) -> list[bytes]:
@@ -170,53 +186,60 @@ class Outflow:
                 link.send(frame, count)
 
     def _begin(self, now_s: float) -> None:
-        self._receivers, self._wanted = self._wanted, []
         self._next_dump_s = now_s + BULK_EVERY_S
-        self._deletions = replica.Deletions()
-        self._dump = Dump()
+        try:
+            self._dump = Dump()
+        except KernelError as error:
+            self._unread(error)
+            return
+        self._receivers, self._wanted = self._wanted, []
         self._counters["bulks"] += 1
         for link in self._receivers:
             link.bulk_begins(conntrack.entries())
             link.send(ss.build(ss.Kind.BULK_BEGIN))
 
     def _read_piece(self) -> None:
-        """One piece of the dump, after all events that are older than it and before the deletions
-        of those since it was filled."""
+        """One piece of the dump, after all events that are older than it, and without those flows
+        of which there were some since it was filled."""
         assert self._dump is not None
         self.drain()
-        try:
-            piece = self._dump.read()
-            expectations = self._expectations() if piece is None else []
-        except KernelError as error:
-            self._counters["bulk_errors"] += 1
-            self._tell("bulk", f"{error}; peers are given the table from its beginning again")
-            self._restart()
-            return
-        if piece is not None:
-            requests = list(filter(None, self.patcher.requests(piece)))
-            self._send(ss.Kind.BULK, requests, self._receivers)
-        self._send(ss.Kind.EVENTS, self._deletions.take(), self._receivers)
-        if self._deletions.overflowed:
+        if self._news.overflowed:
             self._counters["bulk_restarts"] += 1
             self._restart()
-        elif piece is None:
-            self._send(ss.Kind.BULK, expectations, self._receivers)
+            return
+        try:
+            piece = self._dump.read()
+            requests = self._expectations() if piece is None else self.patcher.requests(piece)
+        except KernelError as error:
+            self._unread(error)
+            self._restart()
+            return
+        rest = self._news.rest_of(filter(None, requests))
+        self._send(ss.Kind.BULK, rest, self._receivers)
+        if piece is None:
             for link in self._receivers:
                 link.bulk_ends()
                 link.send(ss.build(ss.Kind.BULK_END))
             self._end()
 
     def _expectations(self) -> list[bytes]:
-        """To follow their masters. The kernel holds some thousand at most
-        (nf_conntrack_expect_max)."""
-        requests: list[bytes] = []
+        """After their masters. The kernel holds some thousand at most (nf_conntrack_expect_max).
+        Raises KernelError."""
         dump = Dump(what=EXP_GET)
         try:
             while (piece := dump.read()) is not None:
-                requests += filter(None, self.patcher.requests(piece))
+                self.patcher.requests(piece)  # which asks for their masters
         finally:
             dump.close()
-        return requests
+        return self._answers()
+
+    def _unread(self, error: KernelError) -> None:
+        self._counters["bulk_errors"] += 1
+        self._tell("bulk", f"{error}; peers are given the table from its beginning again")
+
+    def _want_bulks(self) -> None:
+        for link in self._links:
+            self.want_bulk(link)
 
     def _restart(self) -> None:
         self._wanted += [link for link in self._receivers if link not in self._wanted]
@@ -226,6 +249,7 @@ class Outflow:
         assert self._dump is not None
         self._dump.close()
         self._dump = None
+        self._news = replica.News()
         self._receivers = []
 
 
@@ -238,28 +262,26 @@ def _make_way(create: bytes, answer: bytes | None) -> list[bytes]:
     return replica.settle(wanted, found if isinstance(found, ct.Entry) else None)
 
 
-_REDUCED = {
-    "help": "a helper (for FTP, SIP...) of connections of {peer} is not in this kernel: they are"
-    " taken without it, and what it would let through does not outlive a failover; load its module",
-    "master": "connections of {peer} came before those that they belong to: taken without",
+# What of a request a kernel may be unable to take, by why it refuses: better without than not at
+# all. EBUSY: the entry has seen more than the peer tells, or is a child, whose helper stays.
+# ENOSPC: it was made without labels.
+_PARTS = {
+    EBUSY: ("status", "help"),
+    ENOENT: ("master",),
+    ENOSPC: ("labels",),
+    EOPNOTSUPP: ("help",),
 }
-
-
-# What of an update a kernel may refuse. EBUSY: the entry has seen more than the peer tells, or is
-# a child, whose helper stays. The others: it was made without a helper, or without labels.
-_KEPT = {EBUSY: ("status", "help"), EOPNOTSUPP: ("help",), ENOSPC: ("labels",)}
-
+_WITHOUT = {
+    ENOENT: "connections of {peer} came before those that they belong to: taken without",
+    EOPNOTSUPP: "a helper (for FTP, SIP...) of connections of {peer} is not in this kernel: they"
+    " are taken without it, and what it would let through does not outlive a failover; load its"
+    " module",
+}
 
 # Why the kernel refuses an expectation: without its master, or the helper of that, nobody would
 # wait for it.
 _UNEXPECTED = dict.fromkeys((ENOENT, EOPNOTSUPP, ESHUTDOWN), "has no connection with a helper here")
 _REFUSED = {ENOMEM: ": is net.netfilter.nf_conntrack_max reached?"}
-
-
-def _reducible(failure: Failure) -> bool:
-    """Whether there is a part of it that can be left out."""
-    found = ct.fields(failure.request) or {}
-    return ("help" if failure.errno == EOPNOTSUPP else "master") in found
 
 
 class Inflow:
@@ -270,13 +292,13 @@ class Inflow:
         self,
         injector: Injector,
         counters: Counter[str],
-        tell: Callable[[str, str], None],
+        tell: Tell,
         translate: Callable[[str, bytes], bytes],
     ) -> None:
         self.master = False
         self._injector = injector
         self._counters = counters
-        self._tell = tell  # what kind of trouble, and its words
+        self._tell = tell
         self._translate = translate  # labels of a peer, by its name, in requests
         self._gate = ctgate.Gate()
         self._prober = ctprobe.Prober()
@@ -312,7 +334,7 @@ class Inflow:
     def _answer(self, link: Receiver, failures: Sequence[Failure]) -> int:
         """Deal with what the kernel refused; the number of those that are well in the end."""
         taken: list[bytes] = []
-        reduced: list[Failure] = []
+        again: list[bytes] = []
         well = 0
         for failure in failures:
             if ctexpect.concerns(failure.request):
@@ -325,11 +347,13 @@ class Inflow:
                 well += 1
             elif failure.errno == EEXIST:
                 taken.append(failure.request)
-            elif failure.errno in (EOPNOTSUPP, ENOENT) and _reducible(failure):
-                reduced.append(failure)
+            elif reduced := self._reduced(link, failure):
+                again.append(reduced)
             else:
                 self._count_error(link, failure)
-        well += self._reduce(link, reduced) if reduced else 0
+        if again:
+            left = self._inject_all(again)
+            well += len(again) - len(left) + self._answer(link, left)
         return well + (self._settle(link, taken) if taken else 0)
 
     def _expectation_refused(self, link: Receiver, failure: Failure) -> bool:
@@ -365,15 +389,14 @@ class Inflow:
             else:
                 requests += _make_way(create, answer)
         bad = 0
-        for _ in range(5):  # each round leaves out some part
+        while requests:  # each round leaves out some part, or makes what was to be updated
             again: list[bytes] = []
             for failure in self._inject_all(requests):
                 request = failure.request
                 if failure.errno == ENOENT and ctpatch.is_delete(request):
                     continue
-                self._counters["kept_status"] += failure.errno == EBUSY
-                reduced = ct.without(request, *_KEPT.get(failure.errno, ()))
-                if reduced != request:
+                reduced = self._reduced(link, failure)
+                if reduced:
                     again.append(reduced)
                     if request in updates:
                         updates[reduced] = updates[request]
@@ -386,27 +409,20 @@ class Inflow:
         self._counters["settled"] += len(wanted) - bad
         return len(wanted) - bad
 
-    def _reduce(self, link: Receiver, failures: Sequence[Failure]) -> int:
-        """Entries of which this kernel cannot take a part: better without than not at all."""
-        requests: list[bytes] = []
-        for failure in failures:
-            part = "help" if failure.errno == EOPNOTSUPP else "master"
-            requests.append(ct.without(failure.request, part))
-            self._counters[f"taken_without_{part}"] += 1
-            self._tell(f"{link.name} {part}", _REDUCED[part].format(peer=link.name))
-        left = self._inject_all(requests)
-        well = len(requests) - len(left)
-        taken = [failure.request for failure in left if failure.errno == EEXIST]
-        self._count_errors(link, [failure for failure in left if failure.errno != EEXIST])
-        return well + (self._settle(link, taken) if taken else 0)
+    def _reduced(self, link: Receiver, failure: Failure) -> bytes:
+        """The request without what this kernel cannot take of it; empty: there is no such part."""
+        found = ct.fields(failure.request) or {}
+        parts = [part for part in _PARTS.get(failure.errno, ()) if part in found]
+        if not parts:
+            return b""
+        self._counters["kept_status"] += failure.errno == EBUSY
+        if failure.errno in _WITHOUT:
+            self._counters[f"taken_without_{parts[0]}"] += 1
+            self._tell(f"{link.name} {parts[0]}", _WITHOUT[failure.errno].format(peer=link.name))
+        return ct.without(failure.request, *parts)
 
     def _inject_all(self, requests: Sequence[bytes]) -> list[Failure]:
         return [one for payload, _count in ss.payloads(requests) for one in self._inject(payload)]
-
-    def _count_errors(self, link: Receiver, failures: Sequence[Failure]) -> int:
-        for failure in failures:
-            self._count_error(link, failure)
-        return len(failures)
 
     def _count_error(self, link: Receiver, failure: Failure) -> None:
         link.errors += 1

@@ -25,7 +25,7 @@ def compare(
 ) -> None:
     """The commands of LOOKS: with one peer or with all; the answer comes when all are done."""
     wanted = request.get("peer")
-    if wanted is not None and wanted not in comparisons:
+    if wanted not in (None, *comparisons):
         hint = f"the peers are {', '.join(comparisons)}"
         client.refuse(f"no peer {str(wanted)[:40]!r}", hint)
         return

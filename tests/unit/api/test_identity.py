@@ -14,6 +14,8 @@ from carpool.kernel.keys import Trouble, fingerprint
 from carpool.model.config import Encryption, States
 from tests.unit.model.configs import GROUP, config
 
+VERSION_3 = b"\xa0\3\2\1\2"  # in the DER of a certificate
+
 
 def openssl(*arguments: str, text: str) -> str:
     """Another reader of the same certificate."""
@@ -64,7 +66,9 @@ def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_certificate_of_ours(tmp_path: Path) -> None:
-    for data in (b"", b"\x30\x03abc", b"\x30\x84\xff\xff\xff\xff"):
+    own, _ = identity.ensure(identity.keys_of(tmp_path, "fw1"))
+    version_5 = own.replace(VERSION_3, VERSION_3[:-1] + b"\4")
+    for data in (b"", b"\x30\x03abc", b"\x30\x84\xff\xff\xff\xff", version_5):
         with pytest.raises(PeerError, match="no certificate"):
             identity.name_in(data)
 

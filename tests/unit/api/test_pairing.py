@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import select
 import socket
 import ssl
@@ -124,12 +125,23 @@ def connected(to: Waiting, source: str = str(AT["fw2"])) -> socket.socket:
     return sock
 
 
-def guess(to: Waiting) -> str:
-    """Somebody who does not know the code tries; what he is told."""
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def guess(to: Waiting, version: int = 2) -> str:
+    """Somebody who does not know the code tries; what he is told. With a certificate of any
+    version: 2 means 3."""
+    pem = identity.make("fw2").decode()
+    certificate = ssl.PEM_cert_to_DER_cert(pem[pem.index(ssl.PEM_HEADER) :])
+    certificate = certificate.replace(b"\xa0\3\2\1\2", b"\xa0\3\2\1" + bytes([version]))
+    return say(to, pr.Join("fw2", "edge", certificate, b"\0" * 32))
+
+
+def say(to: Waiting, join: pr.Join) -> str:
+    """Why this is refused."""
     with bare(None, server=False).wrap_socket(connected(to)) as tls:
-        pem = identity.make("fw2").decode()
-        certificate = ssl.PEM_cert_to_DER_cert(pem[pem.index(ssl.PEM_HEADER) :])
-        tls.sendall(pr.build(pr.Join("fw2", "edge", certificate, b"\0" * 32)))
+        tls.sendall(pr.build(join))
         data = b""
         while piece := tls.recv(4096):
             data += piece
@@ -182,6 +194,24 @@ def test_a_wrong_code_three_times(fw1: Box, fw2: Box, wait: Wait) -> None:
         join(fw2, waiting)
     assert fw1.keys.names() == fw2.keys.names() == []
     assert "127.0.0.2 did not join: that is not the code" in waiting.told[0]
+
+
+def test_a_strange_certificate_is_a_guess_as_any_other(fw1: Box, fw2: Box, wait: Wait) -> None:
+    waiting = wait(fw1)
+    assert "not the code that fw1 shows; guesses left: 2" in guess(waiting, version=4)
+    join(fw2, waiting)
+    waiting.partner()
+
+
+def test_one_who_knows_the_code_is_told_that_his_certificate_is_none(
+    fw1: Box, fw2: Box, wait: Wait
+) -> None:
+    waiting = wait(fw1)
+    parties = pr.Parties("edge", "fw1", sha256(fw1.own), "fw2", sha256(b"none"))
+    proof = pr.proof(waiting.code.secret, pr.Role.JOINER, parties)
+    assert say(waiting, pr.Join("fw2", "edge", b"none", proof)) == "that is no certificate"
+    join(fw2, waiting)
+    waiting.partner()
 
 
 def test_a_code_expires(fw1: Box, fw2: Box, wait: Wait) -> None:

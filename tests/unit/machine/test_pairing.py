@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -27,6 +28,11 @@ def joined(me: Me = FW2, secret: int = SECRET, hello: pr.Hello | None = None) ->
     return said
 
 
+def named(name: str) -> Callable[[bytes], str]:
+    """Reads this name in any certificate."""
+    return lambda _certificate: name
+
+
 def refusal(answer: object) -> str:
     assert isinstance(answer, pr.Refuse), answer
     return answer.reason
@@ -37,7 +43,7 @@ def test_each_ends_with_the_other() -> None:
     joiner = Joiner(FW2, SECRET, FW1.certificate, "fw1")
     join = joiner.on_hello(initiator.hello())
     assert isinstance(join, pr.Join)
-    answer = initiator.on_join(join, "fw2")
+    answer = initiator.on_join(join, named("fw2"))
     assert isinstance(answer, tuple)
     welcome, partner = answer
     assert partner == Partner("fw2", FW2.certificate)
@@ -48,16 +54,20 @@ def test_each_ends_with_the_other() -> None:
 def test_three_wrong_codes_and_it_is_over_even_for_the_right_one() -> None:
     initiator = Initiator(FW1, SECRET)
     for left in (2, 1, 0):
-        reason = refusal(initiator.on_join(joined(secret=1), "fw2"))
+        reason = refusal(initiator.on_join(joined(secret=1), named("fw2")))
         assert reason == f"that is not the code that fw1 shows; guesses left: {left}"
         assert initiator.over is (left == 0)
-    assert "guesses left: 0" in refusal(initiator.on_join(joined(), "fw2"))
+    assert "guesses left: 0" in refusal(initiator.on_join(joined(), named("fw2")))
 
 
 def test_who_does_not_know_the_code_learns_nothing_else() -> None:
     wrong = replace(joined(secret=1), node="nobody", group="other")
-    reason = refusal(Initiator(FW1, SECRET).on_join(wrong, "somebody"))
+    reason = refusal(Initiator(FW1, SECRET).on_join(wrong, not_looked_into))
     assert reason.startswith("that is not the code")
+
+
+def not_looked_into(certificate: bytes) -> str:
+    raise AssertionError(certificate)
 
 
 def test_a_proof_is_good_for_its_certificate_and_name_only() -> None:
@@ -66,7 +76,9 @@ def test_a_proof_is_good_for_its_certificate_and_name_only() -> None:
         replace(joined(), node="fw3"),
         replace(joined(), group="other"),
     ):
-        assert "that is not the code" in refusal(Initiator(FW1, SECRET).on_join(changed, "fw2"))
+        assert "that is not the code" in refusal(
+            Initiator(FW1, SECRET).on_join(changed, named("fw2"))
+        )
 
 
 def test_its_own_proof_sent_back_is_worth_nothing() -> None:
@@ -99,12 +111,12 @@ def test_who_knows_the_code_is_told_what_does_not_fit(me: Me, words: str) -> Non
     proof = pr.proof(SECRET, pr.Role.JOINER, parties)
     join = pr.Join(me.node, me.group, me.certificate, proof)
     initiator = Initiator(FW1, SECRET)
-    assert refusal(initiator.on_join(join, me.node)).startswith(words)
+    assert refusal(initiator.on_join(join, named(me.node))).startswith(words)
     assert initiator.wrong_guesses == 0
 
 
 def test_a_certificate_in_another_name_is_refused() -> None:
-    reason = refusal(Initiator(FW1, SECRET).on_join(joined(), "fw7"))
+    reason = refusal(Initiator(FW1, SECRET).on_join(joined(), named("fw7")))
     assert reason == "the certificate of 'fw2' is in the name of 'fw7'"
     joiner = Joiner(FW2, SECRET, FW1.certificate, "fw7")
     reason = refusal(joiner.on_hello(pr.Hello("fw1", "edge")))

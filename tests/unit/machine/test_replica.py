@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -329,34 +330,37 @@ def test_an_entry_in_the_other_direction_makes_way() -> None:
     assert replica.settle(wanted, found) == [ct.delete_request(found), ct.create_request(wanted)]
 
 
-def test_the_dead_are_deleted_again_and_who_came_back_is_made_again() -> None:
-    deletions = replica.Deletions()
-    first, second = entry(port=1), entry(port=2)
-    zoned = replace(first, zone=5)
-    for dead in (first, second, zoned):
-        deletions.sent(ct.delete_request(dead))
-    again = ct.create_request(replace(first, mark=7))
-    deletions.sent(again)
-    deletions.sent(ct.create_request(entry(port=3)))  # only ever alive: the dump cannot harm it
-    assert deletions.take() == [again, ct.delete_request(second), ct.delete_request(zoned)]
-    assert deletions.take() == []
-    for last in (ct.create_request(zoned), ct.delete_request(zoned)):
-        deletions.sent(ct.delete_request(zoned))
-        deletions.sent(last)
-        assert list(deletions.take()) == [last]
+def test_a_part_is_given_without_what_was_told_since_it_was_filled() -> None:
+    """The dead would live again, and the living be as they were."""
+    news = replica.News()
+    dead, changed, quiet = (entry(port=port) for port in (1, 2, 3))
+    zoned = replace(dead, zone=5)
+    part = [ct.create_request(one) for one in (dead, changed, zoned, quiet)]
+    assert news.rest_of(part) == part
+    news.told([ct.delete_request(dead), ct.create_request(replace(changed, mark=7))])
+    assert news.rest_of(part) == part[2:]
+    assert news.rest_of(part) == part  # the next one was filled after that
+    news.told([ct.delete_request(zoned)])
+    assert news.rest_of(iter(part)) == [*part[:2], part[3]]
 
 
-def test_deletions_are_remembered_up_to_a_limit() -> None:
-    deletions = replica.Deletions()
+def test_news_are_remembered_up_to_a_limit() -> None:
+    few, many = replica.News(), replica.News()
     request = ct.delete_request(entry())
     at = ct.fields(request)["orig.ip.src"][0]  # type: ignore[index] # a request of ours is whole
-    for number in range(replica.DELETES_MAX):
-        deletions.sent(request[:at] + number.to_bytes(4, "big") + request[at + 4 :])
-    assert not deletions.overflowed
-    assert len(deletions.take()) == replica.DELETES_MAX
-    for number in range(replica.DELETES_MAX + 1):
-        deletions.sent(request[:at] + number.to_bytes(4, "big") + request[at + 4 :])
-    assert deletions.overflowed
+
+    def numbered(count: int) -> Iterator[bytes]:
+        for number in range(count):
+            yield request[:at] + number.to_bytes(4, "big") + request[at + 4 :]
+
+    few.told(numbered(replica.NEWS_MAX - 1))
+    few.told(numbered(2))  # the same again
+    assert not few.overflowed
+    many.told(numbered(replica.NEWS_MAX))
+    assert many.overflowed
+    one_more = ct.create_request(entry(port=1))
+    many.told([one_more])
+    assert many.rest_of([one_more]) == [one_more]
 
 
 def test_a_question_is_answered_with_itself_after_what_came_before_it() -> None:

@@ -57,16 +57,16 @@ def test_an_expectation_is_told_from_an_entry() -> None:
     assert not ctexpect.concerns(b"short")
 
 
-def test_the_patcher_tells_it_and_asks_for_its_master() -> None:
-    """Whose sequence numbers the helper moves when it writes another address."""
+def test_the_patcher_asks_for_its_master_and_tells_it_after_that() -> None:
+    """Whose sequence numbers the helper moves when it writes another address, and which may have
+    to stay here."""
     patcher = ctpatch.Patcher(ct.Rules(every=False, local=frozenset({VIP})))
-    assert patcher.request(NEW) == CREATE
-    assert patcher.questions() == [message(0x0101, 1, attr(0x8001, MASTER[4:]))]
-    assert patcher.request(GONE) == DELETE
     dumped = b"".join((struct.pack("=IHHII", len(NEW), 0x0200, 2, 1, 9), NEW[16:]))
-    patcher.questions()
-    assert patcher.request(dumped) == CREATE
-    assert patcher.questions() == []
+    for told in (NEW, GONE, dumped):
+        assert patcher.request(told) == b""
+    question = message(0x0101, 1, attr(0x8001, MASTER[4:]))
+    assert patcher.questions() == [(question, CREATE), (question, DELETE), (question, CREATE)]
+    assert patcher.questions() == [] and not patcher.causes
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,8 @@ def test_the_patcher_tells_it_and_asks_for_its_master() -> None:
 )
 def test_what_this_node_itself_waits_for_stays_here(body: bytes, local: bytes, stays: bool) -> None:
     patcher = ctpatch.Patcher(ct.Rules(every=False, local=frozenset({local})))
-    assert (patcher.request(message(0x0200, 0x600, body)) == b"") is stays
+    assert patcher.request(message(0x0200, 0x600, body)) == b""
+    assert (patcher.questions() == []) is stays
     assert patcher.causes == ({"skipped_local": 1} if stays else {})
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 
+from carpool.model.config import EXCLUSIONS_MAX
 from carpool.proto.ctexclude import MarkFilter
 from carpool.proto.ctfilter import event_filter
 from tests.unit.proto import ctsamples
@@ -18,32 +19,33 @@ from tests.unit.proto.ctsamples import recorded
 
 RECORDED = recorded()
 OURS = 0x1234ABCD
+SIZES = {0x20: 4, 0x28: 2, 0x40: 4, 0x50: 1}  # of what an instruction loads
 
 
 def passes(program: bytes, message: bytes) -> bool:
     """net/core/filter.c, as far as our program uses it."""
     code = list(struct.iter_unpack("=HBBI", program))
-    a, x, at = 0, 0, 0
-    for _ in range(100):
+    a, x, at, stored = 0, 0, 0, 0
+    for _ in range(200):
         op, true, false, k = code[at]
         at += 1
         match op:
             case 0x20 | 0x28 | 0x30 if k >= 0xFFFFF000:
                 a = attribute(message, a, x, nested=k - 0xFFFFF000 == 16)
-            case 0x20:
-                a = int.from_bytes(message[k : k + 4], "big")
-            case 0x28:
-                a = int.from_bytes(message[k : k + 2], "big")
+            case 0x20 | 0x28:
+                a = int.from_bytes(message[k : k + SIZES[op]], "big")
             case 0x00:
                 a = k
             case 0x01:
                 x = k
             case 0x07:
                 x = a
-            case 0x40:
-                a = int.from_bytes(message[x + k : x + k + 4], "big")
-            case 0x50:
-                a = message[x + k]
+            case 0x02 if k == 0:
+                stored = a
+            case 0x60 if k == 0:
+                a = stored
+            case 0x40 | 0x50:
+                a = int.from_bytes(message[x + k : x + k + SIZES[op]], "big")
             case 0x54:
                 a &= k
             case 0x15:
@@ -142,3 +144,16 @@ def test_the_end_of_what_a_mark_excludes_is_not_told(
     assert passes(program, ctsamples.event(gone)) is told
     # A change is: the copy at the peers must go.
     assert passes(program, ctsamples.event(replace(gone, destroy=False)))
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_as_many_marks_as_a_configuration_may_have(every: bool) -> None:
+    """`exclude` is full of marks, and `no_sync_mark` is another one."""
+    marks = [MarkFilter(number, 0xFF) for number in range(EXCLUSIONS_MAX + 1)]
+    program = event_filter(OURS, every=every, marks=marks)
+    way = ctsamples.Way(b"\1\2\3\4", b"\5\6\7\x08", 1, 2)
+    for mark, told in ((0x1_00, False), (0x1_20, False), (0x1_21, True), (None, True)):
+        gone = ctsamples.Sample(17, way, way, status=0xE, timeout=0, mark=mark, destroy=True)
+        assert passes(program, ctsamples.event(gone)) is told
+    own = ctsamples.Sample(17, way, way, status=0xE, timeout=0, port=OURS)
+    assert not passes(program, ctsamples.event(own))

@@ -226,7 +226,7 @@ def test_what_events_tell_in_part_is_asked_for() -> None:
             part = sample(status=0x18E | bit)
             assert patcher.request(ctsamples.event(part)) == b""
             question = ctsamples.message(0x0101, 1, ctsamples.expected_delete(part)[20:])
-            assert patcher.questions() == [question]
+            assert patcher.questions() == [(question, b"")]
             assert patcher.questions() == []
             whole = replace(part, master=Way(CLIENT, SERVER, 1, 21), seqadj=(b"\1" * 12, bytes(12)))
             assert patcher.request(ctsamples.event(whole)) == expected(whole)
@@ -242,7 +242,8 @@ def test_what_is_asked_for_is_the_flow_of_the_event(samples: list[Sample]) -> No
     news = [replace(one, destroy=False, master=None, seqadj=None, labels=None) for one in samples]
     events = [ctsamples.event(one) for one in news] * 2
     questions = [
-        ctsamples.message(0x0101, 1, expected_delete(one)[20:], family=one.family) for one in news
+        (ctsamples.message(0x0101, 1, expected_delete(one)[20:], family=one.family), b"")
+        for one in news
     ]
     assert [patcher.request(event) for event in events] == [b""] * len(events)
     assert patcher.questions() == questions * 2
