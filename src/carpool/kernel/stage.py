@@ -1,0 +1,136 @@
+"""Contents that have arrived, each under the name of its digest, until a transaction takes them.
+
+Room: kernel. Checks what it is given, and what an earlier process left; refuses to know what the
+contents are for. Nothing is synced to the disk: what a power cut tore no longer has its digest, and
+a transaction syncs its own copies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from carpool.errors import KernelError, PeerError
+from carpool.kernel.rooted import failed, write_all
+
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_ARRIVING = "arriving-"  # begins the name of what is not whole yet
+
+
+class Stage:
+    """The contents below `directory`, which is made when the first one comes (0700)."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._sizes: dict[str, int] | None = None  # by digest; None: not looked at yet
+
+    def have(self) -> frozenset[str]:
+        """The digests of what is here, whole. Raises KernelError."""
+        return frozenset(self._known())
+
+    def path(self, sha256: str) -> Path:
+        """Where a content is, or would be. Raises PeerError for what is no digest."""
+        if not _DIGEST.fullmatch(sha256):
+            raise PeerError(
+                f"{sha256[:80]!a} is no SHA-256 digest", hint="expected 64 hexadecimal digits"
+            )
+        return self._directory / sha256
+
+    @property
+    def used_bytes(self) -> int:
+        return sum(self._known().values())
+
+    def put(self, sha256: str, chunks: Iterable[bytes], size_max: int) -> None:
+        """Take a content of at most `size_max` bytes. Raises PeerError when it is longer or not
+        what its digest says, KernelError when it cannot be written; then nothing of it stays."""
+        with self.incoming(sha256, size_max) as write:
+            for chunk in chunks:
+                write(chunk)
+
+    @contextmanager
+    def incoming(self, sha256: str, size_max: int) -> Iterator[Callable[[bytes], None]]:
+        """The same, for who gets the pieces one by one: a function that takes the next piece."""
+        path, known = self.path(sha256), self._known()
+        fresh = self._directory / f"{_ARRIVING}{secrets.token_hex(8)}"
+        hashed, size = hashlib.sha256(), 0
+
+        def write(chunk: bytes) -> None:
+            nonlocal size
+            size += len(chunk)
+            if size > size_max:
+                raise PeerError(
+                    f"content {sha256[:16]}... is longer than {size_max} bytes",
+                    hint="its file changed while it was sent; try again",
+                )
+            hashed.update(chunk)
+            try:
+                write_all(descriptor, chunk)
+            except OSError as error:
+                raise failed("write", str(fresh), error) from error
+
+        descriptor = self._create(fresh)
+        try:
+            yield write
+            if hashed.hexdigest() != sha256:
+                raise PeerError(
+                    f"content {sha256[:16]}... arrived as {hashed.hexdigest()[:16]}...",
+                    hint="its file changed while it was sent; try again",
+                )
+            fresh.rename(path)
+            known[sha256] = size
+        finally:
+            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                fresh.unlink()
+
+    def remove(self) -> None:
+        """All contents, and the directory. Raises KernelError."""
+        self._sizes = None
+        try:
+            shutil.rmtree(self._directory)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise failed("remove", str(self._directory), error) from error
+
+    def _create(self, fresh: Path) -> int:
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise failed("write", str(fresh), error) from error
+
+    def _known(self) -> dict[str, int]:
+        """What is here; at the first look, all of it is read."""
+        if self._sizes is None:
+            try:
+                self._sizes = self._look()
+            except OSError as error:
+                raise failed("look into", str(self._directory), error) from error
+        return self._sizes
+
+    def _look(self) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        if not os.path.lexists(self._directory):
+            return sizes
+        if self._directory.is_symlink():
+            raise KernelError(f"{self._directory} is a symbolic link", hint="remove it")
+        self._directory.chmod(0o700)
+        for path in self._directory.iterdir():
+            if _DIGEST.fullmatch(path.name) and _digest(path) == path.name:
+                sizes[path.name] = path.stat().st_size
+            elif _DIGEST.fullmatch(path.name) or path.name.startswith(_ARRIVING):
+                path.unlink()  # a cut link or a power cut left half of it
+        return sizes
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
