@@ -15,6 +15,8 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_interface, ip_network
 from pathlib import Path
 
+from carpool.api import settingsync
+from carpool.api.settingsync import SERVICES_KEYS, SYNC_KEYS
 from carpool.api.tomlfile import Table, TomlFile, cut, shown
 from carpool.model.config import (
     PROTOCOLS,
@@ -42,9 +44,9 @@ from carpool.model.validate import check_config
 
 PROBLEMS_MAX = 100  # told at once: nobody mends more in one go
 
-NODE_KEYS = ("name", "advskew", "interface", "address", "peer")
+NODE_KEYS = ("name", "advskew", "interface", "address", "peer", "vars", "services")
 PEER_KEYS = ("address",)
-GROUP_KEYS = ("name", "preempt", "vip", "states")
+GROUP_KEYS = ("name", "preempt", "vip", "states", "sync", "section")
 VIP_KEYS = ("interface", "vhid", "password", "addresses", "advbase", "mac", "transport")
 STATES_KEYS = ("interface", "port", "scope", "encryption", "exclude", "no_sync_mark")
 EXCLUDE_KEYS = ("interface", "network", "protocol", "port", "mark")
@@ -53,10 +55,18 @@ HOMES = {  # where keys belong that were put elsewhere
     "peer": NODE_FILE,
     "address": f"[address] or [peer.NAME.address] of {NODE_FILE}; a VIP has `addresses`",
     "preempt": f"the top of {GROUP_FILE}, above every [table]",
+    "section": f"{GROUP_FILE}: [section.NAME]",
+    "services": f"{NODE_FILE}, and to each [section.NAME] of {GROUP_FILE}",
     "states": GROUP_FILE,
+    "sync": GROUP_FILE,
+    "vars": f"{NODE_FILE}: they differ between nodes",
     "vip": GROUP_FILE,
     **{key: f"a [[vip]] of {GROUP_FILE}" for key in VIP_KEYS[1:]},
     **{key: f"[states] of {GROUP_FILE}" for key in STATES_KEYS[1:]},
+    **{key: f"[sync] of {GROUP_FILE}" for key in SYNC_KEYS[1:]},
+    **{key: f"[services] of {NODE_FILE}" for key in SERVICES_KEYS},
+    "port": f"[states] or [sync] of {GROUP_FILE}",
+    "exclude": f"[states] or a [section.NAME] of {GROUP_FILE}",
 }
 
 # These stand in for what could not be read: check_config() keeps quiet about places that are lost.
@@ -83,12 +93,12 @@ def load(config_dir: Path) -> tuple[Config | None, list[Problem]]:
         *check_config(config, {*node_file.lost, *group_file.lost}),
     ]
     fatal = any(problem.fatal for problem in problems)
-    return None if fatal else config, _placed(problems, (node_file, group_file))
+    return None if fatal else config, placed(problems, (node_file, group_file))
 
 
 def with_lines(config_dir: Path, problems: Sequence[Problem]) -> list[Problem]:
     """Problems found after `load` (by `check_system`), with lines and in the order of the files."""
-    return _placed(problems, [TomlFile.read(config_dir, name) for name in (NODE_FILE, GROUP_FILE)])
+    return placed(problems, [TomlFile.read(config_dir, name) for name in (NODE_FILE, GROUP_FILE)])
 
 
 def secrecy(config_dir: Path) -> list[Problem]:
@@ -103,20 +113,21 @@ def secrecy(config_dir: Path) -> list[Problem]:
     return [Problem(GROUP_FILE, "file", found, "mode 0600", hint, fatal=False)]
 
 
-def _placed(problems: Sequence[Problem], files: Sequence[TomlFile]) -> list[Problem]:
+def placed(problems: Sequence[Problem], files: Sequence[TomlFile]) -> list[Problem]:
+    """Problems of these files with lines, in their order; at most PROBLEMS_MAX and one more."""
     if not problems:
         return []
-    placed = []
+    told: list[Problem] = []
     for file in files:
         here = [problem for problem in problems if problem.file == file.name]
         spelled = [_as_written(problem, file) for problem in here]
-        placed += sorted(_with_lines(spelled, file), key=lambda problem: problem.line or 0)
-    if len(placed) <= PROBLEMS_MAX:
-        return placed
-    rest = f"{len(placed) - PROBLEMS_MAX} more problems"
-    last = placed[PROBLEMS_MAX]
+        told += sorted(_with_lines(spelled, file), key=lambda problem: problem.line or 0)
+    if len(told) <= PROBLEMS_MAX:
+        return told
+    rest = f"{len(told) - PROBLEMS_MAX} more problems"
+    last = told[PROBLEMS_MAX]
     more = replace(last, key="file", found=rest, expected="none", hint="mend those above first")
-    return [*placed[:PROBLEMS_MAX], more]
+    return [*told[:PROBLEMS_MAX], more]
 
 
 def _as_written(problem: Problem, file: TomlFile) -> Problem:
@@ -155,6 +166,8 @@ def _node(file: TomlFile) -> Node:
         advskew=root.number("advskew", 0),
         addresses=_own_addresses(root),
         peers=_peers(root),
+        vars=settingsync.variables(root),
+        service_command=settingsync.service_command(root),
     )
 
 
@@ -223,11 +236,13 @@ def _peers(root: Table) -> tuple[Peer, ...]:
 
 def _group(file: TomlFile) -> Group:
     root = file.root(GROUP_KEYS)
+    settingsync.check_section_names(root)
     return Group(
         name=root.text("name", 'a name for the group: "edge"'),
         vips=_vips(root),
         preempt=root.truth("preempt", True),
         states=_states(root),
+        sync=settingsync.sync(root),
     )
 
 
@@ -290,7 +305,7 @@ def _states(root: Table) -> States | None:
         return None
     expected = "a table [states]"
     table = Table(root.file, ("states",), root.names("states", expected), STATES_KEYS)
-    if (root.file.name, ("states",)) in root.file.lost:
+    if root.is_lost("states"):
         return None
     return States(
         interface=table.text("interface", 'a logical interface: "sync"'),

@@ -207,6 +207,10 @@ class Table:
     def wrong(self, key: str, found: str, expected: str, hint: str = "") -> None:
         self.file.wrong((*self.path, key), found, expected, hint)
 
+    def is_lost(self, *path: str | int) -> bool:
+        """Whether what is at `path` below this table could not be used."""
+        return (self.file.name, (*self.path, *path)) in self.file.lost
+
     def _required(self, key: str, expected: str) -> object | None:
         if key not in self._values and not self.file.broken:
             self.wrong(key, "nothing", expected)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from carpool.api.sections import load_sections
 from carpool.api.settings import load, secrecy, with_lines
 from carpool.cli.problems import counted, told
 from carpool.errors import EXIT_CONFIG, EXIT_OK
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if config is not None:
         here = [*_on_this_machine(config), *_pairing(config, args.config_dir)]
         problems += with_lines(args.config_dir, here)
+    problems += load_sections(args.config_dir)[1]
     problems += secrecy(args.config_dir)
     fatal = any(problem.fatal for problem in problems)
     if args.json:

@@ -19,6 +19,8 @@ from ipaddress import (
 )
 from typing import NamedTuple
 
+from carpool.model.section import Sync
+
 Address = IPv4Address | IPv6Address
 AddressWithMask = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
@@ -153,6 +155,7 @@ class Group:
     vips: tuple[Vip, ...]
     preempt: bool = True
     states: States | None = None
+    sync: Sync | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,9 @@ class Node:
     advskew: int = 0  # 1/256 s, 0..254; the lower one is master
     addresses: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)  # our own
     peers: tuple[Peer, ...] = ()
+    vars: Mapping[str, str] = field(default_factory=dict)  # `[vars]`: for templates
+    # `[services] command`: acts on services in place of systemd, with {action} and {service}
+    service_command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

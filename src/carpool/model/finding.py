@@ -1,18 +1,23 @@
-"""A finding of the validators, and the rules of IP that both of them need.
+"""A finding of the validators, and the rules that several of them need.
 
-Room: model. Says what is wrong with one address; refuses to know what a configuration is made of.
+Room: model. Says what is wrong with one name, number or address; refuses to know what a
+configuration is made of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import re
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from carpool.model.config import Address, Family, Problem
+from carpool.model.config import Address, Family, Node, Problem
 from carpool.model.keypath import KeyPath, quoted, render
 
 NODE_FILE, GROUP_FILE = "node.toml", "group.toml"
+PORT_MIN, PORT_MAX = 1, 65535
+NAME_RULE = "1 to 32 of a-z, 0-9 and -, not starting with -"
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 FAMILY_LABEL = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 
 _THIS_NETWORK = IPv4Network("0.0.0.0/8")  # RFC 1122 3.2.1.3: never an address of a host
@@ -44,6 +49,35 @@ class Finding:
     def problem(self) -> Problem:
         file, path = self.place
         return Problem(file, render(path), self.found, self.expected, self.hint, fatal=self.fatal)
+
+
+def is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
+def has_name(place: Place, name: str) -> Iterator[Finding]:
+    """What is written at `place` must be a good name."""
+    if not is_name(name):
+        yield Finding(place, quoted(name), NAME_RULE)
+
+
+def in_range(place: Place, value: int, low: int, high: int, hint: str = "") -> Iterator[Finding]:
+    """What is written at `place` must be from `low` to `high`, both included."""
+    if not low <= value <= high:
+        yield Finding(place, str(value), f"a number from {low} to {high}", hint)
+
+
+def known_interface(place: Place, interface: str, node: Node) -> Iterator[Finding]:
+    """What is written at `place` must be a logical interface of this node."""
+    if interface not in node.interfaces:
+        names = ", ".join(node.interfaces) or "one written there"
+        yield Finding(
+            place,
+            quoted(interface),
+            f"a logical interface of [interface] in {NODE_FILE}: {names}",
+            closest(interface, node.interfaces),
+            needs=((NODE_FILE, ("interface", interface)),),
+        )
 
 
 def unusable(address: Address) -> str:

@@ -31,7 +31,6 @@ from carpool.model.config import (
     Config,
     Exclusion,
     Node,
-    Peer,
     Problem,
     States,
     Transport,
@@ -42,23 +41,24 @@ from carpool.model.finding import (
     FAMILY_LABEL,
     GROUP_FILE,
     NODE_FILE,
+    PORT_MAX,
+    PORT_MIN,
     Finding,
     Place,
-    closest,
+    has_name,
+    in_range,
+    known_interface,
     reserved,
     unusable,
 )
 from carpool.model.keypath import KeyPath, quoted, render
+from carpool.model.validate_sync import link, sync_findings
 from carpool.model.validate_system import check_system
 
 __all__ = ["check_config", "check_system"]
 
 PEERS_MAX = 7  # a group is 2 to 8 nodes: each replicates to all others
 DEVICE_NAME_MAX_BYTES = 15  # IFNAMSIZ - 1, Linux include/uapi/linux/if.h
-PORT_MIN, PORT_MAX = 1, 65535
-
-NAME_RULE = "1 to 32 of a-z, 0-9 and -, not starting with -"
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 
 def check_config(config: Config, lost: Collection[Place] = ()) -> list[Problem]:
@@ -74,38 +74,17 @@ def check_config(config: Config, lost: Collection[Place] = ()) -> list[Problem]:
         *_taken_twice(config),
         *_unicast(config),
         *_states(config),
+        *sync_findings(config),
     )
     return [finding.problem for finding in findings if finding.is_sound(lost)]
-
-
-def _name(place: Place, name: str) -> Iterator[Finding]:
-    if not _NAME.fullmatch(name):
-        yield Finding(place, quoted(name), NAME_RULE)
-
-
-def _range(place: Place, value: int, low: int, high: int, hint: str = "") -> Iterator[Finding]:
-    if not low <= value <= high:
-        yield Finding(place, str(value), f"a number from {low} to {high}", hint)
-
-
-def _known_interface(place: Place, interface: str, node: Node) -> Iterator[Finding]:
-    if interface not in node.interfaces:
-        names = ", ".join(node.interfaces) or "one written there"
-        yield Finding(
-            place,
-            quoted(interface),
-            f"a logical interface of [interface] in {NODE_FILE}: {names}",
-            closest(interface, node.interfaces),
-            needs=((NODE_FILE, ("interface", interface)),),
-        )
 
 
 # ------------------------------------------------------------------------------- node.toml
 
 
 def _node(node: Node) -> Iterator[Finding]:
-    yield from _name((NODE_FILE, ("name",)), node.name)
-    yield from _range(
+    yield from has_name((NODE_FILE, ("name",)), node.name)
+    yield from in_range(
         (NODE_FILE, ("advskew",)),
         node.advskew,
         ADVSKEW_MIN,
@@ -121,7 +100,7 @@ def _node(node: Node) -> Iterator[Finding]:
     first: dict[str, str] = {}
     for interface, device in node.interfaces.items():
         place = (NODE_FILE, ("interface", interface))
-        yield from _name(place, interface)
+        yield from has_name(place, interface)
         yield from _device_name(place, device)
         if (other := first.setdefault(device, interface)) != interface:
             yield Finding(
@@ -150,7 +129,7 @@ def _addresses(
 ) -> Iterator[Finding]:
     """Own addresses of this node or a peer, by logical interface."""
     for interface, here in addresses.items():
-        yield from _known_interface((NODE_FILE, (*path, interface)), interface, node)
+        yield from known_interface((NODE_FILE, (*path, interface)), interface, node)
         for index, address in enumerate(here):
             if why := unusable(address):
                 place = (NODE_FILE, (*path, interface, index))
@@ -172,7 +151,7 @@ def _peers(node: Node) -> Iterator[Finding]:
         yield Finding(place, f"{len(node.peers)} peers", f"{PEERS_MAX} at most: 8 nodes in a group")
     for peer in node.peers:
         path: KeyPath = ("peer", peer.name)
-        yield from _name((NODE_FILE, path), peer.name)
+        yield from has_name((NODE_FILE, path), peer.name)
         if peer.name == node.name:
             yield Finding(
                 (NODE_FILE, path),
@@ -189,7 +168,7 @@ def _peers(node: Node) -> Iterator[Finding]:
 
 def _group(config: Config) -> Iterator[Finding]:
     group = config.group
-    yield from _name((GROUP_FILE, ("name",)), group.name)
+    yield from has_name((GROUP_FILE, ("name",)), group.name)
     if not group.vips:
         place = (GROUP_FILE, ("vip",))
         yield Finding(
@@ -210,9 +189,9 @@ def _group(config: Config) -> Iterator[Finding]:
 
 
 def _vip(path: KeyPath, vip: Vip, node: Node) -> Iterator[Finding]:
-    yield from _known_interface((GROUP_FILE, (*path, "interface")), vip.interface, node)
-    yield from _range((GROUP_FILE, (*path, "vhid")), vip.vhid, VHID_MIN, VHID_MAX)
-    yield from _range(
+    yield from known_interface((GROUP_FILE, (*path, "interface")), vip.interface, node)
+    yield from in_range((GROUP_FILE, (*path, "vhid")), vip.vhid, VHID_MIN, VHID_MAX)
+    yield from in_range(
         (GROUP_FILE, (*path, "advbase")),
         vip.advbase_s,
         ADVBASE_MIN_S,
@@ -335,10 +314,10 @@ def _states(config: Config) -> Iterator[Finding]:
     if states is None:
         return
     place: Place = (GROUP_FILE, ("states", "interface"))
-    yield from _range((GROUP_FILE, ("states", "port")), states.port, PORT_MIN, PORT_MAX)
+    yield from in_range((GROUP_FILE, ("states", "port")), states.port, PORT_MIN, PORT_MAX)
     yield from _exclusions(states, node)
     if states.interface not in node.interfaces:
-        yield from _known_interface(place, states.interface, node)
+        yield from known_interface(place, states.interface, node)
         return
     if states.interface in config.vip_interfaces():
         yield Finding(
@@ -348,18 +327,9 @@ def _states(config: Config) -> Iterator[Finding]:
             "replication competes with the traffic of that network, and fails with it",
             fatal=False,
         )
-    where: KeyPath = ("address", states.interface)
-    own = node.addresses.get(states.interface, ())
-    if not own:
-        yield Finding(
-            (NODE_FILE, where),
-            "no address",
-            f"this node's own address on {states.interface}, to listen on for states",
-            f'write [address] and below it, for instance, {states.interface} = "10.10.3.1"',
-            needs=((NODE_FILE, where), place),
-        )
-    for peer in node.peers:
-        yield from _states_peer(peer, states.interface, own)
+    yield from link(
+        node, place, states.interface, "to listen on for states", "to replicate states to"
+    )
 
 
 def _exclusions(states: States, node: Node) -> Iterator[Finding]:
@@ -375,11 +345,11 @@ def _exclusions(states: States, node: Node) -> Iterator[Finding]:
             yield Finding(place, "nothing to exclude by", expected, hint, needs=(place,))
         if exclusion.interface:
             named: Place = (GROUP_FILE, (*path, "interface"))
-            yield from _known_interface(named, exclusion.interface, node)
+            yield from known_interface(named, exclusion.interface, node)
         if exclusion.port is None:
             continue
         port: Place = (GROUP_FILE, (*path, "port"))
-        yield from _range(port, exclusion.port, PORT_MIN, PORT_MAX)
+        yield from in_range(port, exclusion.port, PORT_MIN, PORT_MAX)
         if exclusion.protocol is not None and exclusion.protocol not in PORT_PROTOCOLS:
             names = [name for name, number in PROTOCOLS.items() if number in PORT_PROTOCOLS]
             yield Finding(
@@ -388,28 +358,3 @@ def _exclusions(states: States, node: Node) -> Iterator[Finding]:
                 f"a port of {', '.join(names)}",
                 needs=((GROUP_FILE, (*path, "protocol")),),
             )
-
-
-def _states_peer(peer: Peer, interface: str, own: tuple[Address, ...]) -> Iterator[Finding]:
-    where: KeyPath = ("peer", peer.name, "address", interface)
-    needs = ((NODE_FILE, where), (NODE_FILE, ("address", interface)))
-    theirs = peer.addresses.get(interface, ())
-    if not theirs:
-        yield Finding(
-            (NODE_FILE, where),
-            "no address",
-            f"the address of {peer.name} on {interface}, to replicate states to",
-            "[states] in group.toml asks for it",
-            needs=(*needs, (GROUP_FILE, ("states", "interface"))),
-        )
-        return
-    families = {family_of(address) for address in own}
-    if own and families.isdisjoint(family_of(address) for address in theirs):
-        wanted = " or ".join(FAMILY_LABEL[family] for family in sorted(families))
-        yield Finding(
-            (NODE_FILE, where),
-            ", ".join(str(address) for address in theirs),
-            f"an {wanted} address, as address.{interface} is",
-            "both ends of the replication need the same family",
-            needs=needs,
-        )

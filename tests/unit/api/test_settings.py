@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from carpool.api.sectiontable import KEEP_KEYS, SECTION_KEYS, SERVICE_KEYS
 from carpool.api.settings import (
     GROUP_KEYS,
     NODE_KEYS,
@@ -21,6 +22,7 @@ from carpool.api.settings import (
     load,
     with_lines,
 )
+from carpool.api.settingsync import SERVICES_KEYS, SYNC_KEYS
 from carpool.api.tomlfile import FILE_MAX_BYTES
 from carpool.model.config import (
     Config,
@@ -170,7 +172,8 @@ def test_the_documentation_shows_each_file() -> None:
 @pytest.mark.parametrize("name", ["node.toml", "group.toml"])
 def test_every_key_is_in_the_manual(name: str) -> None:
     manual = (ROOT / "docs" / "man" / f"{name}.5").read_text()
-    keys = {"node.toml": (NODE_KEYS,), "group.toml": (GROUP_KEYS, VIP_KEYS, STATES_KEYS)}[name]
+    tables = (GROUP_KEYS, VIP_KEYS, STATES_KEYS, SYNC_KEYS, SECTION_KEYS, KEEP_KEYS, SERVICE_KEYS)
+    keys = {"node.toml": (NODE_KEYS, SERVICES_KEYS), "group.toml": tables}[name]
     said = set(re.findall(r"^\.It Ic (\S+)$", manual, re.M)) | set(
         re.findall(r"\[+(\w+)[^]\n]*\]+", manual)
     )

@@ -1,0 +1,1 @@
+"""The presets held against the packages of the distribution."""
