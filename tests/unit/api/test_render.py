@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, timedelta, timezone
 from io import StringIO
@@ -258,3 +259,33 @@ def test_no_events() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert render.duration(seconds) == text
+
+
+def test_how_the_configuration_of_each_peer_stands() -> None:
+    seen_at = "2026-11-23T12:40:12.345Z"
+
+    def row(drift: str, why: str = "", since: object = seen_at) -> Answer:
+        return {"drift": drift, "why": why, "since": since, "agreed": None}
+
+    drift = {
+        "fw2": {"web": row("in sync"), "dns": row("in sync")},
+        "fw3": {
+            "web": row("ahead"),
+            "dns": row("differs on the backup"),
+            "ntp": row("differs on the backup"),
+            "vpn": row("in sync"),
+        },
+        "fw4": {"web": row("unknown", "cannot\x1b connect", None)},
+        "fw5": {},
+    }
+    shown = seen(render.status(Report(FAILOVER_DOWN, None, None, drift)), 200)
+    lines = [line for line in shown.splitlines() if line.startswith("Configuration: ")]
+    assert len(lines) == 3
+    assert lines[0] == "Configuration: in sync with fw2"
+    assert re.fullmatch(
+        "Configuration: not in sync with fw3: web: ahead since 2026-11-2. ..:..; "
+        "dns, ntp: differs on the backup since 2026-11-2. ..:..",
+        lines[1],
+    )
+    assert lines[2] == "Configuration: not in sync with fw4: web: unknown (cannot? connect)"
+    assert render.stand(row("ahead"), UTC) == "ahead since 2026-11-23 12:40"

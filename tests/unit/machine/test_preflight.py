@@ -1,0 +1,150 @@
+"""Values of one node that would break another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface
+
+import pytest
+
+from carpool.machine.preflight import (
+    absent_devices,
+    bound_addresses,
+    foreign_addresses,
+    foreign_devices,
+    unknown_interfaces,
+)
+from carpool.model.config import Exclusion, Group, Node, States, Vip
+from carpool.model.section import Sync
+
+PATH = "/etc/service.conf"
+FOREIGN = {ip_address("10.0.0.1"): "node.address.lan", ip_address("fd00::1"): "node.address.lan.1"}
+SENDER = Node(
+    "fw1",
+    {"lan": "eth0", "sync": "enp3s0"},
+    addresses={
+        "lan": tuple(ip_address(text) for text in ("10.0.0.1", "fd00::1", "10.0.0.254")),
+        "sync": (ip_address("10.9.9.9"),),
+    },
+)
+GROUP = Group("edge", (Vip("lan", 1, b"x", (ip_interface("10.0.0.254/24"),)),))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "listen-address=10.0.0.1",
+        "listen-address=127.0.0.1,10.0.0.1",
+        "listen 10.0.0.1:443 ssl;",
+        "bind 10.0.0.1#53 # a comment",
+        'server "10.0.0.1"',
+        "interface: 10.0.0.1@53",
+        "ip address 10.0.0.1/24",
+        "pool 10.0.0.1-10.0.0.9",
+        "udp:10.0.0.1:53",
+        "we are at 10.0.0.1.",
+        "url = http://10.0.0.1/",
+        "x { 10.0.0.1; };",
+        "\xa0bind 10.0.0.1",
+        "bind [fd00::1]:53",
+        "bind FD00:0:0::0001",
+        "bind fd00:0:0:0:0:0:0:1/64",
+        "bind fd00::1%eth0",
+        "bind fd00::0.0.0.1",
+    ],
+)
+def test_an_address_of_this_node_is_found(line: str) -> None:
+    (found,) = bound_addresses(PATH, f"first\n{line}\n".encode(), FOREIGN)
+    assert (found.path, found.line) == (PATH, 2)
+    assert ip_address(found.what) in FOREIGN
+    assert f"{{{{ {FOREIGN[ip_address(found.what)]} }}}}" in found.hint
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "10.0.0.10",
+        "110.0.0.1",
+        "10.0.0.1.2",
+        "1.0.0.10.in-addr.arpa",
+        "ip-10.0.0.1",
+        "host_10.0.0.1",
+        "v10.0.0.1",
+        "10.0.0.1.example.org",
+        "fd00::1:1",
+        "fd00::10",
+        "2001:fd00::1",
+        "::ffff:10.0.0.1",
+        "# bind 10.0.0.1",
+        "  ; bind 10.0.0.1",
+        "// bind 10.0.0.1",
+        "bind any # not 10.0.0.1",
+        "listen { any; }; // not 10.0.0.1",
+    ],
+)
+def test_what_is_no_such_address_is_not_found(line: str) -> None:
+    assert bound_addresses(PATH, line.encode(), FOREIGN) == []
+
+
+def test_a_binary_file_holds_no_addresses() -> None:
+    assert bound_addresses(PATH, b"\0 10.0.0.1", FOREIGN) == []
+
+
+def test_how_likely_it_is_that_a_service_takes_it_for_its_own() -> None:
+    bound, listed = bound_addresses(PATH, b"Listen 10.0.0.1\n10.0.0.1 fw1\n", FOREIGN)
+    assert bound.likely
+    assert not listed.likely
+
+
+def test_an_address_twice_in_a_line_is_told_once() -> None:
+    assert len(bound_addresses(PATH, b"10.0.0.1 10.0.0.1 fd00::1", FOREIGN)) == 2
+
+
+def test_vips_and_what_the_receiver_has_too_are_not_foreign() -> None:
+    found = foreign_addresses(SENDER, [ip_address("10.9.9.9")], GROUP)
+    assert found == FOREIGN
+    assert foreign_addresses(SENDER, [], GROUP)[ip_address("10.9.9.9")] == "node.address.sync"
+
+
+def test_a_device_that_the_receiver_lacks_is_found_as_a_word() -> None:
+    foreign = foreign_devices(SENDER, {"enp3s0", "lo"})
+    assert foreign == {"eth0": "node.device.lan"}
+    text = b'iifname "eth0" accept\nip link set eth0:1\nx=/sys/class/net/eth0/\ndev eth0.\n'
+    assert [found.line for found in absent_devices(PATH, text, foreign)] == [1, 2, 3, 4]
+    others = b"eth00 eth0.100 eth0-x xeth0 veth0 vlan.eth0 eth0@if3\n# eth0\n"
+    assert absent_devices(PATH, others, foreign) == []
+
+
+def test_a_device_whose_name_begins_another_is_not_taken_for_it() -> None:
+    foreign = {"eth1": "node.device.a", "eth1.20": "node.device.b"}
+    (found,) = absent_devices(PATH, b"interface eth1.20", foreign)
+    assert found.what == "eth1.20"
+    assert found.likely
+    assert "{{ node.device.b }}" in str(found)
+
+
+def test_nothing_foreign_is_nothing_found() -> None:
+    assert bound_addresses(PATH, b"10.0.0.1", {}) == []
+    assert absent_devices(PATH, b"eth0", {}) == []
+
+
+def test_interfaces_of_the_group_that_the_receiver_does_not_name() -> None:
+    group = replace(
+        GROUP,
+        states=States("sync", exclude=(Exclusion(interface="guests"),)),
+        sync=Sync("sync"),
+    )
+    assert (
+        unknown_interfaces(group, replace(SENDER, interfaces={**SENDER.interfaces, "guests": "g"}))
+        == []
+    )
+    found = unknown_interfaces(group, Node("fw2", {"wan": "eth9"}))
+    assert [one.what for one in found] == [
+        "interface lan of VHID 1@lan",
+        "interface sync of [states], [sync]",
+        "interface guests of [states] exclude",
+    ]
+    assert str(found[0]) == (
+        "group.toml: interface lan of VHID 1@lan: node.toml of fw2 names no such interface "
+        "(give it a device under [interface] in node.toml of fw2)"
+    )
