@@ -1,4 +1,4 @@
-"""`carpool run failover|states`: load the configuration, then become that process.
+"""`carpool run failover|states|agent`: load the configuration, then become that process.
 
 Room: cli. Refuses to start with a configuration that has a fatal problem; loads the standard
 library and what the process itself needs, nothing else.
@@ -7,13 +7,15 @@ library and what the process itself needs, nothing else.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from pathlib import Path
 
 from carpool.api.settings import load
 from carpool.cli.problems import counted, told
 from carpool.errors import EXIT_CONFIG, EXIT_OK
 
-PROCESSES = ("failover", "states")
+PROCESSES = ("failover", "states", "agent")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,10 +24,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "run",
         help="run a process of this node in the foreground",
         description="Run a process of this node in the foreground, until SIGTERM or SIGINT: "
-        "failover moves the addresses, states replicates connections.",
+        "failover moves the addresses, states replicates connections, agent synchronises "
+        "configuration.",
         allow_abbrev=False,
     )
-    parser.add_argument("process", choices=PROCESSES, metavar="PROCESS", help="failover or states")
+    parser.add_argument(
+        "process", choices=PROCESSES, metavar="PROCESS", help="failover, states or agent"
+    )
+    parser.add_argument(
+        "--root",
+        type=Path,
+        metavar="DIR",
+        default=os.environ.get("CARPOOL_ROOT") or "/",
+        help="agent: where the files to synchronise are, in place of / ($CARPOOL_ROOT)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,6 +51,11 @@ def run(args: argparse.Namespace) -> int:
     if args.process == "states" and config.group.states is None:
         print("carpool: group.toml has no [states]: nothing to replicate", file=sys.stderr)
         return EXIT_OK
+    if args.process == "agent":
+        from carpool.agent import server  # what the other processes never load
+
+        directories = {name: getattr(args, name) for name in ("config_dir", "run_dir", "state_dir")}
+        return server.run(config, **directories, root=args.root)
     from carpool import daemon
 
     if args.process == "failover":

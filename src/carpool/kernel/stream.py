@@ -285,5 +285,5 @@ def _refused(address: Address, port: int, error: OSError) -> KernelError:
     where = f"{address} port {port}" if port else str(address)
     return KernelError(
         f"cannot use {where}: {error.strerror}",
-        hint="see addresses in node.toml, and port under [states] in group.toml",
+        hint="see addresses in node.toml, and port under [states] or [sync] in group.toml",
     )

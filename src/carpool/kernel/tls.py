@@ -108,7 +108,7 @@ class TlsStream(Stream):
     ) -> None:
         self.credentials = credentials
         self.key_max_bytes = KEY_MAX_BYTES
-        self._node, self._peer = names
+        self._names = names
         self._proven = False
         self._heard = False  # anything, from whom we know
         self._presented: bytes | None = None
@@ -119,7 +119,7 @@ class TlsStream(Stream):
             bytearray(),
         )  # enough for strangers
         self._context = context
-        _on_certificate(context, self._shows)
+        on_certificate(context, self._shows)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         server = context.protocol is ssl.PROTOCOL_TLS_SERVER
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server)
@@ -172,9 +172,9 @@ class TlsStream(Stream):
             self._broken(error)
         else:
             self._speak()
-            _on_certificate(self._context, None)
+            on_certificate(self._context, None)
             if self._tls.getpeercert(binary_form=True) != self.credentials.pinned:
-                self._end(self._wrong_certificate())
+                self._end(wrong_certificate(self._names[1], self.credentials, self._presented))
                 return
             self._proven = True
             self._buffer, self._plain = (
@@ -212,27 +212,17 @@ class TlsStream(Stream):
     def _broken(self, error: OSError) -> None:
         """OpenSSL or the kernel ended it: say why in words that help."""
         self._speak()
-        reason = getattr(error, "reason", None)
-        if reason == "CERTIFICATE_VERIFY_FAILED":
-            self._end(self._wrong_certificate())
-        elif reason in _REFUSALS:
-            self._end(self._refused())
-        elif isinstance(reason, str) and reason in _KNOWN:
-            cause, message, hint = _KNOWN[reason]
-            self._end(Trouble(cause, message, hint=hint))
-        elif isinstance(error, ssl.SSLError) and not isinstance(error, _END):
-            self._end(_altered(_words(error)))
-        elif self._heard:
+        if self._heard and (not isinstance(error, ssl.SSLError) or isinstance(error, _END)):
             self._failed = f"receive: {_words(error)}"
         else:
-            self._end(_hung_up(_words(error), self._node))
+            self._end(explained(error, self._names, self.credentials, self._presented))
 
     def _ended(self) -> None:
         """The peer closed it: at once, if it did not want us."""
         if self._heard:
             self._failed = "closed by the peer"
         else:
-            self._end(_hung_up("closed", self._node))
+            self._end(_hung_up("closed", self._names[0]))
 
     def _end(self, trouble: Trouble) -> None:
         self.cause = trouble.cause
@@ -241,23 +231,40 @@ class TlsStream(Stream):
     def _shows(self, certificate: bytes) -> None:
         self._presented = certificate
 
-    def _wrong_certificate(self) -> Trouble:
-        theirs = f"another certificate ({shown(self._presented)})" if self._presented else "another"
-        return Trouble(
-            "wrong_certificate",
-            f"it shows {theirs} than {shown(self.credentials.pinned)}, which is pinned for "
-            f"{self._peer}",
-            hint=f"that is not {self._peer}, or {self._peer} has a new identity, which `carpool "
-            "peers` there shows: then pair again, with --replace",
-        )
 
-    def _refused(self) -> Trouble:
+def explained(
+    error: OSError, names: tuple[str, str], credentials: Credentials, presented: bytes | None
+) -> Trouble:
+    """Why TLS failed between us and a peer (`names`), in words that help. `presented` is the
+    certificate that it showed, if it came to that."""
+    node, peer = names
+    reason = getattr(error, "reason", None)
+    if reason == "CERTIFICATE_VERIFY_FAILED":
+        return wrong_certificate(peer, credentials, presented)
+    if reason in _REFUSALS:
         return Trouble(
             "refused_by_peer",
-            f"it refuses our certificate ({shown(self.credentials.own)})",
-            hint=f"it has none or another one pinned for {self._node}: `carpool peers` there shows "
-            "it; pair again, with --replace",
+            f"it refuses our certificate ({shown(credentials.own)})",
+            hint=f"it has none or another one pinned for {node}: `carpool peers` there shows it; "
+            "pair again, with --replace",
         )
+    if isinstance(reason, str) and reason in _KNOWN:
+        cause, message, hint = _KNOWN[reason]
+        return Trouble(cause, message, hint=hint)
+    if isinstance(error, ssl.SSLError) and not isinstance(error, _END):
+        return _altered(_words(error))
+    return _hung_up(_words(error), node)
+
+
+def wrong_certificate(peer: str, credentials: Credentials, presented: bytes | None) -> Trouble:
+    """Who is there has another key than the one that is pinned for the peer."""
+    theirs = f"another certificate ({shown(presented)})" if presented else "another"
+    return Trouble(
+        "wrong_certificate",
+        f"it shows {theirs} than {shown(credentials.pinned)}, which is pinned for {peer}",
+        hint=f"that is not {peer}, or {peer} has a new identity, which `carpool peers` there "
+        "shows: then pair again, with --replace",
+    )
 
 
 _END = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
@@ -314,7 +321,7 @@ def _words(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _on_certificate(context: ssl.SSLContext, tell: Callable[[bytes], None] | None) -> None:
+def on_certificate(context: ssl.SSLContext, tell: Callable[[bytes], None] | None) -> None:
     """Call `tell` with the certificate (DER) that the other end shows, before it is judged: Python
     has no other way to learn which one was refused. Where even that is missing, nobody is told."""
 

@@ -72,7 +72,7 @@ class UnixServer:
         self._poller = poller
         self._handler = handler
         self._clients: dict[Client, Lines] = {}
-        self._socket = _listen(self._path)
+        self._socket = listen(self._path)
         self._inode = self._path.stat().st_ino
         poller.add(self._socket, self._accept)
 
@@ -87,11 +87,7 @@ class UnixServer:
         for lines in list(self._clients.values()):
             lines.close()
         self._clients.clear()
-        try:
-            if self._path.stat().st_ino == self._inode:
-                self._path.unlink()
-        except FileNotFoundError:
-            pass
+        forget(self._path, self._inode)
 
     def _accept(self) -> None:
         try:
@@ -121,7 +117,20 @@ class UnixServer:
         self._handler(client, request)
 
 
-def _listen(path: Path) -> socket.socket:
+def forget(path: Path, inode: int) -> None:
+    """Remove our socket file; a newer process's stays."""
+    try:
+        if path.stat().st_ino == inode:
+            path.unlink()
+    except FileNotFoundError:
+        pass
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening socket at `path`, mode 0600; the file of a process that is gone is replaced.
+
+    Raises KernelError when another process answers there, or the path cannot be bound.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         _remove_stale(path)

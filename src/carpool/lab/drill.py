@@ -34,8 +34,8 @@ def run_drill(
     CarpoolError when the lab cannot be brought into the state that the scenario begins with.
     """
     results: list[Report] = []
-    if not with_states:
-        lab.run_only("failover")
+    before = lab.roles
+    lab.run_only(*(ROLES if with_states else ("failover",)))  # an agent would only disturb
     try:
         for number in range(1, runs + 1):
             lab.repair()
@@ -47,7 +47,7 @@ def run_drill(
             lab.say(f"{scenario.name} {number}/{runs}: {'; '.join(sentences(result))}")
             results.append(result)
     finally:
-        lab.run_only(*ROLES)
+        lab.run_only(*before)
         lab.repair()
     lab.wait_healthy()
     return {"scenario": scenario.name, "runs": results}

@@ -1,4 +1,4 @@
-"""One firewall of the lab: its files, its two carpool processes, and what they answer.
+"""One firewall of the lab: its files, its carpool processes, and what they answer.
 
 Room: lab. Drives carpool as an operator does: configuration files, `carpool run`, control sockets.
 Refuses to know drills.
@@ -20,6 +20,7 @@ from carpool.lab.processes import Tracked
 from carpool.lab.topology import SEGMENTS, SYNC, VIP_SEGMENTS, Network, other
 
 ROLES = (control.FAILOVER, control.STATES)
+AGENT = "agent"  # runs on request: it has no part in a failover
 ADVSKEW = {"fw1": 0, "fw2": 100}
 PASSWORD = "lab only, not secret"  # noqa: S105 (20 bytes, the most that CARP keeps)
 ANSWER_WAIT_S = 3.0
@@ -37,7 +38,7 @@ class Firewall:
 
     @property
     def config_dir(self) -> Path:
-        return self.root / "etc"
+        return self.files / "etc" / "carpool"
 
     @property
     def run_dir(self) -> Path:
@@ -46,6 +47,11 @@ class Firewall:
     @property
     def state_dir(self) -> Path:
         return self.root / "state"
+
+    @property
+    def files(self) -> Path:
+        """What its agent takes for the root of the file system."""
+        return self.root / "root"
 
     @property
     def namespace(self) -> str:
@@ -64,7 +70,7 @@ class Firewall:
 
     def prepare(self) -> None:
         """Make the directories and write both configuration files."""
-        for directory in (self.config_dir, self.run_dir, self.state_dir):
+        for directory in (self.config_dir, self.run_dir, self.state_dir, self.files / "etc"):
             directory.mkdir(parents=True, exist_ok=True)
         (self.config_dir / "node.toml").write_text(node_toml(self.name), encoding="utf-8")
         group = self.config_dir / "group.toml"
@@ -83,7 +89,8 @@ class Firewall:
         return [sys.executable, "-m", "carpool", *options, *arguments]
 
     def start(self, role: str) -> Tracked:
-        argv = self.carpool("run", role)
+        words = ("--root", str(self.files)) if role == AGENT else ()
+        argv = self.carpool("run", role, *words)
         return processes.start(self.namespace, self.name, role, argv, self.log(role))
 
     def ask(self, role: str, command: str, **arguments: object) -> Answer:
@@ -99,6 +106,20 @@ class Firewall:
             raise UnreachableError(f"{self.name}: {error.message}", hint=hint) from error
         except CarpoolError as error:
             raise CarpoolError(f"{self.name}: {error.message}", hint=error.hint) from error
+
+
+def agent_troubles(firewall: Firewall) -> list[str]:
+    """What keeps its agent from serving, and from reaching its peer."""
+    from carpool.agent.client import LocalClient  # a lab without agents does without its libraries
+
+    try:
+        with LocalClient(firewall.run_dir) as agent:
+            about = agent.get("/v1/about", timeout_s=ANSWER_WAIT_S)
+    except CarpoolError as error:
+        return [error.message]
+    peers = about["peers"]
+    assert isinstance(peers, list)
+    return [str(peer["error"]) for peer in peers if not peer["reachable"]]
 
 
 def node_toml(name: str) -> str:
@@ -131,7 +152,9 @@ addresses = {_list(segment.vip())}
 """
         for segment in VIP_SEGMENTS
     )
-    return f'name = "{name}"\npreempt = true\n{vips}\n[states]\ninterface = "{SYNC.name}"\n'
+    link = f'interface = "{SYNC.name}"\n'
+    # [states] comes last: a bench adds a key to it.
+    return f'name = "{name}"\npreempt = true\n{vips}\n[sync]\n{link}\n[states]\n{link}'
 
 
 def _own_addresses(name: str) -> str:

@@ -20,7 +20,7 @@ from carpool.api.identity import introduce
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab import processes, shell
-from carpool.lab.firewall import ROLES, Answer, Firewall
+from carpool.lab.firewall import AGENT, ROLES, Answer, Firewall, agent_troubles
 from carpool.lab.processes import Tracked
 from carpool.lab.topology import DEFAULT_NAME, FIREWALLS, Network, check_name, other
 
@@ -42,11 +42,11 @@ class Lab:
         self.root = LABS_DIR / name
         self.firewalls = {fw: Firewall(fw, self.network, self.root / fw) for fw in FIREWALLS}
         self._record = self.root / "lab.json"
+        self.with_agent = False
         self.processes: list[Tracked] = self._read_record()
         self.dark: set[str] = set()  # firewalls that a drill has powered off
-        self.roles: tuple[str, ...] = (
-            ROLES  # what runs on each: without "states" in the control drill
-        )
+        # What runs on each: without "states" in the control drill, without the agent in all drills.
+        self.roles: tuple[str, ...] = (*ROLES, AGENT) if self.with_agent else ROLES
 
     @property
     def is_up(self) -> bool:
@@ -76,7 +76,7 @@ class Lab:
 
     # ---------------------------------------------------------------------- up and down
 
-    def up(self) -> None:
+    def up(self, *, with_agent: bool = False) -> None:
         """Build the network, start both firewalls and wait until they are a healthy pair."""
         if self.is_up:
             raise CarpoolError(
@@ -84,6 +84,8 @@ class Lab:
                 hint=f"`carpool lab down --name {self.name}` removes it",
             )
         begun_s = monotonic_s()
+        self.with_agent = with_agent
+        self.roles = (*ROLES, AGENT) if with_agent else ROLES
         self.root.mkdir(parents=True, exist_ok=True)
         self._write_record()
         for step in self.network.build():
@@ -128,7 +130,7 @@ class Lab:
         return next(wanted, None)
 
     def processes_of(self, name: str) -> list[Tracked]:
-        found = (self.tracked(name, role) for role in ROLES)
+        found = (self.tracked(name, role) for role in (*ROLES, AGENT))
         return [process for process in found if process is not None]
 
     def run_only(self, *roles: str) -> None:
@@ -204,6 +206,9 @@ class Lab:
         for name in FIREWALLS:
             wanted = "MASTER" if name == PREFERRED else "BACKUP"
             for role in self.roles:
+                if role == AGENT:
+                    found += [f"{name}: {text}" for text in agent_troubles(self.firewalls[name])]
+                    continue
                 try:
                     answer = self.firewalls[name].ask(role, "status")
                 except CarpoolError as error:
@@ -262,6 +267,7 @@ class Lab:
     def _read_record(self) -> list[Tracked]:
         try:
             content = json.loads(self._record.read_text(encoding="utf-8"))
+            self.with_agent = bool(content["agent"])
             return [Tracked(**entry) for entry in content["processes"]]
         except FileNotFoundError:
             return []
@@ -272,7 +278,11 @@ class Lab:
             ) from error
 
     def _write_record(self) -> None:
-        content = {"name": self.name, "processes": [asdict(entry) for entry in self.processes]}
+        content = {
+            "name": self.name,
+            "agent": self.with_agent,
+            "processes": [asdict(entry) for entry in self.processes],
+        }
         fresh = self._record.with_suffix(".new")
         fresh.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         fresh.replace(self._record)

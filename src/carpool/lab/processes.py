@@ -25,7 +25,7 @@ class Tracked:
     """A process that the lab started; it leads a session and a process group of its own."""
 
     node: str
-    role: str  # failover or states
+    role: str  # failover, states or agent
     pid: int
     started_ticks: int  # since boot, proc_pid_stat(5) field 22
 

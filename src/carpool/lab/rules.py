@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from carpool.model.config import STATES_PORT
+from carpool.model.section import AGENT_PORT
 
 if TYPE_CHECKING:
     from carpool.lab.topology import Segment
@@ -24,7 +25,7 @@ FIREWALL_SYSCTLS: Final = {
 
 def firewall_rules(lan: Segment, wan: Segment, sync: Segment) -> str:
     """An nftables ruleset for `nft -f -`: stateful, everything dropped that is not named. On the
-    sync link states and pairing are let in."""
+    sync link states, pairing and agents are let in."""
     return f"""
 table inet filter {{
   chain input {{
@@ -34,7 +35,7 @@ table inet filter {{
     iifname "lo" accept
     icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert }} accept
     iifname "{lan.device}" meta l4proto {{ icmp, ipv6-icmp }} accept
-    iifname "{sync.device}" tcp dport {STATES_PORT}-{STATES_PORT + 1} accept
+    iifname "{sync.device}" tcp dport {STATES_PORT}-{AGENT_PORT} accept
     counter
   }}
   chain forward {{

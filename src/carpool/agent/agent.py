@@ -1,0 +1,120 @@
+"""The agent of one node: what its routes, its listeners and its clients share.
+
+Room: agent. Holds; refuses to know HTTP. One loop, one thread: whatever may wait for a disk or
+another process is handed to a thread by who calls it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from carpool.agent.client import SOCKET, PeerClient
+from carpool.agent.configuration import Configuration
+from carpool.agent.refusals import Refusals
+from carpool.agent.roles import RoleKeeper
+from carpool.agent.roster import Roster
+from carpool.agent.services import CommandServices, Services
+from carpool.agent.systemd import SystemdServices
+from carpool.api import control
+from carpool.api.control import Answer
+from carpool.api.identity import keys_of
+from carpool.api.sections import load_sections
+from carpool.errors import CarpoolError, UnreachableError
+from carpool.kernel import clock
+from carpool.kernel.journal import say
+from carpool.machine.roles import Waits
+from carpool.model.config import Config
+from carpool.service.statesends import ends
+
+INIT = "INIT"  # a VIP whose link is down
+
+
+class Agent:
+    """`root` is what absolute paths of sections are below; the lab gives each firewall its own."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        config_dir: Path,
+        run_dir: Path,
+        state_dir: Path,
+        root: Path = Path("/"),
+        now_s: Callable[[], float] = clock.monotonic_s,
+        wall_iso: Callable[[], str] = clock.wall_iso,
+    ) -> None:
+        self.config = config
+        self.config_dir = config_dir
+        self.run_dir = run_dir
+        self.state_dir = state_dir
+        self.root = root
+        self.now_s = now_s
+        self.wall_iso = wall_iso
+        self.started_s = now_s()
+        self.keys = keys_of(config_dir, config.node.name)
+        self.refusals = Refusals(now_s)
+        self.services: Services = (
+            CommandServices(config.node.service_command)
+            if config.node.service_command
+            else SystemdServices()
+        )
+        self.peers: dict[str, PeerClient] = {}
+        if config.group.sync is not None:
+            for peer in config.node.peers:
+                own, theirs = ends(config, config.group.sync.interface, peer)
+                self.peers[peer.name] = PeerClient(
+                    self.keys, peer.name, (own, theirs), config.group.sync.port
+                )
+        sections, problems = load_sections(config_dir, root=root)
+        for problem in problems:
+            say(f"agent: {problem}; `carpool check` tells more")
+        self.configuration = Configuration(self, sections, list(self.peers.values()))
+        self.roster = Roster(sections, self.configuration.selected, self.services, root)
+
+    @property
+    def name(self) -> str:
+        return self.config.node.name
+
+    @property
+    def socket(self) -> Path:
+        return self.run_dir / SOCKET
+
+    async def status(self, process: str) -> Answer | CarpoolError | None:
+        """The status of failover or states, or why there is none; None for states that are not
+        configured."""
+        found = await asyncio.to_thread(control.status, self.run_dir, process)
+        absent = isinstance(found, UnreachableError) and self.config.group.states is None
+        return None if absent and process == control.STATES else found
+
+    async def roles(self) -> dict[str, str]:
+        """Role by VIP (`51@lan`), of those whose link is up; empty: failover does not answer."""
+        found = await self.status(control.FAILOVER)
+        vhosts = found.get("vhosts") if isinstance(found, dict) else None
+        return {
+            f"{one['vhid']}@{one['interface']}": str(one["state"])
+            for one in (vhosts if isinstance(vhosts, list) else [])
+            if one["state"] != INIT
+        }
+
+    async def replication(self) -> dict[str, str]:
+        """By peer, whether its stream of states is up."""
+        found = await self.status(control.STATES)
+        peers = found.get("peers") if isinstance(found, dict) else None
+        return {
+            f"replication with {one['name']}": "up" if one["connected"] else "down"
+            for one in (peers if isinstance(peers, list) else [])
+        }
+
+    async def keep_roles(self) -> None:
+        """Keep services of the master alone where the group is MASTER, if there are any."""
+        if self.roster.has_role:
+            failover = control.socket_of(self.run_dir, control.FAILOVER)
+            names = self.roster.of_master
+            await RoleKeeper(failover, self.services, names, self.now_s, Waits()).run()
+
+    async def close(self) -> None:
+        """Hang up on all peers."""
+        for peer in self.peers.values():
+            await peer.close()

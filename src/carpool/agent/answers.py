@@ -1,0 +1,155 @@
+"""What the agent answers, as the OpenAPI description shows it; what comes from a peer is checked
+against these.
+
+Room: agent. Values only: who makes them is in local.py and peer.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from carpool.errors import PeerError
+from carpool.model.manifest import Entry, Kind
+
+API = 1  # the /v1 of every path; of both ends of a connection
+API_HEADER = "carpool-api"  # in every answer, so that a peer knows whom it talks to
+
+Short = Annotated[str, Field(max_length=256)]
+Text = Annotated[str, Field(max_length=4096)]
+Name = Annotated[str, Field(max_length=64)]
+Words = Annotated[str, Field(max_length=1000)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Answer(BaseModel):
+    """Unknown keys are passed over: a newer peer may say more."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Refusal(Answer):
+    """Every answer that is no success, and the last line of a stream that failed."""
+
+    error: str = Field(description="what went wrong, and where")
+    hint: str = Field(default="", description="what to do next")
+
+
+class PeerAbout(Answer):
+    """What a node tells its peers about itself."""
+
+    name: Short
+    version: Short = Field(description="of carpool")
+    api: int
+    group: Short
+    roles: dict[Short, Short] | None = Field(
+        max_length=256, description="by VIP (`51@lan`): MASTER, BACKUP...; null: failover is down"
+    )
+    wall_time: Short = Field(description="RFC 3339, UTC")
+    sync: Text | None = Field(default=None, description="the synchronisation under way, or null")
+
+
+class PeerState(Answer):
+    """A peer as this node sees it."""
+
+    name: str
+    address: str
+    reachable: bool
+    error: str | None = Field(default=None, description="why it is not")
+    hint: str | None = None
+    about: PeerAbout | None = None
+
+
+class About(Answer):
+    """What the agent tells programs of this machine about itself."""
+
+    name: str
+    version: str = Field(description="of carpool")
+    api: int
+    group: str
+    pid: int
+    uptime_s: float
+    root: str = Field(description="what the agent takes for the root of the file system")
+    listens: list[str] = Field(description="for peers: address and port")
+    refused: dict[str, int] = Field(description="who was not let in, by cause, since the start")
+    peers: list[PeerState]
+
+
+class Status(Answer):
+    """What `carpool status --json` prints of both processes; of one that does not answer, `error`
+    and `hint`."""
+
+    failover: dict[str, object]
+    states: dict[str, object] | None = Field(description="null: not configured")
+
+
+# ------------------------------------------------------------------------------ configuration
+
+
+class Strict(BaseModel):
+    """What is asked or offered: nothing unknown is passed over."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EntryBody(Strict):
+    """`model.manifest.Entry`."""
+
+    path: Text
+    kind: Kind
+    mode: Annotated[int, Field(ge=0, le=0o7777)] = 0
+    owner: Name = ""
+    group: Name = ""
+    size: Annotated[int, Field(ge=0)] = 0
+    sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    target: Text = ""
+
+    def entry(self) -> Entry:
+        return Entry(**self.model_dump())
+
+
+class SectionBody(Answer):
+    """What a node has of a section, and on which devices."""
+
+    entries: list[EntryBody]
+    devices: dict[Name, Name] = Field(max_length=256, description="by logical interface")
+
+
+class AgreedState(Answer):
+    """`record.Agreed`."""
+
+    source: Short
+    live: Short
+    peer: Short
+    when: Short
+
+
+class SectionState(Answer):
+    """How a section stands on a peer."""
+
+    live: Short
+    agreed: AgreedState | None = None
+
+
+class Digests(Answer):
+    """How all of them stand there."""
+
+    sections: dict[Short, SectionState] = Field(max_length=1000)
+
+
+_Kind = TypeVar("_Kind", bound=BaseModel)
+
+
+def checked(kind: type[_Kind], answer: Mapping[str, object], peer: str) -> _Kind:
+    """What a peer answered, as it should be. Raises PeerError."""
+    try:
+        return kind.model_validate(answer)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))[:200]
+        raise PeerError(
+            f"{peer} answered what cannot be understood: {where}: {first['msg']}",
+            hint="does it run the same version of carpool?",
+        ) from error

@@ -1,0 +1,100 @@
+"""The agent's HTTP application: its routes, and how errors are told.
+
+Room: agent. Refuses to know sockets and certificates: see listeners.py.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.telemetry import TelemetryConfig
+from starlette.exceptions import HTTPException
+
+from carpool import __version__
+from carpool.agent import local, peer, servicelocal, servicepeer, synclocal, syncpeer
+from carpool.agent.agent import Agent
+from carpool.agent.answers import API, API_HEADER, Refusal
+from carpool.agent.doorman import Doorman
+from carpool.errors import CarpoolError, ConfigError, KernelError, PeerError, UnreachableError
+
+STATUS_OF: dict[type[CarpoolError], int] = {
+    ConfigError: HTTPStatus.CONFLICT,
+    PeerError: HTTPStatus.FORBIDDEN,
+    KernelError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    UnreachableError: HTTPStatus.BAD_GATEWAY,
+    CarpoolError: HTTPStatus.BAD_REQUEST,
+}
+
+# FastAPI offers OpenTelemetry, which its environment could turn on: a firewall reports to nobody.
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+
+
+def build(agent: Agent) -> FastAPI:
+    """All routes of `agent`, which they find as `request.app.state.agent`."""
+    app = FastAPI(
+        title="carpool agent",
+        version=__version__,
+        description="On a unix socket for programs of this machine; what is below /v1/peer also "
+        "over TLS 1.3 for paired nodes.",
+        openapi_url="/v1/openapi.json",
+        docs_url=None,  # those pages would load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
+        responses={"default": {"model": Refusal, "description": "What went wrong, what to do"}},
+    )
+    app.state.agent = agent
+    app.include_router(local.router, prefix="/v1")
+    app.include_router(synclocal.router, prefix="/v1")
+    app.include_router(servicelocal.router, prefix="/v1")
+    app.include_router(peer.router, prefix="/v1/peer")
+    app.include_router(syncpeer.router, prefix="/v1/peer")
+    app.include_router(servicepeer.router, prefix="/v1/peer")
+    app.add_exception_handler(CarpoolError, _failed)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(Exception, _bug)
+    app.add_middleware(Doorman, peers=agent.peers, refusals=agent.refusals, now_s=agent.now_s)
+    return app
+
+
+def status_of(error: CarpoolError) -> int:
+    """The HTTP status of an error: that of the nearest class that has one."""
+    return next(STATUS_OF[each] for each in type(error).__mro__ if each in STATUS_OF)
+
+
+def _failed(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, CarpoolError)
+    return _answer(status_of(error), error.message, error.hint)
+
+
+def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    found = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+    return _answer(422, "; ".join(found)[:1000], "/v1/openapi.json on agent.sock describes it")
+
+
+def _refused(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return _answer(error.status_code, str(error.detail), "", dict(error.headers or {}))
+
+
+def _bug(_request: Request, error: Exception) -> JSONResponse:
+    """The traceback is in the log: whoever serves us gets the exception, too."""
+    text = f"a fault of carpool itself: {type(error).__name__}"
+    return _answer(500, text, "its log tells more: report it", {API_HEADER: str(API)})
+
+
+def _answer(
+    status: int, error: str, hint: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    return JSONResponse({"error": error, "hint": hint}, status, headers)

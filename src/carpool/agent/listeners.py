@@ -1,0 +1,299 @@
+"""Where the agent listens: a unix socket for this machine, TLS 1.3 over TCP for paired peers.
+
+Room: agent. Finds out who is there, and lets in whose certificate is pinned for the address that
+they come from; the HTTP that follows is uvicorn's, and who may ask what is the doorman's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from ipaddress import ip_address
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn import Config as HttpConfig
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from carpool.agent.agent import Agent
+from carpool.agent.doorman import SCOPE_PEER
+from carpool.kernel.keys import Credentials, Trouble
+from carpool.kernel.stream import socket_at
+from carpool.kernel.tls import explained, on_certificate, pinning, wrong_certificate
+from carpool.kernel.unixserver import forget, listen
+from carpool.machine.bucket import Bucket
+from carpool.model.config import Address
+
+HEAD_MAX_BYTES = 16 * 1024  # request line and headers
+QUIET_MAX_S = 30.0  # without a whole request: idle connections, and heads that trickle in
+SEND_DEAD_MS = 30_000  # TCP_USER_TIMEOUT: a reader that does not read is let go
+HANDSHAKE_WAIT_S = 5.0
+GOODBYE_WAIT_S = 1.0  # for TLS to be closed properly
+CONNECTIONS_MAX = 8  # of one peer, handshakes included
+CONNECTIONS_PER_S, CONNECTIONS_BURST = 10.0, 20  # of one peer: each costs a handshake
+ALL_CONNECTIONS_MAX = 128  # uvicorn's own last resort, and the unix socket's only one
+LOOK_EVERY_S = 1.0  # at quiet connections, and at the files of pairing
+BREATH_S = 0.1  # when the system has no descriptor left
+BACKLOG = 16
+_RESET_ON_CLOSE = struct.pack("=ii", 1, 0)  # struct linger
+
+
+class Connection(H11Protocol):
+    """One HTTP connection that knows whose it is: a peer's, or this machine's (None)."""
+
+    def __init__(
+        self, listeners: Listeners, peer: str | None = None, credentials: Credentials | None = None
+    ) -> None:
+        super().__init__(listeners.http, listeners.state, {})
+        self.peer = peer
+        self.credentials = credentials
+        self._listeners = listeners
+        self._application: ASGIApp = self.app
+        self.app = self._introduced
+        self.busy = False  # with a request whose head is complete
+        self.quiet_since_s = listeners.agent.now_s()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        super().connection_made(transport)
+        if self.credentials is None:
+            return
+        tls = transport.get_extra_info("ssl_object")
+        shown = tls.getpeercert(binary_form=True)
+        if shown != self.credentials.pinned:
+            trouble = wrong_certificate(str(self.peer), self.credentials, shown)
+            self._listeners.refused(trouble, str(self.peer), str(self.client))
+            transport.abort()
+
+    def on_response_complete(self) -> None:
+        self.busy = False
+        self.quiet_since_s = self._listeners.agent.now_s()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._listeners.lost()
+
+    def cut(self) -> None:
+        """End it now, whatever is under way."""
+        self.transport.abort()
+
+    async def _introduced(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.busy = True
+        scope[SCOPE_PEER] = self.peer
+        await self._application(scope, receive, send)
+
+
+class Listeners:
+    """All listeners of an agent, and their connections.
+
+    `open`, then `serve` in a task until it is cancelled, then `close`.
+    """
+
+    def __init__(self, agent: Agent, app: ASGIApp) -> None:
+        self.agent = agent
+        self.state = ServerState()
+        self.http = HttpConfig(
+            app,
+            interface="asgi3",
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,  # who asks is known from the socket, never from a header
+            server_header=False,
+            date_header=False,
+            limit_concurrency=ALL_CONNECTIONS_MAX,
+            timeout_keep_alive=int(QUIET_MAX_S),
+            h11_max_incomplete_event_size=HEAD_MAX_BYTES,
+        )
+        self.http.load()
+        self._peers = _peers(agent)
+        now_s = agent.now_s()
+        self._buckets = {
+            name: Bucket(CONNECTIONS_PER_S, CONNECTIONS_BURST, now_s)
+            for name in self._peers.values()
+        }
+        self._greeting: dict[asyncio.Task[None], str] = {}  # handshakes under way: with whom
+        self._sockets: list[socket.socket] = []
+        self._unix: asyncio.Server | None = None
+        self._empty = asyncio.Event()  # of connections
+        self._inode = 0
+
+    async def open(self) -> None:
+        """Listen. Raises KernelError for an address or a path that cannot be had, and when another
+        agent answers on the unix socket."""
+        loop = asyncio.get_running_loop()
+        unix = await asyncio.to_thread(listen, self.agent.socket)
+        self._inode = self.agent.socket.stat().st_ino
+        self._unix = await loop.create_unix_server(lambda: Connection(self), sock=unix)
+        sync = self.agent.config.group.sync
+        if sync is None:
+            return
+        for address in self.agent.config.node.addresses.get(sync.interface, ()):
+            sock = socket_at(address, sync.port)
+            self._sockets.append(sock)
+            sock.listen(BACKLOG)
+
+    async def serve(self) -> None:
+        """Let peers in, and look after connections; never returns."""
+        async with asyncio.TaskGroup() as tasks:
+            for sock in self._sockets:
+                tasks.create_task(self._accept(sock, tasks))
+            tasks.create_task(self._look_after())
+
+    async def close(self, wait_s: float) -> None:
+        """Take no more, let requests under way end for `wait_s` seconds, and cut the others."""
+        for sock in self._sockets:
+            sock.close()
+        if self._unix is not None:
+            self._unix.close()
+            forget(self.agent.socket, self._inode)
+        for connection in self._connections():
+            connection.shutdown()
+        if self.state.tasks:
+            _done, late = await asyncio.wait(set(self.state.tasks), timeout=wait_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        self._empty.clear()
+        if self.state.connections:
+            with contextlib.suppress(TimeoutError):  # last words are still being sent
+                await asyncio.wait_for(self._empty.wait(), GOODBYE_WAIT_S)
+        for connection in self._connections():
+            connection.cut()
+
+    def lost(self) -> None:
+        """A connection has ended."""
+        if not self.state.connections:
+            self._empty.set()
+
+    def _connections(self) -> list[Connection]:
+        return [each for each in self.state.connections if isinstance(each, Connection)]
+
+    # -------------------------------------------------------------------------------- peers
+
+    async def _accept(self, listener: socket.socket, tasks: asyncio.TaskGroup) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, name = await loop.sock_accept(listener)
+            except OSError as error:
+                self.agent.refusals.add("accept", "somebody", f"accept: {error.strerror}")
+                await asyncio.sleep(BREATH_S)
+                continue
+            peer = self._admitted(sock, ip_address(name[0].partition("%")[0]))
+            if peer is not None:
+                task = tasks.create_task(self._greet(sock, peer, f"{name[0]} port {name[1]}"))
+                self._greeting[task] = peer
+                task.add_done_callback(self._greeting.pop)
+
+    def _admitted(self, sock: socket.socket, source: Address) -> str | None:
+        """Whose address it is, if that peer may connect; others get a reset."""
+        peer = self._peers.get(source)
+        refusals = self.agent.refusals
+        if peer is None:
+            refusals.add("stranger", str(source), "no peer in node.toml has this address")
+        elif self._count(peer) >= CONNECTIONS_MAX:
+            refusals.add("too_many", f"{peer} ({source})", f"it has {CONNECTIONS_MAX} connections")
+        elif not self._buckets[peer].take(self.agent.now_s()):
+            why = f"it connects more than {CONNECTIONS_PER_S:g} times a second"
+            refusals.add("too_often", f"{peer} ({source})", why)
+        else:
+            return peer
+        _reset(sock)
+        return None
+
+    def _count(self, peer: str) -> int:
+        """Connections of a peer. One that has just been greeted may count twice for a moment."""
+        open_ = sum(each.peer == peer for each in self._connections())
+        return open_ + sum(name == peer for name in self._greeting.values())
+
+    async def _greet(self, sock: socket.socket, peer: str, source: str) -> None:
+        """The TLS handshake, with the keys as they are in the files now."""
+        try:
+            credentials = self.agent.keys.credentials(peer)
+            context = pinning(credentials, server=True)
+        except Trouble as trouble:
+            self.refused(trouble, peer, source)
+            _reset(sock)
+            return
+        shown: list[bytes] = []
+        on_certificate(context, shown.append)
+        try:
+            _configure(sock)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: Connection(self, peer, credentials),
+                sock,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_WAIT_S,
+                ssl_shutdown_timeout=GOODBYE_WAIT_S,
+            )
+        except OSError as error:
+            names = (self.agent.name, peer)
+            certificate = shown[0] if shown else None
+            self.refused(explained(error, names, credentials, certificate), peer, source)
+        finally:
+            on_certificate(context, None)
+
+    def refused(self, trouble: Trouble, peer: str, source: str) -> None:
+        """Count and tell that somebody at a peer's address was not let in."""
+        self.agent.refusals.add(trouble.cause, f"who comes from {source} as {peer}", str(trouble))
+
+    # ------------------------------------------------------------------- while connections last
+
+    async def _look_after(self) -> None:
+        """Cut connections that are quiet for too long, and those of who is not paired any more."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            now_s = self.agent.now_s()
+            for connection in self._connections():
+                if not connection.busy and now_s - connection.quiet_since_s > QUIET_MAX_S:
+                    connection.cut()
+                elif connection.peer is not None and not self._still_paired(connection):
+                    connection.cut()
+
+    def _still_paired(self, connection: Connection) -> bool:
+        peer = str(connection.peer)
+        try:
+            found = self.agent.keys.credentials(peer)
+            if found == connection.credentials:
+                return True
+            trouble = Trouble("paired_anew", f"{self.agent.name} and {peer} were paired anew")
+        except Trouble as why:
+            trouble = why
+        self.refused(trouble, peer, str(connection.client))
+        return False
+
+
+def _peers(agent: Agent) -> dict[Address, str]:
+    """Who has which address on the interface of [sync]."""
+    sync = agent.config.group.sync
+    if sync is None:
+        return {}
+    return {
+        address: peer.name
+        for peer in agent.config.node.peers
+        for address in peer.addresses.get(sync.interface, ())
+    }
+
+
+def _configure(sock: socket.socket) -> None:
+    """A peer that is gone, or that does not read, is noticed."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_NODELAY, 1),
+        (socket.TCP_KEEPIDLE, 5),
+        (socket.TCP_KEEPINTVL, 5),
+        (socket.TCP_KEEPCNT, 3),
+        (socket.TCP_USER_TIMEOUT, SEND_DEAD_MS),
+    ):
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _reset(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    sock.close()

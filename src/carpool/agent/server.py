@@ -1,0 +1,85 @@
+"""`carpool run agent`: the loop of the process, from its first listener to its last goodbye.
+
+Room: agent. Joins the agent, its application and its listeners; holds no logic of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from pathlib import Path
+
+from carpool import __version__
+from carpool.agent.agent import Agent
+from carpool.agent.app import build
+from carpool.agent.listeners import Listeners
+from carpool.agent.refusals import Refusals
+from carpool.errors import EXIT_OK, KernelError
+from carpool.kernel.journal import never_wait_for_stderr, say
+from carpool.model.config import Config
+
+STOP_WAIT_S = 3.0  # for requests under way; systemd, and people, wait 5 s and more
+
+
+def run(
+    config: Config, *, config_dir: Path, run_dir: Path, state_dir: Path, root: Path = Path("/")
+) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code. Raises KernelError when it cannot listen."""
+    _make(run_dir)
+    never_wait_for_stderr()
+    agent = Agent(config, config_dir=config_dir, run_dir=run_dir, state_dir=state_dir, root=root)
+    _log_to(agent.refusals)
+    asyncio.run(serve(agent))
+    return EXIT_OK
+
+
+async def serve(agent: Agent) -> None:
+    """The same in a loop that runs already, for one agent."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    listeners = Listeners(agent, build(agent))
+    try:
+        await agent.configuration.recover()
+        await listeners.open()
+        say(f"agent {__version__} of node {agent.name} runs, pid {os.getpid()}")
+        async with asyncio.TaskGroup() as tasks:  # a bug in there ends the process
+            serving = tasks.create_task(listeners.serve())
+            keeping = tasks.create_task(agent.keep_roles())
+            await stopping.wait()
+            serving.cancel()
+            keeping.cancel()
+    finally:
+        await listeners.close(STOP_WAIT_S)
+        await agent.close()
+
+
+def _make(run_dir: Path) -> None:
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KernelError(
+            f"make the run directory {run_dir}: {error.strerror}",
+            hint="name another one with --run-dir, or CARPOOL_RUN_DIR",
+        ) from error
+
+
+class _Log(logging.Handler):
+    """What uvicorn and asyncio tell: bugs in full, and what others do wrong once in a while."""
+
+    def __init__(self, refusals: Refusals) -> None:
+        super().__init__(logging.WARNING)
+        self._refusals = refusals
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.ERROR:
+            say(f"agent: {self.format(record)}")
+        else:
+            self._refusals.add("bad_request", "a request", record.getMessage())
+
+
+def _log_to(refusals: Refusals) -> None:
+    logging.basicConfig(handlers=[_Log(refusals)], level=logging.WARNING, force=True)
