@@ -1,0 +1,245 @@
+"""Services as systemd runs them, over D-Bus.
+
+Room: agent. Speaks org.freedesktop.systemd1 (its man page has that name). One connection, made at
+the first call and again after it was lost. An answer to StartUnit says only that the job was
+queued: done it is when JobRemoved says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from dbus_fast import BusType, Message, MessageType
+from dbus_fast.aio import MessageBus
+from dbus_fast.errors import AuthError, InvalidAddressError
+
+from carpool.agent.services import Action, ServiceError, ServiceState, checked, run
+from carpool.model.section import SERVICE_TIMEOUT_S
+
+SYSTEMD = "org.freedesktop.systemd1"
+MANAGER = f"{SYSTEMD}.Manager"
+MANAGER_PATH = "/org/freedesktop/systemd1"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+CALL_TIMEOUT_S = 25.0  # systemd answers at once unless it is being reloaded
+JOURNAL_LINES, JOURNAL_TIMEOUT_S = 10, 5.0
+UNSET = (1 << 64) - 1  # of a number that systemd does not know
+SUFFIX = ".service"
+# ReloadOrTryRestartUnit: who cannot reload is restarted, who does not run is left alone.
+METHODS = {
+    Action.START: "StartUnit",
+    Action.STOP: "StopUnit",
+    Action.RESTART: "RestartUnit",
+    Action.RELOAD: "ReloadOrTryRestartUnit",
+}
+ENABLED = {"enabled": True, "enabled-runtime": True, "disabled": False, "masked": False}
+
+
+class SystemdServices:
+    """`Services` of a systemd. `address` of another bus and the `journal` command are for whole
+    machines in the lab."""
+
+    def __init__(
+        self, address: str | None = None, journal: Sequence[str] = ("journalctl",)
+    ) -> None:
+        self._address = address
+        self._journal = tuple(journal)
+        self._bus: MessageBus | None = None
+        self._connecting = asyncio.Lock()
+        self._ended: dict[str, str] = {}  # results of jobs that nobody asked for yet
+        self._waiting: dict[str, asyncio.Future[str]] = {}
+        self._starting = 0  # calls whose job we do not know yet
+
+    async def close(self) -> None:
+        if self._bus is not None and self._bus.connected:
+            self._bus.disconnect()
+            await self._bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+        self._bus = None
+
+    async def states(self, names: Sequence[str]) -> list[ServiceState]:
+        return list(await asyncio.gather(*(self._state(name) for name in names)))
+
+    async def all(self) -> list[ServiceState]:
+        """Nothing is loaded that is not: some hundred of unit files take systemd seconds."""
+        (files,) = await self._manager("ListUnitFilesByPatterns", "asas", [[], [f"*{SUFFIX}"]])
+        (units,) = await self._manager("ListUnitsByPatterns", "asas", [[], [f"*{SUFFIX}"]])
+        loaded = sorted(_name(unit[0]) for unit in units if unit[2] == "loaded")
+        found = {state.name: state for state in await self.states(loaded)}
+        for path, enabled in files:
+            name = _name(path.rpartition("/")[2])
+            if enabled != "alias" and not name.endswith("@"):
+                idle = ServiceState(name, True, enabled=ENABLED.get(enabled), sub="dead")
+                found.setdefault(name, idle)
+        return [found[name] for name in sorted(found)]
+
+    async def act(self, name: str, action: Action, timeout_s: float = SERVICE_TIMEOUT_S) -> None:
+        unit = _unit(name)
+        if action in (Action.ENABLE, Action.DISABLE):
+            await self._enable(unit, action)
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                result = await self._job(METHODS[action], unit)
+        except TimeoutError:
+            result = f"not done in {timeout_s:g} s; systemd goes on with it"
+        if result not in ("done", "skipped"):
+            said = await self._last_words(unit)
+            raise ServiceError(
+                f"{action} of {name}: {result}" + (f":\n{said}" if said else ""),
+                hint=f"systemctl status {unit}; journalctl -u {unit}",
+            )
+
+    async def _job(self, method: str, unit: str) -> str:
+        """The result of the job: systemd's word. It may end before we are told its path."""
+        self._starting += 1
+        try:
+            path = str((await self._manager(method, "ss", [unit, "replace"]))[0])
+        finally:
+            self._starting -= 1
+            early = dict(self._ended)
+            if not self._starting:
+                self._ended.clear()
+        if path in early:
+            return early[path]
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting[path] = future
+        try:
+            return await future
+        finally:
+            del self._waiting[path]
+
+    async def _enable(self, unit: str, action: Action) -> None:
+        if action is Action.ENABLE:
+            known, _ = await self._manager("EnableUnitFiles", "asbb", [[unit], False, False])
+            if not known:
+                raise ServiceError(
+                    f"{unit} cannot be enabled: it has no [Install] section",
+                    hint="something else starts it (a socket, a timer, another unit)",
+                )
+        else:
+            await self._manager("DisableUnitFiles", "asb", [[unit], False])
+        await self._manager("Reload")
+
+    async def _state(self, name: str) -> ServiceState:
+        (path,) = await self._manager("LoadUnit", "s", [_unit(name)])
+        unit = await self._properties(path, f"{SYSTEMD}.Unit")
+        if unit["LoadState"] == "not-found":
+            return ServiceState(name, installed=False)
+        active = unit["ActiveState"] in ("active", "reloading")
+        since_us = unit["ActiveEnterTimestamp" if active else "InactiveEnterTimestamp"]
+        memory = await self._memory(path) if active else UNSET
+        return ServiceState(
+            name,
+            installed=True,
+            active=active,
+            enabled=ENABLED.get(unit["UnitFileState"]),
+            since=_iso(since_us) if since_us else "",
+            memory_bytes=None if memory == UNSET else memory,
+            sub=unit["SubState"],
+        )
+
+    async def _memory(self, path: str) -> int:
+        asked = [f"{SYSTEMD}.Service", "MemoryCurrent"]
+        (found,) = await self._call(path, PROPERTIES, "Get", "ss", asked)
+        return int(found.value)
+
+    async def _last_words(self, unit: str) -> str:
+        argv = [*self._journal, "-u", unit, "-n", str(JOURNAL_LINES), "-o", "cat", "--no-pager"]
+        try:
+            _, said = await run(argv, JOURNAL_TIMEOUT_S)
+        except (OSError, TimeoutError):
+            return ""  # the error itself matters more
+        return said
+
+    # -- the bus ------------------------------------------------------------------------------
+
+    async def _manager(
+        self, method: str, signature: str = "", body: list[Any] | None = None
+    ) -> list[Any]:
+        return await self._call(MANAGER_PATH, MANAGER, method, signature, body)
+
+    async def _properties(self, path: str, interface: str) -> dict[str, Any]:
+        (found,) = await self._call(path, PROPERTIES, "GetAll", "s", [interface])
+        return {name: variant.value for name, variant in found.items()}
+
+    async def _call(
+        self, path: str, interface: str, method: str, signature: str, body: list[Any] | None
+    ) -> list[Any]:
+        bus = await self._connected()
+        return await _ask(bus, SYSTEMD, path, interface, method, signature, body or [])
+
+    async def _connected(self) -> MessageBus:
+        async with self._connecting:
+            if self._bus is not None and self._bus.connected:
+                return self._bus
+            try:
+                bus = await MessageBus(bus_address=self._address, bus_type=BusType.SYSTEM).connect()
+            except (OSError, AuthError, InvalidAddressError) as error:
+                raise ServiceError(
+                    f"cannot speak with systemd: no D-Bus ({error})",
+                    hint="is dbus.service running? Without systemd, [services] in node.toml "
+                    "names a command",
+                ) from error
+            bus.add_message_handler(self._heard)
+            rule = f"type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='JobRemoved'"
+            bus_name, bus_path = "org.freedesktop.DBus", "/org/freedesktop/DBus"
+            await _ask(bus, bus_name, bus_path, bus_name, "AddMatch", "s", [rule])
+            await _ask(bus, SYSTEMD, MANAGER_PATH, MANAGER, "Subscribe", "", [])
+            self._bus = bus
+            return bus
+
+    def _heard(self, message: Message) -> None:
+        if message.message_type is not MessageType.SIGNAL or message.member != "JobRemoved":
+            return
+        _, path, _, result = message.body
+        future = self._waiting.get(path)
+        if future is not None and not future.done():
+            future.set_result(result)
+        elif self._starting:
+            self._ended[path] = result
+
+
+async def _ask(
+    bus: MessageBus,
+    destination: str,
+    path: str,
+    interface: str,
+    method: str,
+    signature: str,
+    body: list[Any],
+) -> list[Any]:
+    message = Message(
+        destination=destination,
+        path=path,
+        interface=interface,
+        member=method,
+        signature=signature,
+        body=body,
+    )
+    try:
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            reply = await bus.call(message)
+    except TimeoutError:
+        said = f"systemd gave no answer to {method} in {CALL_TIMEOUT_S:g} s"
+        raise ServiceError(said, hint="is it being reloaded? `systemctl list-jobs`") from None
+    except (OSError, EOFError) as error:
+        raise ServiceError(f"D-Bus ended the connection during {method}: {error}") from error
+    if reply.message_type is not MessageType.METHOD_RETURN:
+        said = " ".join(map(str, reply.body)) or str(reply.error_name)
+        raise ServiceError(f"systemd refused {method}: {said}", hint="`systemctl` may say more")
+    return list(reply.body)
+
+
+def _unit(name: str) -> str:
+    return checked(name).removesuffix(SUFFIX) + SUFFIX
+
+
+def _name(unit: str) -> str:
+    return unit.removesuffix(SUFFIX)
+
+
+def _iso(us: int) -> str:
+    """Microseconds since 1970 as RFC 3339."""
+    return datetime.fromtimestamp(us // 1_000_000, UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,78 @@
+"""How the services of a node look on a terminal.
+
+Room: api. Text from other nodes is cleaned; refuses to know who asks.
+"""
+
+from __future__ import annotations
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from carpool.api.render import (
+    BAD,
+    DIM,
+    GOOD,
+    Fields,
+    clean,
+    entries_of,
+    number_of,
+    table_of,
+    text_of,
+)
+
+NOTHING = "-"
+
+
+def services(answer: Fields) -> RenderableType:
+    """A line for each."""
+    rows = entries_of(answer, "services")
+    if not rows:
+        return Text(
+            f"{text_of(answer, 'node')}: no section that [sync] selects names a service that is "
+            "installed here"
+        )
+    table = table_of("SERVICE", "STATE", "AT BOOT", "SINCE", "MEMORY", "SECTION", "RUNS ON")
+    for row in rows:
+        table.add_row(
+            text_of(row, "name"),
+            state(row),
+            _at_boot(row.get("enabled")),
+            text_of(row, "since").replace("T", " ").removesuffix("Z") or NOTHING,
+            _memory(row),
+            _sections(row),
+            text_of(row, "role"),
+        )
+    return table
+
+
+def service(answer: Fields) -> RenderableType:
+    """What became of one that was acted on."""
+    found = answer.get("service")
+    row: Fields = found if isinstance(found, dict) else {}
+    line = Text(f"{text_of(answer, 'node')}: {text_of(row, 'name')} is ").append(state(row))
+    if text_of(row, "role") == "master":
+        line.append(" (runs on the master only: the next change of roles decides anew)")
+    return line
+
+
+def state(row: Fields) -> Text:
+    if row.get("active") is True:
+        return Text("active", GOOD)
+    sub = text_of(row, "sub")
+    return Text(f"not active ({sub})" if sub else "not active", BAD if sub == "failed" else DIM)
+
+
+def _at_boot(enabled: object) -> str:
+    if not isinstance(enabled, bool):
+        return NOTHING
+    return "enabled" if enabled else "disabled"
+
+
+def _memory(row: Fields) -> str:
+    taken = number_of(row, "memory_bytes")
+    return f"{taken / 2**20:.1f} MiB" if taken else NOTHING
+
+
+def _sections(row: Fields) -> str:
+    found = row.get("sections")
+    return ", ".join(clean(str(one)) for one in found) if isinstance(found, list) else NOTHING

@@ -1,0 +1,212 @@
+"""Services through a real systemd, which a machine of the test's own boots."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from carpool.agent.services import Action, ServiceError, ServiceState
+from carpool.agent.systemd import SystemdServices
+from carpool.machine.roles import deeds
+from tests.netns.machine import Machine, Refused
+
+T = TypeVar("T")
+
+HEAD = "[Unit]\nDefaultDependencies=no\n[Service]\n"
+INSTALL = "\n[Install]\nWantedBy=test.target"
+UNITS = {
+    "plain.service": f"{HEAD}ExecStart=/bin/sleep infinity{INSTALL}",
+    # Notes each reload; takes it up when it is told to.
+    "reloads.service": f"{HEAD}ExecStart=/bin/sleep infinity\n"
+    "ExecReload=/bin/sh -c 'echo reloaded >>/run/reloads'",
+    "broken.service": f"{HEAD}Type=oneshot\n"
+    "ExecStart=/bin/sh -c 'echo the reason is on line 7; exit 1'",
+    "stubborn.service": f"{HEAD}Type=oneshot\nExecStart=/bin/sleep infinity",
+    "quick.service": f"{HEAD}Type=oneshot\nExecStart=/bin/true",
+    "many@.service": f"{HEAD}ExecStart=/bin/sleep infinity",
+}
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    try:
+        with Machine(tmp_path_factory.mktemp("machine"), UNITS) as made:
+            made.booted()
+            yield made
+    except Refused as error:
+        pytest.skip(f"no machine of our own: {error}")
+
+
+def on(machine: Machine, use: Callable[[SystemdServices], Awaitable[T]]) -> T:
+    """Open a connection, use it, close it."""
+
+    async def session() -> T:
+        journal = ("journalctl", "--directory", f"{machine.root}/run/log/journal")
+        services = SystemdServices(machine.bus, journal)
+        try:
+            return await use(services)
+        finally:
+            await services.close()
+
+    return asyncio.run(session())
+
+
+def act(machine: Machine, name: str, action: Action, timeout_s: float = 10) -> None:
+    on(machine, lambda services: services.act(name, action, timeout_s))
+
+
+def state(machine: Machine, name: str) -> ServiceState:
+    (found,) = on(machine, lambda services: services.states([name]))
+    return found
+
+
+def test_a_service_is_started_and_stopped(machine: Machine) -> None:
+    act(machine, "plain", Action.START)
+    running = state(machine, "plain")
+    assert (running.installed, running.active, running.sub) == (True, True, "running")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", running.since)
+    assert running.memory_bytes is None or running.memory_bytes > 0
+    act(machine, "plain", Action.STOP)
+    stopped = state(machine, "plain")
+    assert (stopped.active, stopped.sub) == (False, "dead")
+
+
+def test_a_restart_is_another_process(machine: Machine) -> None:
+    async def pids(services: SystemdServices) -> tuple[str, str]:
+        await services.act("plain", Action.START)
+        before = processes_of(machine, "plain")
+        await services.act("plain", Action.RESTART)
+        return before, processes_of(machine, "plain")
+
+    before, after = on(machine, pids)
+    assert before
+    assert after
+    assert before != after
+
+
+def test_reload_leaves_the_process_and_a_stopped_service_alone(machine: Machine) -> None:
+    noted = machine.root / "run" / "reloads"
+    act(machine, "reloads", Action.RELOAD)
+    assert not state(machine, "reloads").active
+    act(machine, "reloads", Action.START)
+    before = processes_of(machine, "reloads")
+    act(machine, "reloads", Action.RELOAD)
+    assert noted.read_text() == "reloaded\n"
+    assert processes_of(machine, "reloads") == before
+
+
+def test_who_cannot_reload_is_restarted(machine: Machine) -> None:
+    act(machine, "plain", Action.START)
+    before = processes_of(machine, "plain")
+    act(machine, "plain", Action.RELOAD)
+    assert processes_of(machine, "plain") not in ("", before)
+
+
+def test_a_failed_start_is_told_in_the_words_of_the_service(machine: Machine) -> None:
+    with pytest.raises(ServiceError) as caught:
+        act(machine, "broken", Action.START)
+    assert caught.value.message.startswith("start of broken: failed")
+    assert "the reason is on line 7" in caught.value.message
+    assert caught.value.hint == "systemctl status broken.service; journalctl -u broken.service"
+    failed = state(machine, "broken")
+    assert (failed.active, failed.sub) == (False, "failed")
+    assert failed.since.endswith("Z")
+
+
+def test_a_start_that_takes_too_long(machine: Machine) -> None:
+    with pytest.raises(ServiceError, match=r"start of stubborn: not done in 0\.3 s"):
+        act(machine, "stubborn", Action.START, 0.3)
+    act(machine, "stubborn", Action.STOP)
+
+
+def test_enable_and_disable_change_the_next_boot_alone(machine: Machine) -> None:
+    act(machine, "plain", Action.STOP)
+    assert state(machine, "plain").enabled is False
+    act(machine, "plain", Action.ENABLE)
+    enabled = state(machine, "plain")
+    assert (enabled.enabled, enabled.active) == (True, False)
+    act(machine, "plain", Action.DISABLE)
+    assert state(machine, "plain").enabled is False
+
+
+def test_what_cannot_be_enabled_says_so(machine: Machine) -> None:
+    assert state(machine, "quick").enabled is None
+    with pytest.raises(ServiceError, match=r"quick\.service cannot be enabled"):
+        act(machine, "quick", Action.ENABLE)
+
+
+def test_a_service_that_is_not_installed(machine: Machine) -> None:
+    assert state(machine, "no-such") == ServiceState("no-such", installed=False)
+    with pytest.raises(ServiceError, match=r"no-such\.service"):
+        act(machine, "no-such", Action.START)
+
+
+def test_all_that_are_installed(machine: Machine) -> None:
+    found = {one.name: one for one in on(machine, lambda services: services.all())}
+    assert {"plain", "broken", "dbus", "systemd-journald"} <= found.keys()
+    assert "many@" not in found
+    assert found["dbus"].active
+    assert found["plain"] == state(machine, "plain")
+    assert found["quick"] == ServiceState("quick", installed=True, sub="dead")
+
+
+def test_many_at_once_each_get_their_own_answer(machine: Machine) -> None:
+    async def burst(services: SystemdServices) -> list[BaseException | None]:
+        names = ["quick", "broken", *(f"many@{number}" for number in range(20))]
+        started = (services.act(name, Action.START, 10) for name in names)
+        ends = list(await asyncio.gather(*started, return_exceptions=True))
+        stopped = (services.act(name, Action.STOP, 10) for name in names[2:])
+        return ends + list(await asyncio.gather(*stopped, return_exceptions=True))
+
+    quick, broken, *others = on(machine, burst)
+    assert quick is None
+    assert isinstance(broken, ServiceError)
+    assert others == [None] * 40
+
+
+def test_a_lost_connection_is_made_again(machine: Machine) -> None:
+    async def twice(services: SystemdServices) -> list[ServiceState]:
+        await services.act("plain", Action.STOP)
+        await services.close()
+        return await services.states(["dbus"])
+
+    (dbus,) = on(machine, twice)
+    assert dbus.active
+
+
+def test_without_a_bus_the_error_says_so(tmp_path: Path) -> None:
+    async def ask() -> None:
+        await SystemdServices(f"unix:path={tmp_path}/none").states(["dbus"])
+
+    with pytest.raises(ServiceError, match="no D-Bus") as caught:
+        asyncio.run(ask())
+    assert "[services] in node.toml" in caught.value.hint
+
+
+def processes_of(machine: Machine, name: str) -> str:
+    """Process ids of a service, as its cgroup has them."""
+    found = machine.cgroup.rglob(f"{name}.service/cgroup.procs")
+    return "".join(path.read_text() for path in found)
+
+
+def test_a_service_of_the_master_alone_fits_each_role_after_its_deeds(machine: Machine) -> None:
+    act(machine, "plain", Action.ENABLE)
+    act(machine, "plain", Action.START)
+
+    def todo(master: bool) -> list[tuple[str, tuple[str, ...]]]:
+        names = ["plain", "broken", "absent"]
+        return deeds(master, on(machine, lambda services: services.states(names)))
+
+    assert todo(True) == [("plain", ("disable",)), ("broken", ("start",))]
+    assert todo(False) == [("plain", ("stop", "disable"))]
+    for verb in ("stop", "disable"):
+        act(machine, "plain", Action(verb))
+    assert todo(False) == []
+    assert dict(todo(True))["plain"] == ("start",)
+    act(machine, "plain", Action.START)
+    assert "plain" not in dict(todo(True))

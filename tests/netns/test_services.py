@@ -1,0 +1,97 @@
+"""A service of the master alone goes where the addresses go, in a lab with real failovers."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from carpool.agent.client import LocalClient
+from carpool.kernel.clock import monotonic_s
+from carpool.lab import processes
+from carpool.lab.firewall import AGENT, ROLES, agent_troubles
+from carpool.lab.lab import Lab
+from carpool.lab.topology import FIREWALLS
+from tests.netns.lab import wait_until
+
+MOVES_WITHIN_S = 2.0
+SELECTED = '[sync]\nsections = ["tunnel"]'
+ALONE = """
+[section.tunnel]
+paths = ["/etc/tunnel.conf"]
+services = ["tunneld"]
+role = "master"
+"""
+SERVICE = """#!/bin/sh
+cd "$(dirname "$0")"
+test "$1" = status || echo "$1 $2" >>log
+case "$1" in
+status) test -e "$2.runs" || exit 3 ;;
+start) touch "$2.runs" ;;
+stop) rm -f "$2.runs" ;;
+esac
+"""
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """Healthy, with agents that began when fw1 was MASTER already, and a service by them."""
+    made = Lab(f"cpl-{secrets.token_hex(3)}")
+    with made.held():
+        try:
+            made.up()
+            made.roles = (*ROLES, AGENT)
+            for name, firewall in made.firewalls.items():
+                script = firewall.root / "act"
+                script.write_text(SERVICE)
+                script.chmod(0o755)
+                group = firewall.config_dir / "group.toml"
+                group.write_text(group.read_text().replace("[sync]", SELECTED) + ALONE)
+                with (firewall.config_dir / "node.toml").open("a") as file:
+                    file.write(f'[services]\ncommand = ["{script}", "{{action}}", "{{service}}"]\n')
+                if name == "fw2":  # as a boot may leave it: started, and not known to anybody
+                    (firewall.root / "tunneld.runs").touch()
+                made.start_missing(name)
+            yield made
+        finally:
+            made.down()
+
+
+def running(lab: Lab) -> list[str]:
+    return [name for name in FIREWALLS if (lab.firewalls[name].root / "tunneld.runs").exists()]
+
+
+def test_a_service_of_the_master_alone_moves_with_the_mastership(lab: Lab) -> None:
+    wait_until(lambda: running(lab) == ["fw1"], 10, "it runs on the master, and there only")
+    wait_until(lambda: not any(map(agent_troubles, lab.firewalls.values())), 10, "agents answer")
+    fw1 = lab.firewalls["fw1"]
+    fw1.ask("failover", "switchover")
+    moved_s = monotonic_s()
+    wait_until(lambda: running(lab) == ["fw2"], 5, "it runs on the new master, and there only")
+    assert monotonic_s() - moved_s < MOVES_WITHIN_S
+    with LocalClient(fw1.run_dir) as agent:
+        found: list[dict[str, Any]] = [
+            row
+            for params in (None, {"peer": "fw2"})
+            for row in agent.get("/v1/services", params)["services"]  # type: ignore[attr-defined]
+        ]
+    assert [(row["name"], row["role"], row["active"]) for row in found] == [
+        ("tunneld", "master", False),
+        ("tunneld", "master", True),
+    ]
+    check_a_failover_without_an_agent(lab)
+
+
+def check_a_failover_without_an_agent(lab: Lab) -> None:
+    """It goes on where it was, beside the one on the new master, until the agent is back."""
+    agent = lab.tracked("fw2", AGENT)
+    assert agent is not None
+    processes.send([agent], signal.SIGKILL)
+    assert processes.wait_gone([agent], 5)
+    lab.firewalls["fw2"].ask("failover", "switchover")
+    wait_until(lambda: running(lab) == ["fw1", "fw2"], 5, "the new master starts it")
+    lab.start_missing("fw2")
+    wait_until(lambda: running(lab) == ["fw1"], 10, "the agent puts it right as soon as it is back")
