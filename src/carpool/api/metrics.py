@@ -1,7 +1,8 @@
-"""The status of both processes as Prometheus metrics, in its text format (version 0.0.4).
+"""The status of the processes as Prometheus metrics, in its text format (version 0.0.4).
 
-Room: api. Answers of the control sockets in, text out; refuses to ask anybody anything. It believes
-no answer: what is not told, or is no number, makes no sample. docs/metrics.md lists all of them.
+Room: api. Answers of the control sockets and of the agent in, text out; refuses to ask anybody
+anything. It believes no answer: what is not told, or is no number, makes no sample. docs/metrics.md
+lists all of them.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from dataclasses import dataclass
 from carpool.api.control import FAILOVER, STATES
 from carpool.api.render import Fields, clean, entries_of
 from carpool.errors import CarpoolError
+from carpool.model.section import Drift
 
 Labels = Mapping[str, object]
 Sample = tuple[Labels, float]
 Read = Callable[[Fields], Iterable[Sample]]
 Answers = Mapping[str, "Fields | CarpoolError"]  # by process; without one that is not configured
+
+AGENT = "agent"  # what it answers to /v1/drift
 
 VHOST_STATES = ("INIT", "BACKUP", "MASTER", "DISABLED")
 BULK_STATES = ("idle", "sending", "receiving", "complete")
@@ -144,7 +148,8 @@ def _roles(answer: Fields) -> Iterator[Sample]:
 
 
 def _info(answer: Fields) -> Iterator[Sample]:
-    yield {name: answer.get(name) or "" for name in ("node", "version")}, 1.0
+    if "version" in answer:
+        yield {name: answer.get(name) or "" for name in ("node", "version")}, 1.0
 
 
 def _checks(answer: Fields) -> Iterator[Sample]:
@@ -164,6 +169,14 @@ def _bulks(answer: Fields) -> Iterator[Sample]:
 def _encrypted(answer: Fields) -> Iterator[Sample]:
     if "encryption" in answer:
         yield {}, float(answer["encryption"] != "none")
+
+
+def _config_drift(answer: Fields) -> Iterator[Sample]:
+    peers = answer.get("peers")
+    for peer, sections in peers.items() if isinstance(peers, Mapping) else ():
+        for section, row in sections.items() if isinstance(sections, Mapping) else ():
+            if isinstance(row, Mapping):
+                yield from _state({"peer": peer, "section": section}, Drift, row.get("drift"))
 
 
 def _peer(*path: str, scale: float = 1.0) -> Read:
@@ -378,5 +391,12 @@ METRICS = (
         "counter",
         "Entries that differed, ever.",
         _kinds("drift_total", "kind", _DRIFTS),
+    ),
+    Metric(
+        AGENT,
+        "carpool_config_drift",
+        "gauge",
+        "1 for how the configuration of a section stands on a peer.",
+        _config_drift,
     ),
 )

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from carpool.errors import CarpoolError, UnreachableError
 from carpool.model.config import Config
+from carpool.model.section import Drift
 
 Fields = Mapping[str, object]
 
@@ -32,6 +33,7 @@ class Report:
     failover: Fields | CarpoolError
     states: Fields | CarpoolError | None  # None: [states] is not configured, and nobody answers
     config: Config | None  # None: the files cannot be used
+    drift: Mapping[str, Mapping[str, Fields]] | None = None  # by peer and section; None: not told
 
 
 def status(report: Report) -> RenderableType:
@@ -41,6 +43,9 @@ def status(report: Report) -> RenderableType:
     else:
         blocks = list(_failover(report.failover))
     blocks.append(_states(report.states))
+    if report.drift:
+        lines = [_configuration(peer, stands) for peer, stands in report.drift.items() if stands]
+        blocks.append(Group(*lines))
     spaced = [part for block in blocks for part in (block, Text())]
     return Group(*spaced[:-1])
 
@@ -191,6 +196,29 @@ def _last_errors(peers: Sequence[Fields]) -> Iterator[Text]:
     for peer in peers:
         if peer.get("last_error") is not None:
             yield Text(f"{text_of(peer, 'name')}: last error: {text_of(peer, 'last_error')}", WARN)
+
+
+# ---------------------------------------------------------------------------- configuration
+
+
+def _configuration(peer: str, stands: Mapping[str, Fields]) -> Text:
+    """How that of one peer stands: sections of which the same is to be said together."""
+    names: dict[str, list[str]] = {}
+    for name, row in stands.items():
+        if text_of(row, "drift") != Drift.IN_SYNC:
+            why = f" ({text_of(row, 'why')})" if text_of(row, "why") else ""
+            names.setdefault(stand(row) + why, []).append(clean(name))
+    if not names:
+        return Text.assemble("Configuration: ", (f"in sync with {clean(peer)}", GOOD))
+    told_ = "; ".join(f"{', '.join(_counted(some))}: {what}" for what, some in names.items())
+    return Text.assemble("Configuration: ", (f"not in sync with {clean(peer)}: {told_}", WARN))
+
+
+def stand(row: Fields, zone: tzinfo | None = None) -> str:
+    """How a section stands, and since when."""
+    date, time = _moment(text_of(row, "since"), zone)
+    since = f" since {date[:10]} {time[:5]}" if date else ""
+    return f"{text_of(row, 'drift')}{since}"
 
 
 # ----------------------------------------------------------------------------------- events

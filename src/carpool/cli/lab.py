@@ -90,7 +90,14 @@ def _exec_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
 
 
+def _up_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--agent", action="store_true", help="start the agents too, to synchronise configuration"
+    )
+
+
 _ADD_ARGUMENTS = {
+    "up": _up_arguments,
     "drill": _drill_arguments,
     "demo": _demo_arguments,
     "exec": _exec_arguments,
@@ -117,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _up(lab: Lab, args: argparse.Namespace) -> int:
     with lab.held():
-        lab.up()
+        lab.up(with_agent=args.agent)
     _say(f"`carpool lab status --name {lab.name}` shows it, `carpool lab drill crash` breaks it")
     return EXIT_OK
 

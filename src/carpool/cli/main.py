@@ -21,6 +21,7 @@ EXIT_INTERRUPTED = 130  # 128 and SIGINT, as shells say it
 
 _OPERATE = "carpool.cli.operate"
 _PAIR = "carpool.cli.pair"
+_SYNC = "carpool.cli.sync"
 VERBS = {  # verb: module, help
     "check": ("carpool.cli.check", "say everything that is wrong with the configuration"),
     "run": ("carpool.cli.run", "run a process of this node in the foreground"),
@@ -36,6 +37,15 @@ VERBS = {  # verb: module, help
     "join": (_PAIR, "pair with the node that shows a code"),
     "peers": (_PAIR, "which nodes are paired with this one"),
     "unpair": (_PAIR, "trust another node no more"),
+    "sections": ("carpool.cli.sections", "which parts of the configuration can be synchronised"),
+    "diff": (_SYNC, "what a synchronisation would change on each peer"),
+    "sync": (_SYNC, "make the configuration of the peers that of this node"),
+    "pull": (_SYNC, "take over what was changed on a peer"),
+    "confirm": (_SYNC, "keep a change that waits for it"),
+    "history": (_SYNC, "the revisions of this node's configuration"),
+    "show": (_SYNC, "what a revision changed"),
+    "rollback": (_SYNC, "make this node's configuration that of a revision"),
+    "services": ("carpool.cli.services", "the services of the selected sections, on any node"),
     "lab": ("carpool.cli.lab", "a real network on this machine, to see failover work"),
 }
 DIRECTORIES = (  # option, environment variable, default, what is there

@@ -1,4 +1,4 @@
-"""`carpool metrics`: what both processes tell, in the text format of Prometheus.
+"""`carpool metrics`: what the processes tell, in the text format of Prometheus.
 
 Room: cli. Prints it, or keeps a file for the textfile collector of node_exporter; what there is to
 tell is `api/metrics.py`.
@@ -13,7 +13,10 @@ from pathlib import Path
 from carpool.api import metrics
 from carpool.api.control import FAILOVER, STATES, Answer, status
 from carpool.api.settings import load
+from carpool.cli import drift
 from carpool.errors import EXIT_OK, CarpoolError, UnreachableError
+
+DRIFT_WAIT_S = 5.0  # less than Prometheus is used to wait for somebody
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "metrics",
         help="status and states, for Prometheus",
-        description="Print metrics of both processes in the text format of Prometheus. A process "
+        description="Print metrics of all processes in the text format of Prometheus. A process "
         "that does not answer is told as carpool_up 0, and is no failure of this command.",
         allow_abbrev=False,
     )
@@ -38,8 +41,11 @@ def run(args: argparse.Namespace) -> int:
     answers: dict[str, Answer | CarpoolError] = {
         process: status(args.run_dir, process) for process in (FAILOVER, STATES)
     }
+    config, _problems = load(args.config_dir)
+    agent = drift.ask(args.run_dir, config, DRIFT_WAIT_S)
+    if agent is not None:
+        answers[metrics.AGENT] = agent
     if isinstance(answers[STATES], UnreachableError):
-        config, _problems = load(args.config_dir)
         if config is not None and config.group.states is None:
             del answers[STATES]  # nobody asked for it
     text = metrics.text(answers)

@@ -10,6 +10,7 @@ import json
 
 from carpool.api.control import FAILOVER, STATES, Answer, as_json, status
 from carpool.api.settings import load
+from carpool.cli import drift
 from carpool.errors import EXIT_OK, CarpoolError, UnreachableError
 
 
@@ -19,7 +20,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "status",
         help="is all well, and if not, what is wrong?",
         description="Show what the processes of this node are doing, and why. Works with one or "
-        "both of them down; ends with 4 when failover does not answer.",
+        "both of them down; ends with 4 when failover does not answer. Of the configuration it "
+        "tells what the agent knows within two seconds.",
         allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="as JSON on stdout")
@@ -32,12 +34,15 @@ def run(args: argparse.Namespace) -> int:
     states: Answer | CarpoolError | None = status(args.run_dir, STATES)
     if isinstance(states, UnreachableError) and config is not None and config.group.states is None:
         states = None
+    stands = drift.stands(drift.ask(args.run_dir, config, drift.AT_ONCE_S))
     if args.json:
-        print(json.dumps({"failover": as_json(failover), "states": as_json(states)}, indent=1))
+        told = {"failover": as_json(failover), "states": as_json(states), "drift": stands}
+        print(json.dumps(told, indent=1))
     else:
         from rich.console import Console  # a script that wants JSON does not wait for it
 
         from carpool.api import render
 
-        Console(highlight=False).print(render.status(render.Report(failover, states, config)))
+        report = render.Report(failover, states, config, stands)
+        Console(highlight=False).print(render.status(report))
     return failover.exit_code if isinstance(failover, CarpoolError) else EXIT_OK

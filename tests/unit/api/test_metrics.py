@@ -30,6 +30,7 @@ WHOLE: Answer = {
         }
     ],
 }
+AGENT: Answer = {"peers": {"fw2": {"web": {"drift": "ahead", "why": "", "since": "2026-11-23"}}}}
 Read = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -53,7 +54,7 @@ def whole() -> str:
         **answers.failover(answers.TROUBLED),
         "counters": {"adverts_sent": 5, 'odd"name\\\n': 1},
     }
-    return metrics.text({"failover": told(failover), "states": told(WHOLE)})
+    return metrics.text({"failover": told(failover), "states": told(WHOLE), "agent": AGENT})
 
 
 def test_prometheus_reads_what_is_told() -> None:
@@ -78,6 +79,9 @@ def test_prometheus_reads_what_is_told() -> None:
     assert found["carpool_states_peer_drift_total", (("kind", "different"), fw2)] == 1
     assert found["carpool_states_peer_sent_bytes_total", (fw2,)] == 2_345_678_901
     assert found["carpool_states_encrypted", ()] == 1
+    web = (fw2, ("section", "web"))
+    assert found["carpool_config_drift", (*web, ("state", "ahead"))] == 1
+    assert found["carpool_config_drift", (*web, ("state", "differs on the backup"))] == 0
 
 
 def test_every_metric_has_a_sample_a_help_and_a_type() -> None:
@@ -115,9 +119,10 @@ def test_who_does_not_answer_is_down() -> None:
         {},
         {"peers": [{}], "counters": [], "hold": 1, "vhosts": "none", "role": 5, "uptime_s": "x"},
         {"peers": [{"name": None, "bulk": 4, "lag": [], "drift": {"missing": None}}]},
+        {"peers": {"fw2": {"web": {"drift": 1}, "dns": "ahead"}, "fw3": []}},
         {"entries": float("nan"), "uptime_s": float("inf"), "counters": {"a": None, "b": 1e400}},
     ],
 )
 def test_no_answer_is_believed(broken: Answer) -> None:
-    found = read(metrics.text({"failover": broken, "states": broken}))
+    found = read(metrics.text({"failover": broken, "states": broken, "agent": broken}))
     assert all(value == value and abs(value) < 1e300 for value in found.values())

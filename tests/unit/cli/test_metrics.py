@@ -43,6 +43,18 @@ def test_states_that_are_down_or_not_wanted(
     assert "states" not in capsys.readouterr().out
 
 
+def test_an_agent_is_missed_where_it_should_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(write(tmp_path), states=True) == EXIT_OK
+    assert "agent" not in capsys.readouterr().out
+    for name in ("failover", "states"):
+        (tmp_path / f"{name}.sock").unlink()
+    write(tmp_path, group=GROUP + '[sync]\ninterface = "sync"\n')
+    assert ask(tmp_path, states=True) == EXIT_OK
+    assert 'carpool_up{process="agent"} 0\n' in capsys.readouterr().out
+
+
 def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     place = tmp_path / "collector"
     place.mkdir()

@@ -81,6 +81,7 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status(tmp_path, "--json", failover=True) == EXIT_OK
     answer = json.loads(capsys.readouterr().out)
     assert answer["failover"] == json.loads(line(answers.failover()))
+    assert answer["drift"] is None  # no agent
     assert answer["states"] == {
         "error": f"the states process does not answer on {tmp_path}/states.sock: "
         "No such file or directory",

@@ -1,0 +1,405 @@
+"""A change of this node's configuration, from the plan to its end.
+
+Room: agent. Check, snapshot, swap, reload, verify: whole or not at all. Whatever fails, all is put
+back as it was, files and services. The files are `kernel/transaction.py`'s; refuses to know whether
+a peer, a revision or a person wants it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from carpool.agent.job import Event
+from carpool.agent.services import Action, ServiceError, Services
+from carpool.errors import CarpoolError, KernelError
+from carpool.kernel import checkrun, clock, tree
+from carpool.kernel.transaction import Transaction
+from carpool.machine import textdiff
+from carpool.machine.changes import changes
+from carpool.model.manifest import Change, Entry, Kind, Manifest
+from carpool.model.section import OnChange, RolePolicy, Section, Service
+
+VERIFY_WAIT_S = 5.0  # that a service may take to be as active as before
+VERIFY_EVERY_S = 0.1
+DIFF_FILE_MAX_BYTES = 4 * 1024 * 1024
+Source = Callable[[Entry], Path]  # where the content of a wanted file is
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What becomes of one section here."""
+
+    section: Section
+    have: Manifest
+    want: Manifest
+    source: Source
+    changes: Sequence[Change] = field(default=())
+
+    @classmethod
+    def of(cls, section: Section, have: Manifest, want: Manifest, source: Source) -> Plan:
+        return cls(section, have, want, source, changes(have, want))
+
+
+class Refused(CarpoolError):
+    """Nothing was changed."""
+
+
+class Undone(CarpoolError):
+    """It failed, and all is as it was before."""
+
+
+class Node(Protocol):
+    """What is asked of this node around a change (`agent.py`)."""
+
+    root: Path
+    state_dir: Path
+    services: Services
+
+    async def health(self) -> dict[str, str]:
+        """What must not become worse by it: role by VIP, and how replication is."""
+
+    async def is_master(self) -> bool: ...
+
+
+class Applier:
+    """The changes of this node, one at a time."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._directory = node.state_dir / "sync" / "transaction"
+        self._waiting: _Waiting | None = None
+
+    def transaction(self) -> Transaction:
+        return Transaction(self._directory, self._node.root)
+
+    async def recover(self) -> str:
+        """Put back what a killed agent, or a machine that lost power, left halfway; in words what
+        was done, or nothing."""
+        left = await asyncio.to_thread(Transaction.left, self._directory, self._node.root)
+        if left is None:
+            return ""
+        note = left.note
+        await asyncio.to_thread(left.roll_back)
+        async for _event in self._react(_services(note), undo=True):
+            pass
+        return (
+            f"the change {note.get('what', '')} of {note.get('by', 'somebody')} was cut short: "
+            "all of it is put back"
+        )
+
+    async def diff(self, plans: Sequence[Plan]) -> dict[str, object]:
+        """What `apply` would change, for people."""
+        return {"sections": [await asyncio.to_thread(self._section_diff, plan) for plan in plans]}
+
+    async def apply(
+        self,
+        plans: Sequence[Plan],
+        *,
+        what: str,
+        by: str,
+        confirm_within_s: float | None = None,
+        restart: bool = False,
+    ) -> AsyncIterator[Event]:
+        """Each step as it is done. Raises Refused or Undone. With `confirm_within_s` the last event
+        is `waiting`: without `confirm` in that time all is put back. With `restart` every service
+        of these sections that runs is restarted, in place of what it needs otherwise."""
+        if self._waiting is not None:
+            raise Refused(
+                f"{self._waiting.what} of {self._waiting.by} waits to be confirmed",
+                hint="`carpool confirm` keeps it, `carpool rollback --pending` puts it back",
+            )
+        restarts = _restarts(plans) if restart else []
+        plans = [plan for plan in plans if plan.changes]
+        if not plans:
+            yield {"step": "nothing"}
+            async for event in self._restart(restarts):
+                yield event
+            return
+        for plan in plans:
+            if plan.section.check:
+                yield await self._check(plan, plans)
+        services = restarts or _reactions(plans)
+        before = await self._node.health()
+        active = await self._active(services)
+        note: dict[str, object] = {"what": what, "by": by}
+        note["services"] = [[one.name, one.on_change, order] for one, order in services]
+        transaction = self.transaction()
+        await asyncio.to_thread(self._prepare, transaction, plans, note)
+        yield {"step": "snapshot", "files": sum(len(plan.changes) for plan in plans)}
+        try:
+            await asyncio.to_thread(transaction.swap)
+            yield {"step": "swap", "files": sum(len(plan.changes) for plan in plans)}
+            async for event in self._react(services):
+                yield event
+            await self._verify(active, before)
+            yield {"step": "verify", "services": sorted(active)}
+        except CarpoolError as error:
+            await self._undo(transaction, services)
+            raise Undone(
+                f"{error.message}; everything is put back as it was", hint=error.hint
+            ) from error
+        if confirm_within_s is None:
+            await asyncio.to_thread(transaction.confirm)
+            return
+        self._waiting = _Waiting(transaction, services, what, by, confirm_within_s)
+        self._waiting.begin(self._undo, self._over)
+        yield {"step": "waiting", "within_s": confirm_within_s}
+
+    async def confirm(self) -> str:
+        """Keep what waits; what that was. Raises Refused when nothing does."""
+        waiting = self._pending()
+        waiting.end()
+        await asyncio.to_thread(waiting.transaction.confirm)
+        return waiting.what
+
+    async def take_back(self) -> str:
+        """Put back what waits to be confirmed; what that was. Raises Refused when nothing does."""
+        waiting = self._pending()
+        waiting.end()
+        await self._undo(waiting.transaction, waiting.services)
+        return waiting.what
+
+    @property
+    def waiting(self) -> str:
+        """What waits to be confirmed, or nothing."""
+        return self._waiting.what if self._waiting is not None else ""
+
+    # -------------------------------------------------------------------------------- private
+
+    def _pending(self) -> _Waiting:
+        if self._waiting is None:
+            raise Refused("nothing waits to be confirmed here")
+        waiting, self._waiting = self._waiting, None
+        return waiting
+
+    def _over(self) -> None:
+        self._waiting = None
+
+    def _section_diff(self, plan: Plan) -> dict[str, object]:
+        files = []
+        for change in plan.changes:
+            old, new = self._text(plan, change.old, live=True), self._text(plan, change.new)
+            secret = plan.section.is_secret(change.path)
+            found = textdiff.unified(change.path, old, new, secret=secret)
+            files.append(
+                {
+                    "path": change.path,
+                    "deed": change.deed,
+                    "binary": found.binary,
+                    "secret": found.secret,
+                    "added": found.added,
+                    "removed": found.removed,
+                    "text": found.text,
+                    "attributes": _attributes(change),
+                }
+            )
+        return {
+            "name": plan.section.name,
+            "files": files,
+            "services": [f"{one.on_change} {one.name}" for one, _order in _reactions([plan])]
+            if files
+            else [],
+            "checks": [" ".join(plan.section.check)] if files and plan.section.check else [],
+        }
+
+    def _text(self, plan: Plan, entry: Entry | None, *, live: bool = False) -> bytes | None:
+        """A file's content, or what stands for it: a link's target."""
+        if entry is None or entry.kind is Kind.DIRECTORY:
+            return None
+        if entry.kind is Kind.SYMLINK:
+            return f"-> {entry.target}\n".encode()
+        if entry.size > DIFF_FILE_MAX_BYTES:
+            return b"\0" + entry.sha256.encode()  # as binary ones: it differs
+        if live:
+            return b"".join(tree.contents(entry, self._node.root))
+        return plan.source(entry).read_bytes()
+
+    async def _check(self, plan: Plan, plans: Sequence[Plan]) -> Event:
+        """Its command must succeed with all new files in place, those of other sections too."""
+        staged = [(change, _content(each, change)) for each, change in _ordered(plans)]
+        section = plan.section
+        scratch = self._directory.with_name("check")
+        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        result = await asyncio.to_thread(
+            checkrun.run_check,
+            section.check,
+            staged,
+            scratch=scratch,
+            root=self._node.root,
+            timeout_s=section.check_timeout_s,
+        )
+        if not result.ok:
+            why = (
+                f"took more than {section.check_timeout_s:g} s"
+                if result.timed_out
+                else f"failed ({result.exit_status})"
+            )
+            raise Refused(
+                f"section {section.name}: the check `{' '.join(section.check)}` {why}; nothing was "
+                f"changed. It said: {result.output.strip()[-2000:] or 'nothing'}"
+            )
+        return {"step": "check", "section": section.name, "took_s": result.took_s}
+
+    def _prepare(
+        self, transaction: Transaction, plans: Sequence[Plan], note: Mapping[str, object]
+    ) -> None:
+        ordered = _ordered(plans)
+        sources = {change.new: plan.source for plan, change in ordered if change.new is not None}
+        changes = [change for _plan, change in ordered]
+        transaction.prepare(changes, lambda entry: sources[entry](entry), note)
+
+    async def _active(self, services: Sequence[_Reaction]) -> set[str]:
+        states = await self._node.services.states([one.name for one, _order in services])
+        return {one.name for one in states if one.active}
+
+    async def _react(
+        self, services: Sequence[_Reaction], *, undo: bool = False
+    ) -> AsyncIterator[Event]:
+        """Reload or restart what runs, lower orders first, equal ones at once. What does not run is
+        not started: it may be a service of the master alone, or one that somebody stopped."""
+        active = await self._active(services)
+        for order in sorted({order for _one, order in services}):
+            now = [one for one, its in services if its == order and one.name in active]
+            begun_s = clock.monotonic_s()
+            answers = await asyncio.gather(
+                *(self._node.services.act(one.name, Action(one.on_change)) for one in now),
+                return_exceptions=True,
+            )
+            for one, answer in zip(now, answers, strict=True):
+                if isinstance(answer, CarpoolError) and not undo:
+                    raise ServiceError(f"{one.on_change} {one.name}: {answer.message}")
+                if isinstance(answer, BaseException) and not isinstance(answer, CarpoolError):
+                    raise answer
+                took_s = clock.monotonic_s() - begun_s
+                yield {"step": str(one.on_change), "service": one.name, "took_s": took_s}
+
+    async def _restart(self, services: Sequence[_Reaction]) -> AsyncIterator[Event]:
+        """Where no file changed, so that nothing can be put back. Raises KernelError."""
+        if not services:
+            return
+        before = await self._node.health()
+        active = await self._active(services)
+        async for event in self._react(services):
+            yield event
+        await self._verify(active, before)
+        yield {"step": "verify", "services": sorted(active)}
+
+    async def _verify(self, active: set[str], before: Mapping[str, str]) -> None:
+        """What was active is so again, and nothing of failover and replication became worse."""
+        deadline_s = clock.monotonic_s() + VERIFY_WAIT_S
+        while True:
+            states = {one.name: one for one in await self._node.services.states(sorted(active))}
+            dead = sorted(name for name in active if not states[name].active)
+            after = await self._node.health()
+            worse = [
+                f"{key} was {old}, is {after.get(key, 'gone')}"
+                for key, old in before.items()
+                if after.get(key) != old
+            ]
+            if not dead and not worse:
+                return
+            if clock.monotonic_s() > deadline_s:
+                told = [f"{name} is not active any more" for name in dead] + worse
+                raise KernelError(f"after the change: {', '.join(told)}")
+            await asyncio.sleep(VERIFY_EVERY_S)
+
+    async def _undo(self, transaction: Transaction, services: Sequence[_Reaction]) -> None:
+        await asyncio.to_thread(transaction.roll_back)
+        async for _event in self._react(services, undo=True):
+            pass
+
+
+_Reaction = tuple[Service, int]  # with the order of its section
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A change that is put back unless somebody confirms it."""
+
+    transaction: Transaction
+    services: Sequence[_Reaction]
+    what: str
+    by: str
+    within_s: float
+    _timer: asyncio.Task[None] | None = None
+
+    def begin(self, undo: Callable[..., object], over: Callable[[], None]) -> None:
+        async def wait() -> None:
+            await asyncio.sleep(self.within_s)
+            over()
+            result = undo(self.transaction, self.services)
+            assert asyncio.iscoroutine(result)
+            await result
+
+        self._timer = asyncio.create_task(wait())
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _ordered(plans: Sequence[Plan]) -> list[tuple[Plan, Change]]:
+    """All changes in an order that works, as `changes` gives it for one section."""
+    every = [(plan, change) for plan in plans for change in plan.changes]
+    gone = [one for one in every if one[1].new is None]
+    made = [one for one in every if one[1].new is not None]
+    gone.sort(key=lambda one: one[1].path, reverse=True)
+    made.sort(key=lambda one: one[1].path)
+    return gone + made
+
+
+def _content(plan: Plan, change: Change) -> Path | None:
+    """Where the new content of a path is, if it is a file."""
+    if change.new is None or change.new.kind is not Kind.FILE:
+        return None
+    return plan.source(change.new)
+
+
+def _reactions(plans: Sequence[Plan]) -> list[_Reaction]:
+    """The services of all these sections, each once, the strongest reaction of those asked for."""
+    found: dict[str, _Reaction] = {}
+    for plan in plans:
+        for one in plan.section.services_of({*plan.have, *plan.want}):
+            if one.on_change is OnChange.NOTHING:
+                continue
+            known = found.get(one.name)
+            if known is None or one.on_change is OnChange.RESTART:
+                found[one.name] = (one, plan.section.order)
+    return list(found.values())
+
+
+def _restarts(plans: Sequence[Plan]) -> list[_Reaction]:
+    """All services of all these sections, each once, by the lowest order that names it."""
+    found: dict[str, _Reaction] = {}
+    for plan in sorted(plans, key=lambda plan: plan.section.order):
+        for one in plan.section.services_of({*plan.have, *plan.want}):
+            found.setdefault(one.name, (Service(one.name, OnChange.RESTART), plan.section.order))
+    return list(found.values())
+
+
+def _services(note: Mapping[str, object]) -> list[_Reaction]:
+    """Those of a journal that was left."""
+    listed = note.get("services")
+    assert isinstance(listed, list)
+    return [(Service(str(name), OnChange(how)), int(order)) for name, how, order in listed]
+
+
+def _attributes(change: Change) -> str:
+    """What of mode and owner changes, in words."""
+    if change.old is None or change.new is None:
+        return ""
+    old, new = change.old, change.new
+    pairs = [
+        (f"{old.mode:04o}", f"{new.mode:04o}"),
+        (f"{old.owner}:{old.group}", f"{new.owner}:{new.group}"),
+    ]
+    return ", ".join(f"{before} -> {after}" for before, after in pairs if before != after)
+
+
+def runs_here(section: Section, *, master: bool) -> bool:
+    """Whether the services of a section may run on this node now."""
+    return master or section.role is RolePolicy.BOTH

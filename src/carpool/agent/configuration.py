@@ -1,0 +1,401 @@
+"""The configuration of this node as its agent sees it: sections, what peers have, history, changes.
+
+Room: agent. Joins the parts; the routes (`synclocal.py`, `syncpeer.py`) call it, nothing below it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Protocol
+
+from carpool.agent.apply import Applier, Plan, Refused
+from carpool.agent.client import PeerClient as Peer
+from carpool.agent.give import Giver
+from carpool.agent.history import History, Shown
+from carpool.agent.historyformat import Origin
+from carpool.agent.job import Event, Job
+from carpool.agent.pull import Puller
+from carpool.agent.receive import Facts, Offer, Receiver
+from carpool.agent.record import Agreed, Record
+from carpool.agent.seen import Seen
+from carpool.agent.send import PREFIX, WORK_WAIT_S, Sender, Wish
+from carpool.agent.services import Services
+from carpool.agent.wanted import Place
+from carpool.errors import CarpoolError
+from carpool.kernel import clock, links, tree
+from carpool.kernel.journal import say
+from carpool.kernel.stage import Stage
+from carpool.machine import preflight, textdiff
+from carpool.machine.preflight import Hazard
+from carpool.machine.render import values
+from carpool.model.config import Config
+from carpool.model.manifest import Entry, Kind, Manifest, digest
+from carpool.model.section import Section
+
+MASTER = "MASTER"
+
+
+class Node(Protocol):
+    """The agent, as far as this file goes."""
+
+    config: Config
+    config_dir: Path
+    state_dir: Path
+    root: Path
+    services: Services
+
+    async def roles(self) -> dict[str, str]:
+        """Role by VIP, of those whose link is up; empty when failover does not answer."""
+
+    async def replication(self) -> dict[str, str]:
+        """By peer: whether its stream is up."""
+
+
+class Configuration(Facts):
+    """One for each agent."""
+
+    def __init__(self, node: Node, sections: Mapping[str, Section], peers: Sequence[Peer]) -> None:
+        config = node.config
+        self.name = config.node.name
+        self.root, self.state_dir, self.services = node.root, node.state_dir, node.services
+        self.sections = sections
+        self.selected = config.group.sync.sections if config.group.sync else ()
+        self.history = History(node.state_dir / "history")
+        self._writing = asyncio.Lock()
+        self._soon: set[asyncio.Task[None]] = set()
+        self.record = Record(node.state_dir / "sync")
+        self._node = node
+        self._place = Place(node.root, node.config_dir, values(config), tree.Digests())
+        self._applier = Applier(self)
+        self.receiver = Receiver(
+            sections, self._place, self._applier, self.record, self, node.state_dir
+        )
+        devices = config.node.interfaces
+        self.sender = Sender(sections, self.selected, self._place, peers, devices)
+        stages = node.state_dir / "sync" / "stages"
+        self.giver = Giver(
+            self._synchronised, self._place, self.record, self, self.receiver, devices, stages
+        )
+        self.puller = Puller(
+            self.sender, self.receiver, self._place, self._applier, self.record, self, stages
+        )
+        self._seen = Seen(node.state_dir / "sync")
+        self._unconfirmed: dict[str, Agreed] = {}  # what is agreed when it is confirmed
+
+    async def recover(self) -> None:
+        """What an agent before us left halfway is put back before anything else is done."""
+        told = await self._applier.recover()
+        if told:
+            say(f"agent: {told}")
+
+    # ------------------------------------------------------------------------ facts of this node
+
+    async def health(self) -> dict[str, str]:
+        return {**await self._node.roles(), **await self._node.replication()}
+
+    async def is_master(self) -> bool:
+        """Of any VIP whose link is up."""
+        return MASTER in (await self._node.roles()).values()
+
+    def hazards(self, offer: Offer, path: str, content: bytes) -> list[Hazard]:
+        """Addresses and devices of the sender's alone, in a file for this node. What the sender
+        says of its devices is believed; its addresses are those of our node.toml."""
+        node, group = self._node.config.node, self._node.config.group
+        addresses = next(one.addresses for one in node.peers if one.name == offer.peer)
+        sender = replace(node, name=offer.peer, interfaces=offer.devices, addresses=addresses)
+        own = {address for theirs in node.addresses.values() for address in theirs}
+        facts = links.device_facts(offer.devices.values())
+        present = [device for device, one in facts.items() if one.present]
+        return [
+            *preflight.bound_addresses(
+                path, content, preflight.foreign_addresses(sender, own, group)
+            ),
+            *preflight.absent_devices(path, content, preflight.foreign_devices(sender, present)),
+        ]
+
+    async def remember(
+        self,
+        plans: Iterable[Plan],
+        *,
+        kind: Origin,
+        by: str,
+        reason: str = "",
+        before: bool = False,
+    ) -> None:
+        """A revision; a history that cannot be written is told, and hinders no change."""
+        entries = {plan.section.name: plan.have if before else plan.want for plan in plans}
+        try:
+            async with self._writing:
+                await asyncio.to_thread(
+                    self.history.commit,
+                    entries,
+                    lambda entry: self.root / entry.path.lstrip("/"),
+                    author=by,
+                    node=self._node.config.node.name,
+                    reason=reason,
+                    kind=kind,
+                    when_s=clock.wall_us() / 1e6,
+                )
+        except CarpoolError as error:
+            say(f"agent: history: {error}")
+
+    def remember_soon(
+        self, plans: Iterable[Plan], *, kind: Origin, by: str, reason: str = ""
+    ) -> None:
+        """The same, without anybody waiting for it: the first revision of large files takes some
+        seconds. The next change waits, for it begins with a revision of what it finds."""
+        task = asyncio.create_task(self.remember(plans, kind=kind, by=by, reason=reason))
+        self._soon.add(task)
+        task.add_done_callback(self._soon.discard)
+
+    async def settled(self) -> History:
+        """The history, when all that was to be remembered is in it."""
+        await asyncio.gather(*self._soon)
+        return self.history
+
+    # ------------------------------------------------------------------------------ what is asked
+
+    async def digests(self) -> dict[str, object]:
+        """For a peer that asks how we stand: what we agreed to last, and what we have."""
+        agreed = await asyncio.to_thread(self.record.read)
+        found: dict[str, object] = {}
+        for name, section in self._shared(agreed).items():
+            one = agreed.get(name)
+            look = self._place.have if one is not None else self._place.source
+            live = digest(await asyncio.to_thread(look, section))
+            found[name] = {"live": live, "agreed": None if one is None else asdict(one)}
+        return {"sections": found}
+
+    async def drift(self, wait_s: float = WORK_WAIT_S) -> dict[str, dict[str, object]]:
+        """By peer and section: how it stands there, why that is not known, since when it was seen
+        so, and when that state was agreed."""
+        found = await self.sender.drift(wait_s)
+        since = await asyncio.to_thread(self._seen.note, found)
+        return {
+            peer: {
+                name: {
+                    "drift": one.drift,
+                    "why": one.why,
+                    "since": since[peer][name],
+                    "agreed": one.agreed.when if one.agreed else None,
+                }
+                for name, one in stands.items()
+            }
+            for peer, stands in found.items()
+        }
+
+    async def guard(self, *, force: bool) -> None:
+        """Whether this node may push: only the master of all. Raises Refused."""
+        roles = await self._node.roles()
+        others = sorted(vip for vip, role in roles.items() if role != MASTER)
+        if force or (roles and not others):
+            return
+        if not roles:
+            raise Refused(
+                "failover does not say who is master here",
+                hint="start it (`carpool run failover`), or say --force",
+            )
+        raise Refused(
+            f"this node is not MASTER of {', '.join(others)}: changes are made on the primary",
+            hint="run it there, or say --force",
+        )
+
+    async def sync(
+        self, names: Sequence[str], peers: Sequence[str], wish: Wish
+    ) -> AsyncIterator[Event]:
+        """Each step of a synchronisation with these peers, one after the other."""
+        await self.guard(force=wish.force)
+        chosen = self.sender.chosen(names)
+        targets = self.sender.peers(peers)
+        async for event in self._own(chosen, wish):
+            yield event
+        agreed = await asyncio.to_thread(self._as_sent, chosen)
+        failed: list[str] = []
+        for peer in targets:
+            try:
+                async for event in self.sender.sync(chosen, peer, wish):
+                    if event:
+                        yield event
+                    if event.get("step") == "waiting":
+                        self._unconfirmed = agreed
+                    elif event.get("step") == "end" and "error" in event:
+                        failed.append(peer.name)
+                    elif event.get("step") == "end" and event.get("outcome") != "waiting":
+                        await asyncio.to_thread(self.record.write, agreed)
+            except CarpoolError as error:
+                failed.append(peer.name)
+                told = {"error": error.message, "hint": error.hint, "peer": peer.name}
+                yield {"step": "end", "outcome": "failed", **told}
+        yield {"step": "over", "failed": failed}
+
+    async def diff(
+        self, names: Sequence[str], peers: Sequence[str], wish: Wish
+    ) -> dict[str, object]:
+        """By peer: what synchronising would change there, or why that cannot be told."""
+        chosen = self.sender.chosen(names)
+
+        async def one(peer: Peer) -> object:
+            try:
+                return await self.sender.diff(chosen, peer, wish)
+            except CarpoolError as error:
+                return {"error": error.message, "hint": error.hint}
+
+        targets = self.sender.peers(peers)
+        answers = await asyncio.gather(*map(one, targets))
+        return {peer.name: answer for peer, answer in zip(targets, answers, strict=True)}
+
+    async def show(self, text: str) -> dict[str, object]:
+        """A revision and what it changed, as a diff shows it."""
+        await self.settled()
+        revision = await asyncio.to_thread(self.history.resolve, text)
+        found = await asyncio.to_thread(self.history.show, revision)
+        return {
+            "revision": asdict(revision),
+            "sections": [
+                {"name": name, "files": [self._shown(name, one) for one in files]}
+                for name, files in found.items()
+            ],
+        }
+
+    def rollback(self, revision: str, names: Sequence[str], *, by: str) -> Job:
+        """Make these sections (or all that the revision changed) what they were in it."""
+        number = secrets.token_hex(8)
+        return Job(number, f"rollback to {revision}", by, self._back(revision, names, by))
+
+    async def confirm(self) -> str:
+        """Keep what waits to be confirmed here. Raises Refused."""
+        what = await self._applier.confirm()
+        await self.receiver.confirmed()
+        return what
+
+    async def take_back(self) -> str:
+        """Put back what waits to be confirmed here. Raises Refused."""
+        what = await self._applier.take_back()
+        self.receiver.forget()
+        return what
+
+    async def on_peers(self, names: Sequence[str], what: str) -> dict[str, Mapping[str, object]]:
+        """`confirm` or `take-back` on these peers, or on all and here; by node what came of it."""
+        found: dict[str, Mapping[str, object]] = {}
+        for peer in self.sender.peers(names):
+            try:
+                found[peer.name] = await peer.post(f"{PREFIX}/{what}", {})
+            except CarpoolError as error:
+                found[peer.name] = {"error": error.message, "hint": error.hint}
+        kept = any("error" not in one for one in found.values())
+        if what == "confirm" and kept and self._unconfirmed:
+            await asyncio.to_thread(self.record.write, self._unconfirmed)
+            self._unconfirmed = {}
+        if not names and self._applier.waiting:
+            do = self.confirm if what == "confirm" else self.take_back
+            found[self._node.config.node.name] = {"done": await do()}
+        return found
+
+    # -------------------------------------------------------------------------------- private
+
+    def _synchronised(self) -> dict[str, Section]:
+        """What peers may look at. Blocking."""
+        return self._shared(self.record.read())
+
+    def _shared(self, agreed: Iterable[str]) -> dict[str, Section]:
+        """What is selected, or was agreed on when somebody named it."""
+        names = {*self.selected, *agreed} & self.sections.keys()
+        return {name: self.sections[name] for name in sorted(names)}
+
+    def _as_sent(self, chosen: Iterable[Section]) -> dict[str, Agreed]:
+        """What counts once a peer has it. Otherwise a node that received or pulled a section once,
+        and is the primary now, would for ever show as changed since."""
+        when = clock.wall_iso()
+        return {
+            one.name: Agreed(
+                digest(self._place.source(one)), digest(self._place.have(one)), self.name, when
+            )
+            for one in chosen
+        }
+
+    async def _own(self, chosen: Iterable[Section], wish: Wish) -> AsyncIterator[Event]:
+        """What goes out is a revision here too; and templates are rendered here first."""
+        by = f"{wish.by}@{self._node.config.node.name}"
+        stage = self._stage()
+        try:
+            plans = [await asyncio.to_thread(self._own_plan, section, stage) for section in chosen]
+            async for event in self._applier.apply(plans, what="own templates", by=wish.by):
+                if event["step"] != "nothing":
+                    yield event
+            self.remember_soon(plans, kind="applied", by=by, reason=wish.reason)
+        finally:
+            stage.remove()
+
+    def _own_plan(self, section: Section, stage: Stage) -> Plan:
+        if section.template:
+            return self._place.plan(section, self._place.source(section), stage)
+        have = self._place.have(section)
+        return Plan.of(section, have, have, _Source(self.root, have, stage))
+
+    def _stage(self) -> Stage:
+        return Stage(self.state_dir / "sync" / "stages" / secrets.token_hex(8))
+
+    async def _back(self, revision: str, names: Sequence[str], by: str) -> AsyncIterator[Event]:
+        stage = self._stage()
+        try:
+            plans = await asyncio.to_thread(self._back_plans, revision, names, stage)
+            node = self._node.config.node.name
+            await self.remember(plans, kind="found", by=f"{by}@{node}", before=True)
+            async for event in self._applier.apply(plans, what=f"rollback to {revision}", by=by):
+                yield event
+            await self.remember(
+                plans, kind="rolled back", by=f"{by}@{node}", reason=f"to {revision}"
+            )
+            changed = any(plan.changes for plan in plans)
+            yield {"step": "end", "outcome": "applied" if changed else "nothing to do"}
+        finally:
+            stage.remove()
+
+    def _back_plans(self, text: str, names: Sequence[str], stage: Stage) -> list[Plan]:
+        revision = self.history.resolve(text)
+        plans: list[Plan] = []
+        for name in names or revision.sections:
+            if name not in self.sections:
+                raise Refused(f"section {name} of {revision.short} is not defined here any more")
+            section = self.sections[name]
+            want = self.history.manifest(revision, name)
+            have = self._place.have(section)
+            here = {one.sha256 for one in have.values()}
+            lacking = [
+                one for one in want.values() if one.kind is Kind.FILE and one.sha256 not in here
+            ]
+            for entry, chunks in self.history.contents(revision, name, lacking):
+                stage.put(entry.sha256, chunks, entry.size)
+            plans.append(Plan.of(section, have, want, _Source(self.root, have, stage)))
+        return plans
+
+    def _shown(self, name: str, one: Shown) -> dict[str, object]:
+        section = self.sections.get(name)
+        path = one.change.path
+        secret = section is None or section.is_secret(path)
+        found = textdiff.unified(path, one.old, one.new, secret=secret)
+        return {
+            "path": path,
+            "deed": one.change.deed,
+            "binary": found.binary,
+            "secret": found.secret,
+            "text": found.text,
+        }
+
+
+class _Source:
+    """Where contents of a revision are: in the stage, or in use already."""
+
+    def __init__(self, root: Path, have: Manifest, stage: Stage) -> None:
+        self._root = root
+        self._here = {one.sha256: one.path for one in have.values() if one.kind is Kind.FILE}
+        self._stage = stage
+
+    def __call__(self, entry: Entry) -> Path:
+        if entry.sha256 in self._here:
+            return self._root / self._here[entry.sha256].lstrip("/")
+        return self._stage.path(entry.sha256)

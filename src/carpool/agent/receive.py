@@ -1,0 +1,395 @@
+"""What peers send: taken into a stage, judged, shown as a diff, or applied.
+
+Room: agent. One transfer at a time. Everything from a peer is checked against this node's own
+definitions of the sections; refuses to know HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from carpool.agent.apply import Applier, Plan, Refused, runs_here
+from carpool.agent.historyformat import Origin
+from carpool.agent.job import Event, Job
+from carpool.agent.record import Agreed, Record
+from carpool.agent.wanted import Place
+from carpool.errors import CarpoolError, PeerError
+from carpool.kernel import clock, tree
+from carpool.kernel.rooted import check_path
+from carpool.kernel.stage import Stage
+from carpool.machine.changes import needed
+from carpool.machine.preflight import Hazard
+from carpool.model.manifest import Entry, Kind, Manifest, digest, manifest
+from carpool.model.section import Section
+
+IDLE_MAX_S = 120.0  # of a transfer whose sender has gone
+FILE_MAX_BYTES = 1024 * 1024 * 1024
+ENTRIES_MAX = 200_000
+READ_MAX_BYTES = 4 * 1024 * 1024  # of a file, for what would break
+
+
+@dataclass(slots=True)
+class Offer:
+    """What a peer wants to be here, and what it says of itself."""
+
+    peer: str
+    by: str  # who asked for it over there, in words
+    reason: str
+    sections: Mapping[str, Iterable[Entry]]
+    devices: Mapping[str, str] = field(default_factory=dict)  # logical interface -> device there
+
+
+@dataclass(slots=True)
+class _Transfer:
+    number: str
+    offer: Offer
+    stage: Stage
+    wanted: dict[str, Manifest]
+    sizes: dict[str, int]  # of contents that are missing here, by sha256
+    seen_s: float
+    since: str
+    plans: list[Plan] | None = None
+    job: Job | None = None
+
+
+class Receiver:
+    """The transfers to this node."""
+
+    def __init__(
+        self,
+        sections: Mapping[str, Section],
+        place: Place,
+        applier: Applier,
+        record: Record,
+        facts: Facts,
+        state_dir: Path,
+    ) -> None:
+        self.sections = sections
+        self._place = place
+        self._applier = applier
+        self._record = record
+        self._facts = facts
+        self._stages = state_dir / "sync" / "stages"
+        self._now: _Transfer | None = None
+        self.last: Job | None = None
+        shutil.rmtree(self._stages, ignore_errors=True)  # of an agent before us
+
+    async def begin(self, offer: Offer) -> dict[str, object]:
+        """Take an offer: what of it must be sent, and what speaks against it. Raises Refused."""
+        self._make_way()
+        unknown = sorted(set(offer.sections) - self.sections.keys())
+        if unknown:
+            raise Refused(
+                f"unknown here: section {', '.join(unknown)}",
+                hint="its definition is in group.toml: synchronise section carpool first",
+            )
+        wanted = {
+            name: judged(self.sections[name], entries) for name, entries in offer.sections.items()
+        }
+        number = secrets.token_hex(8)
+        stage = Stage(self._stages / number)
+        self._now = transfer = _Transfer(
+            number, offer, stage, wanted, {}, clock.monotonic_s(), clock.wall_iso()
+        )
+        try:
+            return await asyncio.to_thread(self._answer, transfer)
+        except CarpoolError:
+            self.abandon(number)
+            raise
+
+    def put(self, number: str, sha256: str, chunks: Iterable[bytes]) -> None:
+        """One content that was asked for. Blocking. Raises PeerError, KernelError."""
+        transfer = self._transfer(number)
+        if sha256 not in transfer.sizes:
+            raise PeerError(f"nobody asked for content {sha256[:16]}")
+        transfer.stage.put(sha256, chunks, transfer.sizes[sha256])
+        transfer.seen_s = clock.monotonic_s()
+
+    def owned(self, number: str, peer: str) -> None:
+        """Raises PeerError when it is not a transfer of this peer."""
+        if self._transfer(number).offer.peer != peer:
+            raise PeerError(f"that transfer is not one of {peer}")
+
+    async def diff(self, number: str) -> dict[str, object]:
+        """What applying it would change, and what preflight finds."""
+        transfer = self._transfer(number)
+        plans = await self._plans(transfer)
+        found = await self._applier.diff(plans)
+        warnings = await asyncio.to_thread(found_hazards, self._facts, transfer.offer, plans)
+        return {**found, "warnings": list(map(str, warnings))}
+
+    async def apply(
+        self, number: str, *, force: bool, confirm_within_s: float | None, restart: bool = False
+    ) -> Job:
+        """Begin to apply it. Raises Refused. The job goes on when the sender is gone."""
+        transfer = self._transfer(number)
+        if transfer.job is not None:
+            return transfer.job
+        if not force:
+            await self._guard(transfer)
+        steps = self._steps(transfer, confirm_within_s=confirm_within_s, restart=restart)
+        offer = transfer.offer
+        transfer.job = self.last = Job(number, _what(offer), f"{offer.by} on {offer.peer}", steps)
+        return transfer.job
+
+    def abandon(self, number: str) -> None:
+        """Forget a transfer; harmless when there is none of this number, or it is being applied."""
+        transfer = self._now
+        if transfer is None or transfer.number != number or _at_work(transfer):
+            return
+        self._now = None
+        transfer.stage.remove()
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a transfer is being applied."""
+        return self._now is not None and _at_work(self._now)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a change of this node waits to be confirmed."""
+        return bool(self._applier.waiting)
+
+    @property
+    def busy(self) -> str:
+        """Who is at it, in words; or nothing."""
+        transfer = self._now
+        if transfer is None:
+            return ""
+        return f"{transfer.offer.by} on {transfer.offer.peer} since {transfer.since}"
+
+    # -------------------------------------------------------------------------------- private
+
+    def _make_way(self) -> None:
+        """For a new transfer, if there is room for one. Raises Refused."""
+        transfer = self._now
+        if self._applier.waiting:
+            raise Refused(
+                f"{self._applier.waiting} waits to be confirmed here",
+                hint="`carpool confirm` keeps it, `carpool rollback --pending` puts it back",
+            )
+        if transfer is None:
+            return
+        idle_s = clock.monotonic_s() - transfer.seen_s
+        if _at_work(transfer) or (idle_s < IDLE_MAX_S and transfer.job is None):
+            raise Refused(f"already at it: {self.busy}", hint="wait until that has ended")
+        self.abandon(transfer.number)
+        self._now = None
+
+    def _transfer(self, number: str) -> _Transfer:
+        if self._now is None or self._now.number != number:
+            raise PeerError("no such transfer here (any more)", hint="synchronise again")
+        self._now.seen_s = clock.monotonic_s()
+        return self._now
+
+    def _answer(self, transfer: _Transfer) -> dict[str, object]:
+        present: set[str] = set()
+        changed_here: list[str] = []
+        agreed = self._record.read()
+        for name in transfer.wanted:
+            have = self._place.have(self.sections[name])
+            present |= {entry.sha256 for entry in have.values()}
+            if name in agreed and agreed[name].live != digest(have):
+                changed_here.append(name)
+        for entries in transfer.wanted.values():
+            files = {one.sha256: one.size for one in entries.values() if one.kind is Kind.FILE}
+            transfer.sizes |= {sha: files[sha] for sha in needed(entries, frozenset(present))}
+        return {
+            "number": transfer.number,
+            "need": list(transfer.sizes),
+            "changed_here": changed_here,
+        }
+
+    async def _plans(self, transfer: _Transfer) -> list[Plan]:
+        if transfer.plans is None:
+            missing = transfer.sizes.keys() - transfer.stage.have()
+            if missing:
+                raise PeerError(f"{len(missing)} contents have not arrived yet")
+            transfer.plans = [
+                await asyncio.to_thread(
+                    self._place.plan, self.sections[name], entries, transfer.stage
+                )
+                for name, entries in transfer.wanted.items()
+            ]
+        return transfer.plans
+
+    async def _guard(self, transfer: _Transfer) -> None:
+        """What a peer may overwrite here only by force."""
+        if await self._facts.is_master():
+            raise Refused(
+                "this node is MASTER: a backup must not overwrite the master by mistake",
+                hint="synchronise from this node, or say --force",
+            )
+        plans = await self._plans(transfer)
+        await asyncio.to_thread(refuse_hazards, self._facts, transfer.offer, plans)
+
+    async def _steps(
+        self, transfer: _Transfer, *, confirm_within_s: float | None, restart: bool
+    ) -> AsyncIterator[Event]:
+        offer = transfer.offer
+        plans = await self._plans(transfer)
+        yield {"step": "plan", "changes": sum(len(plan.changes) for plan in plans)}
+        await self._facts.remember(
+            plans, kind="found", by=f"{offer.by} on {offer.peer}", before=True
+        )
+        waiting = restarted = False
+        async for event in self._applier.apply(
+            plans,
+            what=_what(offer),
+            by=f"{offer.by} on {offer.peer}",
+            confirm_within_s=confirm_within_s,
+            restart=restart,
+        ):
+            waiting = waiting or event["step"] == "waiting"
+            restarted = restarted or event["step"] == "restart"
+            yield event
+        if not waiting:
+            await self._agreed(transfer)
+        outcome = "waiting" if waiting else "applied"
+        changed = any(plan.changes for plan in plans)
+        if not changed:
+            outcome = "services restarted" if restarted else "nothing to do"
+        yield {"step": "end", "outcome": outcome}
+
+    async def confirmed(self) -> None:
+        """What waited is kept."""
+        if self._now is not None:
+            await self._agreed(self._now)
+
+    def forget(self) -> None:
+        """What waited has been put back."""
+        if self._now is not None:
+            self._now.stage.remove()
+            self._now = None
+
+    async def _agreed(self, transfer: _Transfer) -> None:
+        """It is what counts from now on: for drift, and in the history."""
+        plans = transfer.plans or []
+        offer = transfer.offer
+        when = clock.wall_iso()
+        news: dict[str, Agreed] = {}
+        for plan in plans:
+            name = plan.section.name
+            live = digest(await asyncio.to_thread(self._place.have, plan.section))
+            news[name] = Agreed(digest(transfer.wanted[name]), live, offer.peer, when)
+        await asyncio.to_thread(self._record.write, news)
+        self._facts.remember_soon(
+            plans, kind="received", by=f"{offer.by}@{offer.peer}", reason=offer.reason
+        )
+        transfer.stage.remove()
+        if self._now is transfer:
+            self._now = None
+
+
+class Facts:
+    """What a transfer must know of this node; the agent is it."""
+
+    name: str  # of this node
+
+    def hazards(self, offer: Offer, path: str, content: bytes) -> list[Hazard]:
+        """Values of the sender's in a file that would not be right here."""
+        raise NotImplementedError
+
+    async def is_master(self) -> bool:
+        raise NotImplementedError
+
+    async def remember(
+        self,
+        plans: Iterable[Plan],
+        *,
+        kind: Origin,
+        by: str,
+        reason: str = "",
+        before: bool = False,
+    ) -> None:
+        """A revision of these sections in the history."""
+        raise NotImplementedError
+
+    def remember_soon(
+        self, plans: Iterable[Plan], *, kind: Origin, by: str, reason: str = ""
+    ) -> None:
+        """The same, without waiting for it."""
+        raise NotImplementedError
+
+
+def found_hazards(facts: Facts, offer: Offer, plans: Iterable[Plan]) -> list[Hazard]:
+    """What of the new files would break here, or may. Blocking."""
+    found: list[Hazard] = []
+    for plan in plans:
+        for change in plan.changes:
+            if change.new is None or change.new.kind is not Kind.FILE:
+                continue
+            with plan.source(change.new).open("rb") as file:
+                found += facts.hazards(offer, change.path, file.read(READ_MAX_BYTES))
+    return found
+
+
+def refuse_hazards(facts: Facts, offer: Offer, plans: Iterable[Plan]) -> None:
+    """Raises Refused for what would break here, as far as can be known. Blocking."""
+    likely = [str(one) for one in found_hazards(facts, offer, plans) if one.likely]
+    if likely:
+        raise Refused(
+            "it would break this node: " + "; ".join(likely),
+            hint=f"mend it on {offer.peer} (a template, or keep), or say --force",
+        )
+
+
+def judged(section: Section, entries: Iterable[Entry]) -> Manifest:
+    """The entries of a peer for this section. Raises PeerError for those that do not belong there:
+    a hostile path, or one that this node's own definition does not hold."""
+    found: dict[str, Entry] = {}
+    is_left_out = tree.left_out(section)
+    for entry in entries:
+        check_path(entry.path)
+        where = f"section {section.name}: {entry.path}"
+        if not section.holds(entry.path):
+            raise PeerError(
+                f"{where} does not belong to it by this node's definition",
+                hint="do both nodes run the same version, with the same [section] in group.toml?",
+            )
+        if entry.path in found:
+            raise PeerError(f"{where} comes twice")
+        if entry.kind is Kind.FILE and not 0 <= entry.size <= FILE_MAX_BYTES:
+            raise PeerError(f"{where} has {entry.size} bytes, expected {FILE_MAX_BYTES} at most")
+        if not 0 <= entry.mode <= 0o7777:
+            raise PeerError(f"{where} has mode {entry.mode}")
+        if entry.kind is Kind.FILE and not _is_sha256(entry.sha256):
+            raise PeerError(f"{where} has no digest")
+        if is_left_out(entry.path):
+            continue  # that is ours alone
+        found[entry.path] = entry
+        if len(found) > ENTRIES_MAX:
+            raise PeerError(f"section {section.name} has more than {ENTRIES_MAX} entries")
+    for entry in found.values():
+        above = found.get(entry.path.rpartition("/")[0])
+        if above is not None and above.kind is not Kind.DIRECTORY:
+            raise PeerError(f"section {section.name}: {entry.path} lies below what is no directory")
+    return manifest(found.values())
+
+
+def _is_sha256(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+def _at_work(transfer: _Transfer) -> bool:
+    return transfer.job is not None and not transfer.job.ended
+
+
+def _what(offer: Offer) -> str:
+    return f"sync of {', '.join(offer.sections)}"
+
+
+__all__ = [
+    "Facts",
+    "Offer",
+    "Receiver",
+    "found_hazards",
+    "judged",
+    "refuse_hazards",
+    "runs_here",
+]

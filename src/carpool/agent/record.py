@@ -1,0 +1,65 @@
+"""What was agreed last, section by section: the ground on which drift is told.
+
+Room: agent. One file of JSON in the state directory, written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from carpool.errors import KernelError
+from carpool.model.section import Drift
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """A section as it was when it was last received, sent or pulled."""
+
+    source: str  # digest of the other node's manifest; on the primary: of its own
+    live: str  # digest of what it became here, rendered and with what is kept
+    peer: str  # whom it came from; on the primary: its own name
+    when: str  # RFC 3339
+
+
+class Record:
+    """`agreed.json` in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "agreed.json"
+
+    def read(self) -> dict[str, Agreed]:
+        """By section. A file that is missing or damaged says nothing: then nothing is known."""
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+            content = json.loads(self._file.read_text(encoding="utf-8"))
+            return {str(name): Agreed(**fields) for name, fields in content.items()}
+        return {}
+
+    def write(self, news: dict[str, Agreed]) -> None:
+        """These sections anew, the others as they were. Raises KernelError."""
+        content = {name: asdict(one) for name, one in (self.read() | news).items()}
+        fresh = self._file.with_name(".agreed.json.new")
+        try:
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with fresh.open("w", encoding="utf-8") as file:
+                json.dump(content, file, indent=1, sort_keys=True)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._file)
+        except OSError as error:
+            raise KernelError(f"write {self._file}: {error.strerror}") from error
+
+
+def drift(source: str, theirs: Agreed | None, live: str | None) -> Drift:
+    """Of a section whose source here is `source`: what a peer agreed to last, and the digest of
+    what it has now (None: it does not know the section)."""
+    if live is None:
+        return Drift.UNKNOWN
+    if theirs is None:
+        return Drift.IN_SYNC if live == source else Drift.UNKNOWN
+    if live != theirs.live:
+        return Drift.DIFFERS
+    return Drift.IN_SYNC if theirs.source == source else Drift.AHEAD

@@ -1,0 +1,114 @@
+"""The services that sections of this node name: which there are, how they do, and acting on them.
+
+Room: agent. Refuses to know who asks, and to act on any other service of the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from carpool.agent.apply import Refused
+from carpool.agent.services import Action, Services
+from carpool.errors import KernelError
+from carpool.kernel import tree
+from carpool.kernel.journal import say
+from carpool.machine.roles import of_master
+from carpool.model.finding import closest
+from carpool.model.section import RolePolicy, Section
+
+
+class Roster:
+    """Instances (`wg-quick@wg0`) are those whose files are there at that moment."""
+
+    def __init__(
+        self,
+        sections: Mapping[str, Section],
+        selected: Sequence[str],
+        services: Services,
+        root: Path,
+    ) -> None:
+        self._known = sections
+        self._selected = [sections[name] for name in selected if name in sections]
+        self._services = services
+        self._root = root
+
+    @property
+    def has_role(self) -> bool:
+        """Whether any selected section runs on the master only."""
+        return any(one.role is RolePolicy.MASTER for one in self._selected)
+
+    def of_master(self) -> Sequence[str]:
+        """Services of selected sections that run on the master only. Blocking."""
+        return of_master(
+            (name, section.role) for section in self._selected for name in self._names(section)
+        )
+
+    async def rows(self) -> list[dict[str, object]]:
+        """How each service of the selected sections does that is installed here, by name."""
+        sections = await asyncio.to_thread(self._by_name, self._selected)
+        return await self._told(sorted(sections), sections)
+
+    async def act(self, name: str, action: Action, by: str) -> dict[str, object]:
+        """Do it; how the service does then. Raises Refused for one that no section names, and
+        ServiceError for one that does not do it."""
+        sections = await asyncio.to_thread(self._by_name, self._known.values())
+        if name not in sections:
+            raise Refused(
+                f"no section of this node names a service {name[:80]!r}",
+                hint=closest(name, sections)
+                or "`carpool services` lists them; carpool acts on no other: use systemctl",
+            )
+        outcome = "failed"
+        try:
+            await self._services.act(name, action)
+            outcome = "done"
+        finally:
+            say(f"agent: {action} {name} by {by}: {outcome}")
+        (row,) = await self._told([name], sections) or [{"name": name, "installed": False}]
+        return row
+
+    async def _told(
+        self, names: Sequence[str], sections: Mapping[str, Sequence[Section]]
+    ) -> list[dict[str, object]]:
+        return [
+            {
+                **asdict(state),
+                "sections": [one.name for one in sections[state.name]],
+                "role": _policy(sections[state.name]),
+            }
+            for state in await self._services.states(names)
+            if state.installed
+        ]
+
+    def _by_name(self, sections: Iterable[Section]) -> dict[str, list[Section]]:
+        found: dict[str, list[Section]] = {}
+        for section in sections:
+            for name in self._names(section):
+                found.setdefault(name, []).append(section)
+        return found
+
+    def _names(self, section: Section) -> list[str]:
+        """Reads no file: only the directories whose files are instances."""
+        directories = {one.files.rpartition("/")[0] for one in section.services if one.files}
+        is_left_out = tree.left_out(section)
+        paths = [path for one in directories for path in self._listed(one) if not is_left_out(path)]
+        return [one.name for one in section.services_of(paths)]
+
+    def _listed(self, directory: str) -> list[str]:
+        try:
+            names = os.listdir(self._root / directory.lstrip("/"))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise KernelError(f"list {directory}: {error.strerror}") from error
+        return [f"{directory}/{name}" for name in names]
+
+
+def _policy(sections: Sequence[Section]) -> RolePolicy:
+    """Of a service that these sections name."""
+    alone = all(one.role is RolePolicy.MASTER for one in sections)
+    return RolePolicy.MASTER if alone else RolePolicy.BOTH

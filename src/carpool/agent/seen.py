@@ -1,0 +1,80 @@
+"""Since when each section stands to each peer as it does: the first look that found it so.
+
+Room: agent. One file of JSON beside `agreed.json`, and what is in memory; refuses to look by
+itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from carpool.agent.send import Stand
+from carpool.kernel import clock
+from carpool.kernel.journal import say
+
+Since = dict[str, dict[str, tuple[str, str]]]  # by peer and section: how it stands, RFC 3339
+
+
+class Seen:
+    """`drift.json` in `directory`. Several threads may ask."""
+
+    def __init__(self, directory: Path, wall_iso: Callable[[], str] = clock.wall_iso) -> None:
+        self._file = directory / "drift.json"
+        self._wall_iso = wall_iso
+        self._since = self._read()
+        self._lock = threading.Lock()
+        # A peer that is silent stands as it stood: what it is found with afterwards is not new.
+        self._silent: dict[tuple[str, str], str] = {}
+
+    def note(self, found: Mapping[str, Mapping[str, Stand]]) -> dict[str, dict[str, str]]:
+        """By peer and section: since when it stands as it was found now. Blocking. A file that
+        cannot be written is told, and hinders nothing."""
+        with self._lock:
+            return self._note(found)
+
+    def _note(self, found: Mapping[str, Mapping[str, Stand]]) -> dict[str, dict[str, str]]:
+        now = self._wall_iso()
+        fresh: Since = {}
+        answer: dict[str, dict[str, str]] = {}
+        for peer, stands in found.items():
+            fresh[peer], answer[peer] = {}, {}
+            for name, stand in stands.items():
+                before = self._since.get(peer, {}).get(name)
+                if stand.silent:
+                    answer[peer][name] = self._silent.setdefault((peer, name), now)
+                    if before is not None:
+                        fresh[peer][name] = before
+                    continue
+                self._silent.pop((peer, name), None)
+                if before is None or before[0] != stand.drift:
+                    before = (str(stand.drift), now)
+                fresh[peer][name] = before
+                answer[peer][name] = before[1]
+        if fresh != self._since:
+            self._since = fresh
+            self._write()
+        return answer
+
+    def _read(self) -> Since:
+        """A file that is missing or damaged says nothing."""
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+            content = json.loads(self._file.read_text(encoding="utf-8"))
+            return {
+                peer: {name: (str(state), str(since)) for name, (state, since) in rows.items()}
+                for peer, rows in content.items()
+            }
+        return {}
+
+    def _write(self) -> None:
+        """Whole or not at all. Not synced: a power cut may cost a time of day, no configuration."""
+        fresh = self._file.with_name(".drift.json.new")
+        try:
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fresh.write_text(json.dumps(self._since, indent=1, sort_keys=True), encoding="utf-8")
+            fresh.replace(self._file)
+        except OSError as error:
+            say(f"agent: write {self._file}: {error.strerror}")

@@ -1,0 +1,280 @@
+"""This node's configuration to its peers: drift, diff, and synchronisation.
+
+Room: agent. Decides whom and what to ask; refuses to know how requests travel (`client.py`) and
+what the other side does with them (`receive.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from carpool.agent.answers import Digests, checked
+from carpool.agent.apply import Refused
+from carpool.agent.bundle import bundled
+from carpool.agent.client import PeerClient as Peer
+from carpool.agent.job import Event
+from carpool.agent.record import Agreed, drift
+from carpool.agent.wanted import Place
+from carpool.errors import CarpoolError, PeerError, UnreachableError
+from carpool.kernel import clock
+from carpool.model.finding import closest
+from carpool.model.manifest import Entry, Kind, Manifest, digest
+from carpool.model.section import Drift, Section
+
+OUTCOME_WAIT_S = 60.0  # for the end of what a peer was doing when the link broke
+ASK_AGAIN_S = 1.0
+WORK_WAIT_S = 120.0  # a peer reads and writes all files of all sections
+PREFIX = "/v1/peer"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody on this node asked for."""
+
+    by: str
+    reason: str = ""
+    force: bool = False
+    confirm_within_s: float | None = None
+    restart_services: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """How a section on a peer stands to ours."""
+
+    drift: Drift
+    why: str = ""  # it is not known
+    source: str = ""  # digest of what we have
+    agreed: Agreed | None = None  # what the peer agreed to last
+    silent: bool = False  # the peer does not answer: then this is not how it stands
+
+
+class Sender:
+    """The primary's side."""
+
+    def __init__(
+        self,
+        sections: Mapping[str, Section],
+        selected: Sequence[str],
+        place: Place,
+        peers: Sequence[Peer],
+        devices: Mapping[str, str],
+    ) -> None:
+        self._sections = sections
+        self._selected = selected
+        self._place = place
+        self._peers = peers
+        self._devices = devices
+        self.busy = ""  # who synchronises, in words
+
+    def chosen(self, names: Sequence[str]) -> list[Section]:
+        """These sections, or all that are selected. Raises Refused for unknown ones."""
+        chosen = list(names) or list(self._selected)
+        for name in chosen:
+            if name not in self._sections:
+                raise Refused(f"no section {name}", hint=closest(name, self._sections))
+        if not chosen:
+            raise Refused(
+                "no section is selected", hint='sections = ["nftables"] under [sync] in group.toml'
+            )
+        return [self._sections[name] for name in chosen]
+
+    def peer(self, name: str) -> Peer:
+        """Raises Refused."""
+        for peer in self._peers:
+            if peer.name == name:
+                return peer
+        names = [peer.name for peer in self._peers]
+        raise Refused(f"no peer {name}", hint=closest(name, names) or f"one of {', '.join(names)}")
+
+    def peers(self, names: Sequence[str]) -> list[Peer]:
+        return [self.peer(name) for name in names] or list(self._peers)
+
+    async def drift(self, wait_s: float = WORK_WAIT_S) -> dict[str, dict[str, Stand]]:
+        """By peer and section. Of a peer that has not answered in that time nothing is known."""
+        chosen = self.chosen(()) if self._selected else []
+        sources = {one.name: digest(await self._scan(one)) for one in chosen}
+
+        async def of(peer: Peer) -> dict[str, Stand]:
+            try:
+                async with asyncio.timeout(wait_s):
+                    return await self._stands(peer, sources)
+            except CarpoolError as error:
+                why = error.message
+            except TimeoutError:
+                why = f"{peer.name} has not answered within {wait_s:g} s"
+            return {name: Stand(Drift.UNKNOWN, why, silent=True) for name in sources}
+
+        answers = await asyncio.gather(*map(of, self._peers))
+        return {peer.name: answer for peer, answer in zip(self._peers, answers, strict=True)}
+
+    async def stands(self, sections: Sequence[Section], peer: Peer) -> dict[str, Stand]:
+        """How these stand over there. Raises PeerError, UnreachableError."""
+        return await self._stands(
+            peer, {one.name: digest(await self._scan(one)) for one in sections}
+        )
+
+    async def _stands(self, peer: Peer, sources: Mapping[str, str]) -> dict[str, Stand]:
+        answer = await peer.get(f"{PREFIX}/digests", timeout_s=WORK_WAIT_S)
+        theirs = checked(Digests, answer, peer.name).sections
+        found: dict[str, Stand] = {}
+        for name, source in sources.items():
+            one = theirs.get(name)
+            if one is None:
+                why = f"{peer.name} does not synchronise this section"
+                found[name] = Stand(Drift.UNKNOWN, why, source)
+                continue
+            agreed = Agreed(**one.agreed.model_dump()) if one.agreed else None
+            found[name] = Stand(drift(source, agreed, one.live), "", source, agreed)
+        return found
+
+    async def diff(self, sections: Sequence[Section], peer: Peer, wish: Wish) -> dict[str, object]:
+        """What synchronising would change over there."""
+        number, _answer = await self._offer(sections, peer, wish)
+        try:
+            return await peer.get(f"{PREFIX}/sync/{number}/diff", timeout_s=WORK_WAIT_S)
+        finally:
+            await self._abandon(peer, number)
+
+    async def sync(
+        self, sections: Sequence[Section], peer: Peer, wish: Wish
+    ) -> AsyncIterator[Event]:
+        """Each step, here and over there. Raises Refused, PeerError, UnreachableError; then the
+        peer is as it was, or the message says that this is not known."""
+        with self.at_it(wish.by):
+            begun_s = clock.monotonic_s()
+            yield {"step": "offer", "peer": peer.name, "sections": [one.name for one in sections]}
+            number, answer = await self._offer(sections, peer, wish)
+            sent = answer["sent"]
+            yield {"step": "sent", "peer": peer.name, **sent} if isinstance(sent, dict) else {}
+            body = {
+                "force": wish.force,
+                "confirm_within_s": wish.confirm_within_s,
+                "restart_services": wish.restart_services,
+            }
+            async for event in self._followed(peer, number, body):
+                took = {"took_s": clock.monotonic_s() - begun_s} if event["step"] == "end" else {}
+                yield {**event, "peer": peer.name, **took}
+
+    @contextmanager
+    def at_it(self, by: str) -> Iterator[None]:
+        """One synchronisation or pull at a time from this node. Raises Refused."""
+        if self.busy:
+            raise Refused(f"already at it: {self.busy}", hint="wait until that has ended")
+        self.busy = f"{by} since {clock.wall_iso()}"
+        try:
+            yield
+        finally:
+            self.busy = ""
+
+    # -------------------------------------------------------------------------------- private
+
+    async def _followed(
+        self, peer: Peer, number: str, body: Mapping[str, object]
+    ) -> AsyncIterator[Event]:
+        """The peer's steps; when the link breaks, its outcome once it can be asked again."""
+        ended = False
+        try:
+            async for event in peer.stream("POST", f"{PREFIX}/sync/{number}/apply", body):
+                ended = event.get("step") == "end"
+                yield event
+        except UnreachableError as error:
+            if ended:
+                return
+            yield {"step": "link", "error": error.message}
+        if not ended:
+            yield await self._outcome(peer, number)
+
+    async def _outcome(self, peer: Peer, number: str) -> Event:
+        """What became of a change whose steps can be watched no more."""
+        why = "it is not over"
+        deadline_s = clock.monotonic_s() + OUTCOME_WAIT_S
+        while clock.monotonic_s() < deadline_s:
+            try:
+                answer = await peer.get(f"{PREFIX}/sync/{number}/outcome")
+            except UnreachableError as error:
+                why = error.message
+            except CarpoolError as error:
+                why = error.message
+                break
+            else:
+                if answer.get("step") == "end":
+                    return answer
+            await asyncio.sleep(ASK_AGAIN_S)
+        raise UnreachableError(
+            f"the link to {peer.name} broke while it applied the change, and how that ended cannot "
+            f"be asked ({why}): it goes on to the end by itself, with the new configuration or the "
+            "old one, whole",
+            hint=f"look at `carpool history` on {peer.name}, then synchronise again",
+        )
+
+    async def _offer(
+        self, sections: Sequence[Section], peer: Peer, wish: Wish
+    ) -> tuple[str, dict[str, object]]:
+        """Offer them, and send what is missing over there; the number of the transfer."""
+        manifests = {one.name: await self._scan(one) for one in sections}
+        offer = {
+            "by": wish.by,
+            "reason": wish.reason,
+            "devices": dict(self._devices),
+            "sections": {
+                name: [asdict(entry) for entry in entries.values()]
+                for name, entries in manifests.items()
+            },
+        }
+        answer = await peer.post(f"{PREFIX}/sync", offer, timeout_s=WORK_WAIT_S)
+        number = str(answer["number"])
+        try:
+            self._judge(peer, answer, wish)
+            answer["sent"] = await self._send(peer, number, sections, manifests, answer)
+        except BaseException:
+            await self._abandon(peer, number)
+            raise
+        return number, answer
+
+    @staticmethod
+    def _judge(peer: Peer, answer: Mapping[str, object], wish: Wish) -> None:
+        changed = answer.get("changed_here")
+        if changed and isinstance(changed, list) and not wish.force:
+            names = ", ".join(map(str, changed))
+            raise Refused(
+                f"{names}: changed on {peer.name} itself since it was synchronised last",
+                hint=f"`carpool diff` shows it, `carpool pull {peer.name}` takes it over, --force "
+                "overwrites it",
+            )
+
+    async def _send(
+        self,
+        peer: Peer,
+        number: str,
+        sections: Sequence[Section],
+        manifests: Mapping[str, Manifest],
+        answer: Mapping[str, object],
+    ) -> dict[str, int]:
+        need = answer.get("need")
+        wanted = set(need) if isinstance(need, list) else set()
+        files: dict[str, tuple[Entry, Path]] = {}
+        for section in sections:
+            root = self._place.source_root(section)
+            for entry in manifests[section.name].values():
+                if entry.kind is Kind.FILE and entry.sha256 in wanted:
+                    files[entry.sha256] = entry, root
+        if strange := wanted - files.keys():
+            raise PeerError(f"{peer.name} asks for {len(strange)} contents that nobody offered")
+        if files:
+            path = f"{PREFIX}/sync/{number}/contents"
+            await peer.put(path, bundled(files.values()), timeout_s=WORK_WAIT_S)
+        return {"files": len(files), "bytes": sum(entry.size for entry, _root in files.values())}
+
+    async def _scan(self, section: Section) -> Manifest:
+        return await asyncio.to_thread(self._place.source, section)
+
+    async def _abandon(self, peer: Peer, number: str) -> None:
+        try:
+            await peer.post(f"{PREFIX}/sync/{number}/abandon", {})
+        except CarpoolError:
+            pass  # it forgets by itself

@@ -1,0 +1,170 @@
+"""How diffs, steps of a synchronisation and revisions look on a terminal.
+
+Room: api. Text from other nodes is cleaned; refuses to know who asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from carpool.api.render import (
+    Fields,
+    clean,
+    duration,
+    entries_of,
+    number_of,
+    table_of,
+    text_of,
+)
+
+_LINE_STYLES = {"+": "green", "-": "red", "@": "cyan"}
+_DEED_STYLES = {"added": "green", "removed": "red", "changed": "yellow", "attributes": "yellow"}
+
+
+def diff(peers: Mapping[str, Fields]) -> RenderableType:
+    """What would change on each peer."""
+    return Group(*(line for peer, answer in peers.items() for line in _peer_diff(peer, answer)))
+
+
+def _peer_diff(peer: str, answer: Fields) -> Iterator[RenderableType]:
+    if "error" in answer:
+        yield Text(f"{clean(peer)}: {text_of(answer, 'error')}", "bold red")
+        if text_of(answer, "hint"):
+            yield Text(f"  {text_of(answer, 'hint')}")
+        return
+    sections = entries_of(answer, "sections")
+    changed = [one for one in sections if entries_of(one, "files")]
+    if not changed:
+        yield Text(f"{clean(peer)}: nothing would change in {_counted(len(sections))}", "green")
+        return
+    yield Text(f"{clean(peer)}: {_counted(len(changed))} of {len(sections)} would change", "bold")
+    for section in changed:
+        yield from section_diff(section)
+    warnings = answer.get("warnings")
+    for warning in warnings if isinstance(warnings, list) else []:
+        yield Text(f"  ! {clean(str(warning))}", "yellow")
+
+
+def section_diff(section: Fields) -> Iterator[RenderableType]:
+    """The files of a section, and what else it would do."""
+    yield Text(f"section {text_of(section, 'name')}", "bold")
+    for file in entries_of(section, "files"):
+        yield from _file_diff(file)
+    for key, words in (("checks", "would check"), ("services", "would")):
+        found = section.get(key)
+        for one in found if isinstance(found, list) else []:
+            yield Text(f"  {words}: {clean(str(one))}", "dim")
+
+
+def _file_diff(file: Fields) -> Iterator[RenderableType]:
+    deed = text_of(file, "deed")
+    line = Text("  ").append(deed, _DEED_STYLES.get(deed, ""))
+    line.append(f" {text_of(file, 'path')}")
+    if text_of(file, "attributes"):
+        line.append(f" ({text_of(file, 'attributes')})")
+    if file.get("secret"):
+        line.append(" (secret: not shown)", "dim")
+    elif file.get("binary"):
+        line.append(" (binary: not shown)", "dim")
+    yield line
+    text = file.get("text")
+    for row in text.splitlines() if isinstance(text, str) else []:
+        yield Text(
+            f"  {clean(row)}",
+            _LINE_STYLES.get(row[:1], "") if row[:3] not in ("---", "+++") else "bold",
+        )
+
+
+def step(event: Fields) -> Text | None:
+    """A line for a step; None for those that say nothing to people."""
+    peer = text_of(event, "peer")
+    where = f"{peer}: " if peer else ""
+    kind = text_of(event, "step")
+    if kind == "end":
+        return _end(event, where)
+    told = _STEPS.get(kind)
+    return Text(f"{where}{told(event)}") if told is not None else None
+
+
+def _end(event: Fields, where: str) -> Text:
+    error = text_of(event, "error")
+    if not error:
+        return Text(f"{where}{text_of(event, 'outcome')}{_took(event)}", "bold green")
+    line = Text(f"{where}{text_of(event, 'outcome')}: {error}", "bold red")
+    if text_of(event, "hint"):
+        line.append(f"\n  {text_of(event, 'hint')}", "not bold default")
+    return line
+
+
+def revisions(rows: list[Fields]) -> RenderableType:
+    """The history, newest first."""
+    if not rows:
+        return Text("no revision yet: the first change or synchronisation makes one")
+    table = table_of("revision", "when", "kind", "sections", "by", "reason")
+    for row in rows:
+        sections = ", ".join(_words(row, "sections"))
+        table.add_row(
+            text_of(row, "short"),
+            text_of(row, "when_iso")[:19].replace("T", " "),
+            text_of(row, "kind"),
+            sections,
+            text_of(row, "author"),
+            text_of(row, "reason"),
+        )
+    return table
+
+
+def revision(answer: Fields) -> RenderableType:
+    """One revision and its diff."""
+    head = answer.get("revision")
+    fields = head if isinstance(head, dict) else {}
+    lines: list[RenderableType] = [
+        Text(f"revision {text_of(fields, 'id')}", "bold"),
+        Text(
+            f"{text_of(fields, 'kind')} on {text_of(fields, 'node')} by {text_of(fields, 'author')}"
+        ),
+        Text(f"{text_of(fields, 'when_iso')} {text_of(fields, 'reason')}".rstrip()),
+    ]
+    for section in entries_of(answer, "sections"):
+        lines += section_diff(section)
+    return Group(*lines)
+
+
+_STEPS: dict[str, Callable[[Fields], str]] = {
+    "offer": lambda event: f"offering {', '.join(_words(event, 'sections'))}",
+    "sent": lambda event: f"sent {_files(event)}, {number_of(event, 'bytes') / 1e6:.1f} MB",
+    "ask": lambda event: f"asking for {', '.join(_words(event, 'sections'))}",
+    "got": lambda event: f"got {_files(event)}, {number_of(event, 'bytes') / 1e6:.1f} MB",
+    "check": lambda event: f"checked {text_of(event, 'section')}{_took(event)}",
+    "snapshot": lambda event: f"kept {_files(event)} as they were",
+    "swap": lambda event: f"put {_files(event)} in place",
+    "reload": lambda event: f"reloaded {text_of(event, 'service')}{_took(event)}",
+    "restart": lambda event: f"restarted {text_of(event, 'service')}{_took(event)}",
+    "verify": lambda _event: "verified: services, VIPs and replication are as before",
+    "waiting": lambda event: (
+        f"waits {duration(number_of(event, 'within_s'))} for `carpool confirm`"
+    ),
+    "link": lambda event: f"the link broke ({text_of(event, 'error')}): asking for the outcome",
+}
+
+
+def _counted(count: int) -> str:
+    return "1 section" if count == 1 else f"{count} sections"
+
+
+def _files(event: Fields) -> str:
+    count = int(number_of(event, "files"))
+    return "1 file" if count == 1 else f"{count} files"
+
+
+def _took(event: Fields) -> str:
+    took_s = event.get("took_s")
+    return f" in {took_s:.2f} s" if isinstance(took_s, float) else ""
+
+
+def _words(fields: Fields, key: str) -> list[str]:
+    found = fields.get(key)
+    return [clean(str(one)) for one in found] if isinstance(found, list) else []

@@ -1,0 +1,38 @@
+"""How the configuration of the peers stands, for the verbs that show it besides something else.
+
+Room: cli. Asks the agent of this node, where there is one, and waits no longer than it is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from carpool.api.control import Answer
+from carpool.errors import CarpoolError
+from carpool.model.config import Config
+
+AT_ONCE_S = 2.0  # for who wants something else, too
+_OF_PEERS = 0.75  # of the time; the rest is for the agent to say that a peer is silent
+
+Stands = Mapping[str, Mapping[str, Answer]]  # by peer and section: drift, why, since, agreed
+
+
+def ask(run_dir: Path, config: Config | None, wait_s: float) -> Answer | CarpoolError | None:
+    """The agent's answer, or why there is none; None where `[sync]` is not configured."""
+    if config is None or config.group.sync is None:
+        return None
+    from carpool.agent.client import LocalClient  # takes time that others need not wait
+
+    try:
+        with LocalClient(run_dir) as agent:
+            wait = {"wait_s": f"{wait_s * _OF_PEERS:g}"}
+            return agent.get("/v1/drift", wait, timeout_s=wait_s)
+    except CarpoolError as error:
+        return error
+
+
+def stands(answer: Answer | CarpoolError | None) -> Stands | None:
+    """What it tells, or None."""
+    peers = answer.get("peers") if isinstance(answer, dict) else None
+    return peers if isinstance(peers, dict) else None

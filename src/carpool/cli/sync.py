@@ -1,0 +1,225 @@
+"""`carpool diff`, `sync`, `pull`, `confirm`, `history`, `show`, `rollback`: configuration, and its
+past.
+
+Room: cli. The agent of this node does it; here it is asked and shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pwd
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from carpool.agent.client import LocalClient
+from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
+
+_TIME = re.compile(r"([1-9][0-9]{0,5})(s|m|h)?")
+_UNITS_S = {"s": 1, "m": 60, "h": 3600}
+CONFIRM_MAX_S = 24 * 3600
+WORK_WAIT_S = 300.0  # peers read and write all files of all sections
+
+Fields = dict[str, Any]
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verbs to the command line."""
+    parser = _verb(subparsers, "diff", "what a synchronisation would change on each peer")
+    _sections(parser)
+    parser = _verb(subparsers, "sync", "make the configuration of the peers that of this node")
+    _sections(parser)
+    parser.add_argument("--dry-run", action="store_true", help="as `carpool diff`")
+    parser.add_argument(
+        "--confirm-within",
+        type=_seconds,
+        metavar="TIME",
+        help="put it back unless `carpool confirm` is said within this time: 30s, 5m, 1h",
+    )
+    parser.add_argument(
+        "--restart-services",
+        action="store_true",
+        help="restart every service of these sections that runs there, whether its files changed "
+        "or not",
+    )
+    parser.add_argument("--force", action="store_true", help="although something speaks against it")
+    parser.add_argument("-m", "--reason", default="", help="for the history")
+    parser = _verb(subparsers, "pull", "take over what was changed on a peer")
+    parser.add_argument("peer")
+    parser.add_argument(
+        "section", nargs="*", help="only these; all that were changed there if none"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show it, and change nothing")
+    parser.add_argument("--force", action="store_true", help="although something speaks against it")
+    parser.add_argument("-m", "--reason", default="", help="for the history")
+    parser = _verb(subparsers, "confirm", "keep a change that waits for it")
+    parser.add_argument("peer", nargs="*", help="only there")
+    parser = _verb(subparsers, "history", "the revisions of this node's configuration")
+    parser.add_argument("--section", help="only those that changed it")
+    parser.add_argument("-n", "--limit", type=int, default=20, help="how many (20)")
+    parser = _verb(subparsers, "show", "what a revision changed")
+    parser.add_argument("revision")
+    parser = _verb(subparsers, "rollback", "make this node's configuration that of a revision")
+    parser.add_argument("revision", nargs="?")
+    parser.add_argument("section", nargs="*", help="only these")
+    parser.add_argument(
+        "--pending", action="store_true", help="put back what waits to be confirmed"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask, and say what came of it. CarpoolError when the agent refuses or does not answer."""
+    with LocalClient(args.run_dir) as agent:
+        return _VERBS[args.face](agent, args)
+
+
+def _diff(agent: LocalClient, args: argparse.Namespace) -> int:
+    body = {"sections": args.section, "peers": args.peer}
+    return _changes(agent.post("/v1/diff", body, timeout_s=WORK_WAIT_S), as_json=args.json)
+
+
+def _changes(answer: Fields, *, as_json: bool) -> int:
+    """Show what would change, by node."""
+    peers: dict[str, Fields] = answer["peers"]
+    if as_json:
+        print(json.dumps(answer, indent=1))
+    else:
+        from carpool.api import rendersync
+
+        show(rendersync.diff(peers))
+    return EXIT_FAILED if any("error" in one for one in peers.values()) else EXIT_OK
+
+
+def _sync(agent: LocalClient, args: argparse.Namespace) -> int:
+    if args.dry_run:
+        return _diff(agent, args)
+    body = {
+        "sections": args.section,
+        "peers": args.peer,
+        "by": who(),
+        "reason": args.reason,
+        "force": args.force,
+        "confirm_within_s": args.confirm_within,
+        "restart_services": args.restart_services,
+    }
+    return _steps(agent.stream("POST", "/v1/sync", body), as_json=args.json)
+
+
+def _pull(agent: LocalClient, args: argparse.Namespace) -> int:
+    what = {"peer": args.peer, "sections": args.section}
+    if args.dry_run:
+        answer = agent.post("/v1/pull/diff", what, timeout_s=WORK_WAIT_S)
+        return _changes(answer, as_json=args.json)
+    body = {**what, "by": who(), "reason": args.reason, "force": args.force}
+    return _steps(agent.stream("POST", "/v1/pull", body), as_json=args.json)
+
+
+def _rollback(agent: LocalClient, args: argparse.Namespace) -> int:
+    if args.pending:
+        return _pending(agent, [], "/v1/take-back", as_json=args.json)
+    if args.revision is None:
+        raise CarpoolError("rollback to which revision?", hint="`carpool history` lists them")
+    body = {"revision": args.revision, "sections": args.section, "by": who()}
+    return _steps(agent.stream("POST", "/v1/rollback", body), as_json=args.json)
+
+
+def _confirm(agent: LocalClient, args: argparse.Namespace) -> int:
+    return _pending(agent, args.peer, "/v1/confirm", as_json=args.json)
+
+
+def _pending(agent: LocalClient, peers: list[str], path: str, *, as_json: bool) -> int:
+    answer = agent.post(path, {"peers": peers}, timeout_s=WORK_WAIT_S)
+    done: dict[str, Fields] = answer["done"]  # type: ignore[assignment]
+    if as_json:
+        print(json.dumps(answer, indent=1))
+    for node, what in done.items():
+        if not as_json:
+            print(f"{node}: {what.get('error') or ', '.join(map(str, what.values()))}")
+    return EXIT_FAILED if all("error" in one for one in done.values()) else EXIT_OK
+
+
+def _history(agent: LocalClient, args: argparse.Namespace) -> int:
+    params = {"limit": str(args.limit), **({"section": args.section} if args.section else {})}
+    answer = agent.get("/v1/history", params)
+    if args.json:
+        print(json.dumps(answer, indent=1))
+    else:
+        from carpool.api import rendersync
+
+        show(rendersync.revisions(answer["revisions"]))  # type: ignore[arg-type]
+    return EXIT_OK
+
+
+def _show(agent: LocalClient, args: argparse.Namespace) -> int:
+    answer = agent.get(f"/v1/history/{quote(args.revision, safe='')}")
+    if args.json:
+        print(json.dumps(answer, indent=1))
+    else:
+        from carpool.api import rendersync
+
+        show(rendersync.revision(answer))
+    return EXIT_OK
+
+
+def _steps(events: Iterator[Fields], *, as_json: bool) -> int:
+    """Show each step as it comes."""
+    from carpool.api import rendersync
+
+    failed = False
+    for event in events:
+        failed = failed or bool(event.get("error") and event.get("step") == "end")
+        if as_json:
+            print(json.dumps(event), flush=True)
+        elif (line := rendersync.step(event)) is not None:
+            show(line)
+    return EXIT_FAILED if failed else EXIT_OK
+
+
+def show(what: object) -> None:
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print(what)
+
+
+def who() -> str:
+    """The person, as far as this machine knows."""
+    return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+
+
+def _verb(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], verb: str, about: str
+) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(
+        verb, help=about, description=f"{about.capitalize()}.", allow_abbrev=False
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON on stdout")
+    return parser
+
+
+def _sections(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("section", nargs="*", help="only these; all that are selected if none")
+    parser.add_argument(
+        "--peer", action="append", default=[], help="only this one; may be repeated"
+    )
+
+
+def _seconds(text: str) -> float:
+    found = _TIME.fullmatch(text)
+    seconds = int(found[1]) * _UNITS_S[found[2] or "s"] if found else 0
+    if not 0 < seconds <= CONFIRM_MAX_S:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no time from 1s to 24h: 30s, 5m, 1h")
+    return float(seconds)
+
+
+_VERBS = {
+    "diff": _diff,
+    "sync": _sync,
+    "pull": _pull,
+    "confirm": _confirm,
+    "history": _history,
+    "show": _show,
+    "rollback": _rollback,
+}

@@ -1,0 +1,71 @@
+"""Contents in one stream, cut anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carpool.agent.bundle import header, in_thread, unbundle
+from carpool.errors import KernelError, PeerError
+
+
+def bundled(contents: list[bytes]) -> bytes:
+    return b"".join(
+        header(hashlib.sha256(content).hexdigest(), len(content)) + content for content in contents
+    )
+
+
+def cut(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+@given(st.lists(st.binary(max_size=300), max_size=5), st.integers(1, 400))
+def test_what_went_in_comes_out(contents: list[bytes], size: int) -> None:
+    found = [b"".join(pieces) for _sha, _size, pieces in unbundle(cut(bundled(contents), size))]
+    assert found == contents
+
+
+def test_what_the_reader_leaves_is_passed_over() -> None:
+    found = [(sha[:2], size) for sha, size, _ in unbundle(cut(bundled([b"one", b"three"]), 2))]
+    assert found == [("76", 3), ("8b", 5)]
+
+
+@given(st.binary(min_size=1, max_size=50), st.data())
+def test_a_stream_that_ends_early_is_refused(content: bytes, data: st.DataObject) -> None:
+    whole = bundled([content])
+    part = whole[: data.draw(st.integers(1, len(whole) - 1))]
+    with pytest.raises(PeerError, match="in the middle"):
+        for _sha, _size, pieces in unbundle([part]):
+            list(pieces)
+
+
+async def _chunks(count: int) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield b"x" * 1000
+
+
+def test_work_in_a_thread_gets_all_chunks() -> None:
+    got: list[int] = []
+    asyncio.run(in_thread(_chunks(100), lambda chunks: got.append(sum(map(len, chunks)))))
+    assert got == [100_000]
+
+
+def test_work_that_fails_does_not_hold_the_network_up() -> None:
+    def fail(chunks: Iterator[bytes]) -> None:
+        next(chunks)
+        raise KernelError("disk full")
+
+    with pytest.raises(KernelError, match="disk full"):
+        asyncio.run(asyncio.wait_for(in_thread(_chunks(100), fail), 5))
+
+
+def test_work_that_wants_no_more_does_not_hold_the_network_up() -> None:
+    def one(chunks: Iterator[bytes]) -> None:
+        next(chunks)
+
+    asyncio.run(asyncio.wait_for(in_thread(_chunks(100), one), 5))

@@ -1,0 +1,87 @@
+"""Which services sections name, how they do, and that no other one is acted on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from carpool.agent.apply import Refused
+from carpool.agent.roster import Roster
+from carpool.agent.services import Action, CommandServices, ServiceError
+from carpool.model.section import RolePolicy, Section, Service
+
+SCRIPT = """#!/bin/sh
+cd "$(dirname "$0")"
+case "$2" in status) test "$1" != absent || exit 4; test -e "$1.runs" || exit 3; exit 0; esac
+echo "$2 $1" >>log
+case "$2" in start) touch "$1.runs" ;; stop) rm -f "$1.runs" ;; reload) exit 1; esac
+"""
+SECTIONS = {
+    one.name: one
+    for one in (
+        Section("web", ("/etc/web/",), services=(Service("webd"), Service("absent"))),
+        Section(
+            "wg",
+            ("/etc/wg/",),
+            nosync=("/etc/wg/own.conf",),
+            services=(Service("wg@", files="/etc/wg/*.conf"),),
+            role=RolePolicy.MASTER,
+        ),
+        Section(
+            "ra", ("/etc/ra",), services=(Service("webd"), Service("radvd")), role=RolePolicy.MASTER
+        ),
+        Section("unselected", ("/etc/x",), services=(Service("xd"),), role=RolePolicy.MASTER),
+    )
+}
+
+
+@pytest.fixture
+def roster(tmp_path: Path) -> Roster:
+    script = tmp_path / "act"
+    script.write_text(SCRIPT)
+    script.chmod(0o755)
+    directory = tmp_path / "etc/wg"
+    directory.mkdir(parents=True)
+    for name in ("wg1.conf", "wg0.conf", "own.conf", "notes"):
+        (directory / name).touch()
+    services = CommandServices([str(script), "{service}", "{action}"])
+    return Roster(SECTIONS, ("web", "wg", "ra"), services, tmp_path)
+
+
+def test_services_of_selected_sections_that_are_installed(roster: Roster) -> None:
+    rows = {str(row["name"]): row for row in asyncio.run(roster.rows())}
+    assert list(rows) == ["radvd", "webd", "wg@wg0", "wg@wg1"]
+    assert rows["wg@wg0"]["sections"] == ["wg"]
+    assert rows["wg@wg0"]["role"] is RolePolicy.MASTER
+    assert (rows["webd"]["sections"], rows["webd"]["role"]) == (["web", "ra"], RolePolicy.BOTH)
+    assert not rows["webd"]["active"]
+
+
+def test_those_of_the_master_alone(roster: Roster, tmp_path: Path) -> None:
+    assert sorted(roster.of_master()) == ["radvd", "wg@wg0", "wg@wg1"]
+    (tmp_path / "etc/wg/wg1.conf").unlink()
+    assert sorted(roster.of_master()) == ["radvd", "wg@wg0"]
+    for file in (tmp_path / "etc/wg").iterdir():
+        file.unlink()
+    (tmp_path / "etc/wg").rmdir()
+    assert roster.of_master() == ["radvd"]
+    assert roster.has_role
+
+
+def test_acting_on_one(roster: Roster, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    row = asyncio.run(roster.act("wg@wg1", Action.START, "alice"))
+    assert (row["name"], row["active"]) == ("wg@wg1", True)
+    assert asyncio.run(roster.act("xd", Action.START, "alice"))["active"]  # known, not selected
+    with pytest.raises(ServiceError, match="reload of wg@wg1 failed"):
+        asyncio.run(roster.act("wg@wg1", Action.RELOAD, "alice"))
+    told = capfd.readouterr().err
+    assert "start wg@wg1 by alice: done" in told and "reload wg@wg1 by alice: failed" in told
+
+
+@pytest.mark.parametrize("name", ["sshd", "wg@", "wg@wg2", "wg@own", "wg@../x", "-x", "", "webd\n"])
+def test_what_no_section_names_is_not_touched(roster: Roster, tmp_path: Path, name: str) -> None:
+    with pytest.raises(Refused, match="names a service"):
+        asyncio.run(roster.act(name, Action.STOP, "alice"))
+    assert not (tmp_path / "log").exists()
