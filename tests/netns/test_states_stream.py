@@ -379,7 +379,7 @@ def test_a_peer_that_does_not_read_costs_its_stream_and_no_memory(pair: Pair) ->
             fill(pair.fw1, requests[at : at + 3000])
             if dropped():
                 break
-        wait_until(dropped, 30, "the deaf one is dropped")  # TCP asks ever more rarely
+        wait_until(dropped, 25, "the deaf one is dropped")
     assert 0 < max(queued) <= 33 * 1024 * 1024
     assert "silent" not in pair.fw1.peer_status()["last_error"]
     assert pair.fw1.status()["ok"]

@@ -239,6 +239,7 @@ class StatesService:
     def _check_files(self) -> None:
         for link in self.links:
             link.check()
+            link.give_up_on_deaf(self.now_s())
         if self._labels.changed():
             self._use_labels()
 

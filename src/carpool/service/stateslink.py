@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from socket import socket as Socket
 
 DIAL_EVERY_S = 1.0
+DEAF_MAX_S = 10.0  # one that is busy reads now and then
 DIAL_MAX_S = 2.0
 ACCEPTED_MAX = 10  # in a second: a peer needs one, and each costs a TLS handshake
 
@@ -158,6 +159,14 @@ class Link:
             self.last_error = None  # it is out of the way
         self._obstacle = ""
 
+    def give_up_on_deaf(self, now_s: float) -> None:
+        """End a stream that the peer keeps alive and reads nothing from. TCP itself may never do
+        so: each sign of life puts off its question whether there is room again."""
+        for connection in (self._current, self._greeting):
+            if connection is not None and (reason := connection.deaf(now_s)):
+                connection.close()
+                self.ended(connection, reason)
+
     def accept(self, sock: Socket) -> None:
         """A connection that came from the peer's address."""
         now_s, (since_s, count) = self.owner.now_s(), self._accepted
@@ -270,8 +279,19 @@ class _Connection:
             sock, link.poller, self._on_data, self._on_close, peer=link.name, dialled=dialled
         )
 
+        self._sent = (0, link.owner.now_s())  # bytes, and since when no more
+
     def close(self) -> None:
         self.stream.close()
+
+    def deaf(self, now_s: float) -> str:
+        """Why it is given up, if nothing of what waits has left for DEAF_MAX_S."""
+        count, since_s = self._sent
+        if not self.stream.queued_bytes or self.stream.sent_bytes != count:
+            self._sent = (self.stream.sent_bytes, now_s)
+        elif now_s > since_s + DEAF_MAX_S:
+            return f"reads nothing: {self.stream.queued_bytes} bytes wait for it"
+        return ""
 
     def _on_close(self, reason: str) -> None:
         self.link.ended(self, reason)
