@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from carpool.agent.services import Action, Services
+from carpool.agent.together import together
 from carpool.errors import CarpoolError
 from carpool.kernel.journal import say
 from carpool.kernel.lines import LINE_MAX_BYTES, parse_object
@@ -87,7 +88,7 @@ class RoleKeeper:
             done = [False]
         else:
             todo = deeds(master, states)
-            done = await asyncio.gather(*(self._do(name, verbs, master) for name, verbs in todo))
+            done = await together(self._do(name, verbs, master) for name, verbs in todo)
         if not all(done):
             self._roles.failed(master, self._now_s())
             self._news.set()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from carpool.agent.together import together
 from carpool.errors import CarpoolError
 from carpool.model.keypath import quoted
 from carpool.model.section import SERVICE_TIMEOUT_S
@@ -94,7 +95,7 @@ class CommandServices:
         self._known = tuple(sorted(set(known)))  # an init system need not be able to list
 
     async def states(self, names: Sequence[str]) -> list[ServiceState]:
-        return list(await asyncio.gather(*(self._state(name) for name in names)))
+        return await together(self._state(name) for name in names)
 
     async def all(self) -> list[ServiceState]:
         return await self.states(self._known)

@@ -17,6 +17,7 @@ from dbus_fast.aio import MessageBus
 from dbus_fast.errors import AuthError, InvalidAddressError
 
 from carpool.agent.services import Action, ServiceError, ServiceState, checked, run
+from carpool.agent.together import together
 from carpool.model.section import SERVICE_TIMEOUT_S
 
 SYSTEMD = "org.freedesktop.systemd1"
@@ -59,7 +60,7 @@ class SystemdServices:
         self._bus = None
 
     async def states(self, names: Sequence[str]) -> list[ServiceState]:
-        return list(await asyncio.gather(*(self._state(name) for name in names)))
+        return await together(self._state(name) for name in names)
 
     async def all(self) -> list[ServiceState]:
         """Nothing is loaded that is not: some hundred of unit files take systemd seconds."""
