@@ -6,16 +6,21 @@ for failover and states have no use for more. What is in one, `api/sections.py` 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
-from carpool.api.tomlfile import Table, shown
+from carpool.api.tomlfile import Table, cut, shown
 from carpool.model.finding import NAME_RULE, is_name
 from carpool.model.keypath import quoted
 from carpool.model.section import AGENT_PORT, Sync
+from carpool.model.validate_sync import SCHEDULE
 
-SYNC_KEYS = ("interface", "sections", "port")
+SYNC_KEYS = ("interface", "sections", "port", "schedule", "schedule_jitter")
 SERVICES_KEYS = ("command",)
 PLACEHOLDERS = ("{action}", "{service}")
+UNITS_S = {"s": 1, "m": 60, "h": 3600}
+
+_TIME = re.compile(r"(0|[1-9][0-9]{0,5})([smh])", re.ASCII)
 
 
 def sync(root: Table) -> Sync | None:
@@ -29,7 +34,21 @@ def sync(root: Table) -> Sync | None:
         interface=table.text("interface", 'a logical interface: "sync"'),
         sections=_sections(table),
         port=table.number("port", AGENT_PORT),
+        schedule=table.text("schedule", SCHEDULE) if "schedule" in table else "",
+        schedule_jitter_s=_jitter(table),
     )
+
+
+def _jitter(table: Table) -> int:
+    """Seconds."""
+    expected = 'a time: "30s", "10m", "1h"'
+    if "schedule_jitter" not in table or not (text := table.text("schedule_jitter", expected)):
+        return 0
+    found = _TIME.fullmatch(text)
+    if found is None:
+        table.wrong("schedule_jitter", quoted(cut(text)), expected)
+        return 0
+    return int(found[1]) * UNITS_S[found[2]]
 
 
 def _sections(table: Table) -> tuple[str, ...]:

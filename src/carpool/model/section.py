@@ -124,3 +124,5 @@ class Sync:
     interface: str  # logical name of the link between the nodes
     sections: tuple[str, ...] = ()  # selected
     port: int = AGENT_PORT
+    schedule: str = ""  # a calendar expression; "": only when somebody says so
+    schedule_jitter_s: int = 0  # at most so much later, by chance

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from carpool.model.calendar import NoCalendarError, calendar
 from carpool.model.config import STATES_PORT, Address, Config, Node, Peer, family_of
 from carpool.model.finding import (
     FAMILY_LABEL,
@@ -23,8 +24,10 @@ from carpool.model.finding import (
     known_interface,
 )
 from carpool.model.keypath import KeyPath, quoted
-from carpool.model.section import AGENT_PORT
+from carpool.model.section import AGENT_PORT, Sync
 
+SCHEDULE = 'a calendar expression, as timers of systemd have: "daily", "Mon..Fri 02:30", "*:0/15"'
+JITTER_MAX_S = 24 * 3600
 VAR_RULE = "1 to 32 of a-z, 0-9 and _, starting with a letter"
 _VAR = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
@@ -38,6 +41,7 @@ def sync_findings(config: Config) -> Iterator[Finding]:
     if sync is None:
         return
     yield from _port(config, sync.port)
+    yield from _schedule(sync)
     first: dict[str, int] = {}
     for index, section in enumerate(sync.sections):
         place: Place = (GROUP_FILE, ("sync", "sections", index))
@@ -53,6 +57,26 @@ def sync_findings(config: Config) -> Iterator[Finding]:
         yield from link(
             config.node, place, sync.interface, "to listen on for its peers", "to synchronise with"
         )
+
+
+def _schedule(sync: Sync) -> Iterator[Finding]:
+    place: Place = (GROUP_FILE, ("sync", "schedule"))
+    jitter: Place = (GROUP_FILE, ("sync", "schedule_jitter"))
+    if not 0 <= sync.schedule_jitter_s <= JITTER_MAX_S:
+        yield Finding(jitter, f"{sync.schedule_jitter_s} s", "a time from 0s to 24h")
+    if not sync.schedule:
+        if sync.schedule_jitter_s:
+            hint = "without one nothing is synchronised by itself"
+            found = "a jitter of nothing"
+            yield Finding(jitter, found, "a schedule", hint, fatal=False, needs=(place,))
+        return
+    try:
+        calendar(sync.schedule)
+    except NoCalendarError as error:
+        yield Finding(place, quoted(sync.schedule[:60]), SCHEDULE, str(error))
+    if not sync.sections:
+        sections: Place = (GROUP_FILE, ("sync", "sections"))
+        yield Finding(sections, "no section", "what the schedule synchronises", needs=(place,))
 
 
 def _port(config: Config, port: int) -> Iterator[Finding]:

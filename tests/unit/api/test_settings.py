@@ -110,6 +110,15 @@ def test_exclusions_are_read(tmp_path: Path) -> None:
     )
 
 
+def test_a_schedule_is_read(tmp_path: Path) -> None:
+    group = GROUP + '[sync]\ninterface = "sync"\nsections = ["ntp"]\nschedule = "Mon..Fri 02:30"\n'
+    for jitter, jitter_s in (("0s", 0), ("45s", 45), ("10m", 600), ("24h", 86400)):
+        config, problems = load_texts(tmp_path, NODE, f'{group}schedule_jitter = "{jitter}"\n')
+        assert config is not None and not problems and config.group.sync is not None
+        sync = config.group.sync
+        assert (sync.schedule, sync.schedule_jitter_s) == ("Mon..Fri 02:30", jitter_s)
+
+
 def test_what_is_optional_may_be_left_out(tmp_path: Path) -> None:
     node = 'name = "fw1"\ninterface.lan = "lan0"\n[peer.fw2]\n'
     group = """

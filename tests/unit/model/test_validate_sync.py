@@ -42,6 +42,24 @@ def test_names_of_variables(name: str) -> None:
     assert problem.expected == "1 to 32 of a-z, 0-9 and _, starting with a letter"
 
 
+def test_a_schedule_is_a_calendar_expression_for_some_sections() -> None:
+    good = Sync("sync", ("nftables",), schedule="daily", schedule_jitter_s=86400)
+    assert told(config(group=synchronised(good))) == []
+    problem = only(config(group=synchronised(replace(good, schedule="25:00"))))
+    assert (problem.file, problem.key, problem.found) == (G, "sync.schedule", '"25:00"')
+    assert problem.fatal and problem.hint == "hour 25 is not in 0 to 23"
+    problem = only(config(group=synchronised(replace(good, schedule="x" * 300))))
+    assert len(problem.found) < 70
+    problem = only(config(group=synchronised(replace(good, sections=()))))
+    assert problem.key == "sync.sections"
+    for jitter_s in (-1, 86401):
+        late = replace(good, schedule_jitter_s=jitter_s)
+        problem = only(config(group=synchronised(late)))
+        assert (problem.key, problem.expected) == ("sync.schedule_jitter", "a time from 0s to 24h")
+    problem = only(config(group=synchronised(replace(good, schedule=""))))
+    assert problem.key == "sync.schedule_jitter" and not problem.fatal
+
+
 @pytest.mark.parametrize("port", [0, 65536, -1])
 def test_the_port_is_one(port: int) -> None:
     problem = only(config(group=synchronised(Sync("sync", port=port))))
