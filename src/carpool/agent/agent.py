@@ -15,6 +15,7 @@ from carpool.agent.configuration import Configuration
 from carpool.agent.refusals import Refusals
 from carpool.agent.roles import RoleKeeper
 from carpool.agent.roster import Roster
+from carpool.agent.schedule import ScheduleKeeper
 from carpool.agent.services import CommandServices, Services
 from carpool.agent.systemd import SystemdServices
 from carpool.api import control
@@ -71,6 +72,7 @@ class Agent:
         for problem in problems:
             say(f"agent: {problem}; `carpool check` tells more")
         self.configuration = Configuration(self, sections, list(self.peers.values()))
+        self.schedule = ScheduleKeeper.of(self)
         self.roster = Roster(sections, self.configuration.selected, self.services, root)
 
     @property
@@ -113,6 +115,11 @@ class Agent:
             failover = control.socket_of(self.run_dir, control.FAILOVER)
             names = self.roster.of_master
             await RoleKeeper(failover, self.services, names, self.now_s, Waits()).run()
+
+    async def keep_schedule(self) -> None:
+        """Synchronise when the schedule of `[sync]` says so, if there is one."""
+        if self.schedule is not None:
+            await self.schedule.run()
 
     async def close(self) -> None:
         """Hang up on all peers."""

@@ -85,6 +85,7 @@ class Configuration(Facts):
         )
         self._seen = Seen(node.state_dir / "sync")
         self._unconfirmed: dict[str, Agreed] = {}  # what is agreed when it is confirmed
+        self.complete_s: float | None = None  # everything was synchronised with all: wall time
 
     async def recover(self) -> None:
         """What an agent before us left halfway is put back before anything else is done."""
@@ -230,6 +231,8 @@ class Configuration(Facts):
                 failed.append(peer.name)
                 told = {"error": error.message, "hint": error.hint, "peer": peer.name}
                 yield {"step": "end", "outcome": "failed", **told}
+        if not (failed or names or peers or wish.confirm_within_s):
+            self.complete_s = clock.wall_us() / 1e6
         yield {"step": "over", "failed": failed}
 
     async def diff(

@@ -70,7 +70,8 @@ class Job:
 
     async def _end(self) -> None:
         last = self.events[-1]
-        said = (last.get("outcome", ""), last.get("error", ""))
+        outcome = "failed" if last.get("failed") else "done"  # of several: peers that failed
+        said = (last.get("outcome", outcome), last.get("error", ""))
         say(f"agent: {self.what} of {self.by}: {' '.join(map(str, filter(None, said)))}")
         async with self._news:
             self.ended = True

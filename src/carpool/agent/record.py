@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -40,17 +41,21 @@ class Record:
 
     def write(self, news: dict[str, Agreed]) -> None:
         """These sections anew, the others as they were. Raises KernelError."""
-        content = {name: asdict(one) for name, one in (self.read() | news).items()}
-        fresh = self._file.with_name(".agreed.json.new")
-        try:
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with fresh.open("w", encoding="utf-8") as file:
-                json.dump(content, file, indent=1, sort_keys=True)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._file)
-        except OSError as error:
-            raise KernelError(f"write {self._file}: {error.strerror}") from error
+        write_whole(self._file, {name: asdict(one) for name, one in (self.read() | news).items()})
+
+
+def write_whole(path: Path, content: Mapping[str, object]) -> None:
+    """This JSON, on the disk, whole or not at all. Blocking. Raises KernelError."""
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with fresh.open("w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1, sort_keys=True)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError as error:
+        raise KernelError(f"write {path}: {error.strerror}") from error
 
 
 def drift(source: str, theirs: Agreed | None, live: str | None) -> Drift:

@@ -49,9 +49,11 @@ async def serve(agent: Agent) -> None:
         async with asyncio.TaskGroup() as tasks:  # a bug in there ends the process
             serving = tasks.create_task(listeners.serve())
             keeping = tasks.create_task(agent.keep_roles())
+            scheduling = tasks.create_task(agent.keep_schedule())
             await stopping.wait()
             serving.cancel()
             keeping.cancel()
+            scheduling.cancel()
     finally:
         await listeners.close(STOP_WAIT_S)
         await agent.close()

@@ -71,6 +71,12 @@ async def drift(
     return {"peers": await agent.configuration.drift(wait_s)}
 
 
+@router.get("/schedule")
+async def schedule(agent: ThisAgent) -> dict[str, object]:
+    """When it synchronises by itself, and how the last time went; null: without a schedule."""
+    return {"schedule": None if agent.schedule is None else agent.schedule.told()}
+
+
 @router.post("/diff")
 async def diff(agent: ThisAgent, body: DiffBody) -> dict[str, object]:
     """What a sync would change on each peer."""

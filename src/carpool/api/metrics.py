@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from carpool.api.control import FAILOVER, STATES
 from carpool.api.render import Fields, clean, entries_of
 from carpool.errors import CarpoolError
+from carpool.machine.schedule import State
 from carpool.model.section import Drift
 
 Labels = Mapping[str, object]
@@ -20,7 +21,7 @@ Sample = tuple[Labels, float]
 Read = Callable[[Fields], Iterable[Sample]]
 Answers = Mapping[str, "Fields | CarpoolError"]  # by process; without one that is not configured
 
-AGENT = "agent"  # what it answers to /v1/drift
+AGENT = "agent"  # what it answers to /v1/drift, and below `schedule` to /v1/schedule
 
 VHOST_STATES = ("INIT", "BACKUP", "MASTER", "DISABLED")
 BULK_STATES = ("idle", "sending", "receiving", "complete")
@@ -177,6 +178,12 @@ def _config_drift(answer: Fields) -> Iterator[Sample]:
         for section, row in sections.items() if isinstance(sections, Mapping) else ():
             if isinstance(row, Mapping):
                 yield from _state({"peer": peer, "section": section}, Drift, row.get("drift"))
+
+
+def _schedule_states(answer: Fields) -> Iterator[Sample]:
+    schedule = answer.get("schedule")
+    if isinstance(schedule, Mapping):
+        yield from _state({}, State, schedule.get("state"))
 
 
 def _peer(*path: str, scale: float = 1.0) -> Read:
@@ -398,5 +405,33 @@ METRICS = (
         "gauge",
         "1 for how the configuration of a section stands on a peer.",
         _config_drift,
+    ),
+    Metric(
+        AGENT,
+        "carpool_sync_schedule_state",
+        "gauge",
+        "1 for what became of the scheduled synchronisation that was due last.",
+        _schedule_states,
+    ),
+    Metric(
+        AGENT,
+        "carpool_sync_schedule_last_run_timestamp_seconds",
+        "gauge",
+        "When the last scheduled synchronisation began, since 1970.",
+        _one("schedule", "run_unix_s"),
+    ),
+    Metric(
+        AGENT,
+        "carpool_sync_schedule_last_success_timestamp_seconds",
+        "gauge",
+        "When everything was synchronised last, since 1970.",
+        _one("schedule", "success_unix_s"),
+    ),
+    Metric(
+        AGENT,
+        "carpool_sync_schedule_next_timestamp_seconds",
+        "gauge",
+        "When the next is due, since 1970, without jitter.",
+        _one("schedule", "next_unix_s"),
     ),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -34,6 +34,7 @@ class Report:
     states: Fields | CarpoolError | None  # None: [states] is not configured, and nobody answers
     config: Config | None  # None: the files cannot be used
     drift: Mapping[str, Mapping[str, Fields]] | None = None  # by peer and section; None: not told
+    schedule: Fields | CarpoolError | None = None  # None: there is none
 
 
 def status(report: Report) -> RenderableType:
@@ -46,6 +47,8 @@ def status(report: Report) -> RenderableType:
     if report.drift:
         lines = [_configuration(peer, stands) for peer, stands in report.drift.items() if stands]
         blocks.append(Group(*lines))
+    if report.schedule is not None:
+        blocks.append(schedule(report.schedule))
     spaced = [part for block in blocks for part in (block, Text())]
     return Group(*spaced[:-1])
 
@@ -219,6 +222,37 @@ def stand(row: Fields, zone: tzinfo | None = None) -> str:
     date, time = _moment(text_of(row, "since"), zone)
     since = f" since {date[:10]} {time[:5]}" if date else ""
     return f"{text_of(row, 'drift')}{since}"
+
+
+def schedule(answer: Fields | CarpoolError, zone: tzinfo | None = None) -> RenderableType:
+    """When it synchronises by itself, and how the last time went; times in `zone` (None: the
+    machine's own)."""
+    if isinstance(answer, CarpoolError):
+        return Group(Text("Schedule: nothing is synchronised by itself", BAD), told(answer))
+    try:
+        when = datetime.fromtimestamp(number_of(answer, "next_unix_s"), zone or UTC)
+        local = when.astimezone(zone)
+    except (ValueError, OverflowError, OSError):
+        local = None
+    line = Text(f"Schedule: {text_of(answer, 'expression')}, ")
+    if answer.get("next_unix_s") is None or local is None:
+        line.append("never comes again", WARN)
+    else:
+        line.append(f"next {local:%a %Y-%m-%d %H:%M}")
+        if jitter_s := number_of(answer, "jitter_s"):
+            line.append(f" (+ up to {duration(jitter_s)})")
+    ago = duration(number_of(answer, "ago_s"))
+    state, why = text_of(answer, "state"), text_of(answer, "why")
+    words, style = {
+        "none": ("was not due yet", DIM),
+        "standby": ("is the primary's business", DIM),
+        "ok": (f"succeeded {ago} ago", GOOD),
+        "failed": (f"failed {ago} ago: {why}", WARN),
+        "missed": (f"missed {ago} ago: {why}", WARN),
+    }.get(state, (state, WARN))
+    if answer.get("running"):
+        line.append("; runs now", CALM)
+    return line.append("; ").append(words, style)
 
 
 # ----------------------------------------------------------------------------------- events

@@ -1,4 +1,5 @@
-"""How the configuration of the peers stands, for the verbs that show it besides something else.
+"""How the configuration of the peers stands, and the schedule of its synchronisation, for the verbs
+that show it besides something else.
 
 Room: cli. Asks the agent of this node, where there is one, and waits no longer than it is worth.
 """
@@ -30,6 +31,22 @@ def ask(run_dir: Path, config: Config | None, wait_s: float) -> Answer | Carpool
             return agent.get("/v1/drift", wait, timeout_s=wait_s)
     except CarpoolError as error:
         return error
+
+
+def schedule(run_dir: Path, config: Config | None) -> Answer | CarpoolError | None:
+    """How the schedule stands, or why nobody says so; None where there is none."""
+    if config is None or config.group.sync is None or not config.group.sync.schedule:
+        return None
+    from carpool.agent.client import LocalClient
+
+    try:
+        with LocalClient(run_dir) as agent:
+            found = agent.get("/v1/schedule", timeout_s=AT_ONCE_S).get("schedule")
+    except CarpoolError as error:
+        return error
+    if isinstance(found, dict):
+        return found
+    return CarpoolError("the agent has none: it reads the files when it starts", hint="restart it")
 
 
 def stands(answer: Answer | CarpoolError | None) -> Stands | None:

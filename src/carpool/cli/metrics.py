@@ -45,6 +45,12 @@ def run(args: argparse.Namespace) -> int:
     agent = drift.ask(args.run_dir, config, DRIFT_WAIT_S)
     if agent is not None:
         answers[metrics.AGENT] = agent
+    schedule = drift.schedule(args.run_dir, config)
+    if isinstance(schedule, dict):  # peers may be slow to say how they stand
+        answers[metrics.AGENT] = {
+            **(agent if isinstance(agent, dict) else {}),
+            "schedule": schedule,
+        }
     if isinstance(answers[STATES], UnreachableError):
         if config is not None and config.group.states is None:
             del answers[STATES]  # nobody asked for it

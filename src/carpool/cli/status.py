@@ -35,14 +35,16 @@ def run(args: argparse.Namespace) -> int:
     if isinstance(states, UnreachableError) and config is not None and config.group.states is None:
         states = None
     stands = drift.stands(drift.ask(args.run_dir, config, drift.AT_ONCE_S))
+    schedule = drift.schedule(args.run_dir, config)
     if args.json:
         told = {"failover": as_json(failover), "states": as_json(states), "drift": stands}
+        told["schedule"] = as_json(schedule)
         print(json.dumps(told, indent=1))
     else:
         from rich.console import Console  # a script that wants JSON does not wait for it
 
         from carpool.api import render
 
-        report = render.Report(failover, states, config, stands)
+        report = render.Report(failover, states, config, stands, schedule)
         Console(highlight=False).print(render.status(report))
     return failover.exit_code if isinstance(failover, CarpoolError) else EXIT_OK

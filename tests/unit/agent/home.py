@@ -63,7 +63,7 @@ def pair_of(directory: Path) -> tuple[Agent, Agent]:
     return made
 
 
-def rooted_pair(directory: Path) -> tuple[Agent, Agent]:
+def rooted_pair(directory: Path, schedule: str = "") -> tuple[Agent, Agent]:
     """The same, each with a root of its own and a section `web` that is synchronised."""
     port = free_port()
     made: list[Agent] = []
@@ -75,7 +75,7 @@ def rooted_pair(directory: Path) -> tuple[Agent, Agent]:
         (root / "etc/web").mkdir()
         (homes[name] / "group.toml").write_text(WEB)
         config = config_of(name, port)
-        group = replace(config.group, sync=Sync("sync", ("web",), port))
+        group = replace(config.group, sync=Sync("sync", ("web",), port, schedule))
         made.append(
             Agent(
                 replace(config, group=group),

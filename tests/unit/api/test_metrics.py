@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from carpool.api import metrics
 from carpool.api.control import Answer
 from carpool.errors import UnreachableError
+from carpool.machine.schedule import State
 from tests.unit.api import answers
 from tests.unit.api.test_renderstates import FULL, PEER
 
@@ -30,7 +31,20 @@ WHOLE: Answer = {
         }
     ],
 }
-AGENT: Answer = {"peers": {"fw2": {"web": {"drift": "ahead", "why": "", "since": "2026-11-23"}}}}
+SCHEDULE: Answer = {
+    "expression": "daily",
+    "jitter_s": 600,
+    "state": "failed",
+    "why": "fw2 does not answer",
+    "ago_s": 12.5,
+    "next_unix_s": 1795489200,
+    "run_unix_s": 1795402800.25,
+    "success_unix_s": 1795316400.5,
+}
+AGENT: Answer = {
+    "peers": {"fw2": {"web": {"drift": "ahead", "why": "", "since": "2026-11-23"}}},
+    "schedule": SCHEDULE,
+}
 Read = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -82,6 +96,14 @@ def test_prometheus_reads_what_is_told() -> None:
     web = (fw2, ("section", "web"))
     assert found["carpool_config_drift", (*web, ("state", "ahead"))] == 1
     assert found["carpool_config_drift", (*web, ("state", "differs on the backup"))] == 0
+    states = {
+        state: found["carpool_sync_schedule_state", (("state", state),)]
+        for state in map(str, State)
+    }
+    assert states == {**dict.fromkeys(states, 0.0), "failed": 1.0}
+    assert found["carpool_sync_schedule_last_run_timestamp_seconds", ()] == 1795402800.25
+    assert found["carpool_sync_schedule_last_success_timestamp_seconds", ()] == 1795316400.5
+    assert found["carpool_sync_schedule_next_timestamp_seconds", ()] == 1795489200
 
 
 def test_every_metric_has_a_sample_a_help_and_a_type() -> None:
@@ -120,6 +142,8 @@ def test_who_does_not_answer_is_down() -> None:
         {"peers": [{}], "counters": [], "hold": 1, "vhosts": "none", "role": 5, "uptime_s": "x"},
         {"peers": [{"name": None, "bulk": 4, "lag": [], "drift": {"missing": None}}]},
         {"peers": {"fw2": {"web": {"drift": 1}, "dns": "ahead"}, "fw3": []}},
+        {"schedule": {"state": 1, "next_unix_s": "x", "run_unix_s": None}},
+        {"schedule": "daily"},
         {"entries": float("nan"), "uptime_s": float("inf"), "counters": {"a": None, "b": 1e400}},
     ],
 )

@@ -289,3 +289,37 @@ def test_how_the_configuration_of_each_peer_stands() -> None:
     )
     assert lines[2] == "Configuration: not in sync with fw4: web: unknown (cannot? connect)"
     assert render.stand(row("ahead"), UTC) == "ahead since 2026-11-23 12:40"
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ({"state": "none", "ago_s": None}, "Tue 2026-11-24 03:00; was not due yet"),
+        ({"state": "ok", "ago_s": 7200}, "Tue 2026-11-24 03:00; succeeded 2 h 0 min ago"),
+        (
+            {"state": "failed", "ago_s": 11000, "why": "fw2\x1b does not answer", "jitter_s": 600},
+            "Tue 2026-11-24 03:00 (+ up to 10 min); failed 3 h 3 min ago: fw2? does not answer",
+        ),
+        ({"state": "missed", "ago_s": 61, "why": "x"}, "Tue 2026-11-24 03:00; missed 1 min ago: x"),
+        (
+            {"state": "ok", "ago_s": 60, "running": True},
+            "Tue 2026-11-24 03:00; runs now; succeeded 1 min ago",
+        ),
+        ({"state": "standby", "ago_s": 3}, "Tue 2026-11-24 03:00; is the primary's business"),
+        (
+            {"state": "ok", "ago_s": 1, "next_unix_s": None},
+            "never comes again; succeeded 1.0 s ago",
+        ),
+        ({"state": "new", "next_unix_s": 1e300}, "never comes again; new"),
+    ],
+)
+def test_the_schedule(more: Answer, line: str) -> None:
+    answer = {"expression": "03:00", "next_unix_s": 1795489200, "jitter_s": 0, "why": "", **more}
+    told = seen(render.schedule(answer, UTC), 200).strip()
+    assert told == f"Schedule: 03:00, {'' if 'never' in line else 'next '}{line}"
+
+
+def test_a_schedule_that_nobody_keeps() -> None:
+    report = Report(FAILOVER_DOWN, None, None, None, UnreachableError("no agent", hint="start it"))
+    shown = seen(render.status(report), 200)
+    assert "Schedule: nothing is synchronised by itself\n  no agent\n  start it\n" in shown
