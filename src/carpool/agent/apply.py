@@ -17,6 +17,7 @@ from carpool.agent.job import Event
 from carpool.agent.services import Action, ServiceError, Services
 from carpool.errors import CarpoolError, KernelError
 from carpool.kernel import checkrun, clock, tree
+from carpool.kernel.journal import say
 from carpool.kernel.transaction import Transaction
 from carpool.machine import textdiff
 from carpool.machine.changes import changes
@@ -272,7 +273,9 @@ class Applier:
             for one, answer in zip(now, answers, strict=True):
                 if isinstance(answer, CarpoolError) and not undo:
                     raise ServiceError(f"{one.on_change} {one.name}: {answer.message}")
-                if isinstance(answer, BaseException) and not isinstance(answer, CarpoolError):
+                if isinstance(answer, CarpoolError):
+                    say(f"agent: while putting back: {one.on_change} {one.name}: {answer.message}")
+                elif isinstance(answer, BaseException):
                     raise answer
                 took_s = clock.monotonic_s() - begun_s
                 yield {"step": str(one.on_change), "service": one.name, "took_s": took_s}
