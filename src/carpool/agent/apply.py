@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from carpool.agent.job import Event
+from carpool.agent.rulesets import Rulesets
 from carpool.agent.services import Action, ServiceError, Services
 from carpool.errors import CarpoolError, KernelError
 from carpool.kernel import checkrun, clock, tree
@@ -72,6 +73,7 @@ class Applier:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._directory = node.state_dir / "sync" / "transaction"
+        self._rulesets = Rulesets(node.state_dir / "sync", node.root)
         self._waiting: _Waiting | None = None
 
     def transaction(self) -> Transaction:
@@ -127,7 +129,8 @@ class Applier:
         before = await self._node.health()
         active = await self._active(services)
         note: dict[str, object] = {"what": what, "by": by}
-        note["services"] = [[one.name, one.on_change, order] for one, order in services]
+        note["services"] = _noted(services)
+        await self._rulesets.note(_files(services, active))
         transaction = self.transaction()
         await asyncio.to_thread(self._prepare, transaction, plans, note)
         yield {"step": "snapshot", "files": sum(len(plan.changes) for plan in plans)}
@@ -201,7 +204,7 @@ class Applier:
         return {
             "name": plan.section.name,
             "files": files,
-            "services": [f"{one.on_change} {one.name}" for one, _order in _reactions([plan])]
+            "services": [f"{one.deed} {one.name}" for one, _order in _reactions([plan])]
             if files
             else [],
             "checks": [" ".join(plan.section.check)] if files and plan.section.check else [],
@@ -266,19 +269,24 @@ class Applier:
         for order in sorted({order for _one, order in services}):
             now = [one for one, its in services if its == order and one.name in active]
             begun_s = clock.monotonic_s()
-            answers = await asyncio.gather(
-                *(self._node.services.act(one.name, Action(one.on_change)) for one in now),
-                return_exceptions=True,
-            )
+            answers = await asyncio.gather(*map(self._act, now), return_exceptions=True)
             for one, answer in zip(now, answers, strict=True):
                 if isinstance(answer, CarpoolError) and not undo:
-                    raise ServiceError(f"{one.on_change} {one.name}: {answer.message}")
+                    raise ServiceError(f"{one.deed} {one.name}: {answer.message}", hint=answer.hint)
                 if isinstance(answer, CarpoolError):
-                    say(f"agent: while putting back: {one.on_change} {one.name}: {answer.message}")
+                    say(f"agent: while putting back: {one.deed} {one.name}: {answer.message}")
                 elif isinstance(answer, BaseException):
                     raise answer
                 took_s = clock.monotonic_s() - begun_s
-                yield {"step": str(one.on_change), "service": one.name, "took_s": took_s}
+                told = {"told": list(answer)} if isinstance(answer, tuple) and answer else {}
+                yield {"step": one.deed, "service": one.name, "took_s": took_s, **told}
+
+    async def _act(self, service: Service) -> tuple[str, ...]:
+        """What there is to tell about it. Raises KernelError, ServiceError."""
+        if service.ruleset:
+            return (await self._rulesets.load(service.ruleset)).told
+        await self._node.services.act(service.name, Action(service.on_change))
+        return ()
 
     async def _restart(self, services: Sequence[_Reaction]) -> AsyncIterator[Event]:
         """Where no file changed, so that nothing can be put back. Raises KernelError."""
@@ -286,6 +294,7 @@ class Applier:
             return
         before = await self._node.health()
         active = await self._active(services)
+        await self._rulesets.note(_files(services, active))
         async for event in self._react(services):
             yield event
         await self._verify(active, before)
@@ -380,15 +389,29 @@ def _restarts(plans: Sequence[Plan]) -> list[_Reaction]:
     found: dict[str, _Reaction] = {}
     for plan in sorted(plans, key=lambda plan: plan.section.order):
         for one in plan.section.services_of({*plan.have, *plan.want}):
-            found.setdefault(one.name, (Service(one.name, OnChange.RESTART), plan.section.order))
+            restart = replace(one, on_change=OnChange.RESTART)
+            found.setdefault(one.name, (restart, plan.section.order))
     return list(found.values())
+
+
+def _files(services: Sequence[_Reaction], active: set[str]) -> list[str]:
+    """The rulesets that are going to be loaded."""
+    return [one.ruleset for one, _order in services if one.ruleset and one.name in active]
+
+
+def _noted(services: Sequence[_Reaction]) -> list[list[object]]:
+    """As a journal holds them, for `_services`."""
+    return [[one.name, one.on_change, order, one.ruleset] for one, order in services]
 
 
 def _services(note: Mapping[str, object]) -> list[_Reaction]:
     """Those of a journal that was left."""
     listed = note.get("services")
     assert isinstance(listed, list)
-    return [(Service(str(name), OnChange(how)), int(order)) for name, how, order in listed]
+    return [
+        (Service(str(name), OnChange(how), ruleset="".join(ruleset)), int(order))
+        for name, how, order, *ruleset in listed  # journals of older versions have none
+    ]
 
 
 def _attributes(change: Change) -> str:

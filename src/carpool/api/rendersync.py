@@ -142,6 +142,9 @@ _STEPS: dict[str, Callable[[Fields], str]] = {
     "snapshot": lambda event: f"kept {_files(event)} as they were",
     "swap": lambda event: f"put {_files(event)} in place",
     "reload": lambda event: f"reloaded {text_of(event, 'service')}{_took(event)}",
+    "load": lambda event: "\n  ! ".join(
+        [f"loaded the rules of {text_of(event, 'service')}{_took(event)}", *_words(event, "told")]
+    ),
     "restart": lambda event: f"restarted {text_of(event, 'service')}{_took(event)}",
     "verify": lambda _event: "verified: services, VIPs and replication are as before",
     "waiting": lambda event: (

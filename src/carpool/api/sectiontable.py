@@ -21,7 +21,7 @@ SECTION_KEYS = (
     *("template", "check", "check_timeout", "services", "role", "owner", "mode", "order"),
 )
 KEEP_KEYS = ("file", "begin", "end")
-SERVICE_KEYS = ("name", "on_change", "files")
+SERVICE_KEYS = ("name", "on_change", "files", "ruleset")
 CHECK_TIMEOUT_MIN_S, CHECK_TIMEOUT_MAX_S = 1, 600
 ORDER_MIN, ORDER_MAX = 0, 99
 
@@ -52,7 +52,7 @@ def read(table: Table, base: Section, private: Sequence[str]) -> Section:
         check_timeout_s=_bounded(
             table, "check_timeout", base.check_timeout_s, CHECK_TIMEOUT_MIN_S, CHECK_TIMEOUT_MAX_S
         ),
-        services=_services(table) if "services" in table else base.services,
+        services=_services(table, whole) if "services" in table else base.services,
         role=table.choice("role", base.role),
         owner=_fitting(table, "owner", base.owner, _OWNER, 'user and group: "root:bind"'),
         mode=_mode(table, base.mode),
@@ -207,15 +207,16 @@ def _keep(file: TomlFile, path: KeyPath, value: object) -> Keep | None:
     return None if any(table.is_lost(key) for key in KEEP_KEYS) else keep
 
 
-def _services(table: Table) -> tuple[Service, ...]:
+def _services(table: Table, section: Section) -> tuple[Service, ...]:
     """A list of names or tables; an empty one takes a preset's services away."""
     expected = 'a list of services: services = ["unbound", {name = "x", on_change = "restart"}]'
     entries = enumerate(table.entries("services", expected, "put it in [ ]"))
-    found = (_service(table.file, (*table.path, "services", i), value) for i, value in entries)
+    places = (((*table.path, "services", index), value) for index, value in entries)
+    found = (_service(table.file, path, value, section) for path, value in places)
     return tuple(service for service in found if service is not None)
 
 
-def _service(file: TomlFile, path: KeyPath, value: object) -> Service | None:
+def _service(file: TomlFile, path: KeyPath, value: object, section: Section) -> Service | None:
     expected = 'the name of a unit, without .service: "unbound"'
     if isinstance(value, str):
         service = Service(value)
@@ -226,12 +227,17 @@ def _service(file: TomlFile, path: KeyPath, value: object) -> Service | None:
             table.text("name", expected),
             table.choice("on_change", OnChange.RELOAD),
             _text(table, "files", "", pattern),
+            _text(table, "ruleset", "", 'an nftables file of this section: "/etc/nftables.conf"'),
         )
         path = (*path, "name")
         if any(table.is_lost(key) for key in SERVICE_KEYS):
             return None
         if service.files and not _FILES.fullmatch(service.files):
             table.wrong("files", quoted(cut(service.files)), pattern, _FILES_HINT)
+            return None
+        if service.ruleset and (why := _ruleset_fault(service, section)):
+            expected = "an nftables file of this section"
+            table.wrong("ruleset", f"{quoted(cut(service.ruleset))}, {why}", expected)
             return None
     else:
         file.wrong(path, shown(value), "a name, or a table of name and on_change")
@@ -240,6 +246,14 @@ def _service(file: TomlFile, path: KeyPath, value: object) -> Service | None:
         file.wrong(path, f"{quoted(cut(service.name))}, {why}", expected)
         return None
     return service
+
+
+def _ruleset_fault(service: Service, section: Section) -> str:
+    if section.paths and not section.holds(service.ruleset):
+        return "which is not in this section"
+    if service.ruleset.endswith("/") or set(service.ruleset) & set("*?["):
+        return "which is not one file"
+    return "of a service with instances" if service.files else ""
 
 
 def _unit_fault(service: Service) -> str:

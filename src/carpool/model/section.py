@@ -50,6 +50,14 @@ class Service:
     # For a `name` that ends with "@": the files of one directory that fit this pattern (fnmatch of
     # the last part) are its instances. wg-quick@ is wg-quick@wg0 for /etc/wireguard/wg0.conf.
     files: str = ""
+    # A file that the service loads with nft(8): carpool loads it instead, whatever `on_change` says
+    # but "nothing", and never restarts the service, which would open the firewall in between.
+    ruleset: str = ""
+
+    @property
+    def deed(self) -> str:
+        """What a change does to it, in a word."""
+        return "load" if self.ruleset else str(self.on_change)
 
 
 @dataclass(frozen=True, slots=True)

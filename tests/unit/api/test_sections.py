@@ -87,6 +87,16 @@ def test_what_is_a_nodes_own_is_in_no_preset(tmp_path: Path) -> None:
     assert "/etc/shadow" in sections["users"].secret
 
 
+def test_firewall_rules_are_loaded_by_carpool(tmp_path: Path) -> None:
+    sections, _ = load_sections(write(tmp_path))
+    (service,) = sections["nftables"].services
+    assert service == Service("nftables", ruleset="/etc/nftables.conf")
+    assert (service.deed, Service("x", OnChange.RESTART).deed) == ("load", "restart")
+    write(tmp_path, group=f'{GROUP}[section.nftables]\nservices = ["nftables"]\n')
+    sections, problems = load_sections(tmp_path)
+    assert (problems, sections["nftables"].services[0].deed) == ([], "reload")
+
+
 def test_a_preset_with_a_mistake_is_told_and_left_out(tmp_path: Path) -> None:
     sections, problems = sections_of(tmp_path, "", '"unbound"', preset="paths = [1]\n")
     assert sections.keys() == {"carpool"}
@@ -335,6 +345,24 @@ PATTERN = "a pattern of paths in this section"
             "services[0].files",
             '"/etc/*/x"',
             'a pattern of paths: "/etc/wireguard/*.conf"',
+        ),
+        (
+            'services = [{name = "x", ruleset = "/etc/x.nft"}]',
+            "services[0].ruleset",
+            '"/etc/x.nft", which is not in this section',
+            "an nftables file of this section",
+        ),
+        (
+            'services = [{name = "x", ruleset = "/etc/unbound/"}]',
+            "services[0].ruleset",
+            '"/etc/unbound/", which is not one file',
+            "an nftables file of this section",
+        ),
+        (
+            'services = [{name = "x@", files = "/etc/x/*", ruleset = "/etc/unbound/x"}]',
+            "services[0].ruleset",
+            '"/etc/unbound/x", of a service with instances',
+            "an nftables file of this section",
         ),
         (
             'services = [{name = "x", on_change = "start"}]',

@@ -159,7 +159,7 @@ def judge_service(service: Service, result: Result) -> None:
     text = Path(unit).read_text() if unit else ""
     reloads = "\nExecReload=" in text if unit else "reload" in script.read_text()
     kind = "" if unit else " (init script)"
-    result.units.append(f"{service.name}{kind}: {service.on_change}")
+    result.units.append(f"{service.name}{kind}: {service.deed}")
     if service.on_change is OnChange.RELOAD and not reloads:
         result.failures.append(f"{service.name} has no reload")
 
