@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from carpool.agent.client import LocalClient
+from carpool.agent.localclient import LocalClient
 from carpool.api.identity import introduce, keys_of
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s

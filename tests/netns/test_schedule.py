@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from carpool.agent.client import LocalClient
+from carpool.agent.localclient import LocalClient
 from carpool.cli.main import main
 from tests.netns.agents import GROUP, LINK, AgentNode, made_pair, start
 from tests.netns.lab import Network, wait_until

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from carpool.agent.client import LocalClient
+from carpool.agent.localclient import LocalClient
 from carpool.kernel.clock import monotonic_s
 from carpool.lab import processes
 from carpool.lab.firewall import AGENT, ROLES, agent_troubles

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from carpool.agent.client import LocalClient
+from carpool.agent.localclient import LocalClient
 from carpool.api.identity import make
 from carpool.errors import CarpoolError, PeerError
 from tests.netns.agents import GROUP, LINK, AgentNode, made_pair, start

@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from carpool.agent.client import SOCKET, PeerClient
+from carpool.agent.client import PeerClient
 from carpool.agent.configuration import Configuration
+from carpool.agent.localclient import SOCKET
 from carpool.agent.refusals import Refusals
 from carpool.agent.roles import RoleKeeper
 from carpool.agent.roster import Roster

@@ -1,4 +1,4 @@
-"""Asks agents: a peer's over mutual TLS, and this machine's own over its unix socket.
+"""Asks the agents of peers, over mutual TLS.
 
 Room: agent. Turns whatever goes wrong into a CarpoolError that says who did what. What a peer
 answers is bounded in size and time; whether it is true is the business of who asked.
@@ -6,35 +6,29 @@ answers is bounded in size and time; whether it is true is the business of who a
 
 from __future__ import annotations
 
-import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import ValidationError
 
 from carpool.agent.answers import API, API_HEADER, PeerAbout
-from carpool.agent.ndjson import LINE_MAX_BYTES
-from carpool.errors import CarpoolError, ConfigError, PeerError, UnreachableError
+from carpool.agent.objectlines import LINE_MAX_BYTES, Answer, ObjectLines
+from carpool.agent.waits import ANSWER_WAIT_S, STREAM_WAIT_S
+from carpool.errors import CarpoolError, PeerError, UnreachableError
 from carpool.kernel.keys import Credentials, Keys, Trouble
 from carpool.kernel.lines import parse_object
 from carpool.kernel.tls import explained, on_certificate, pinning, wrong_certificate
 from carpool.model.config import Address
 
-SOCKET = "agent.sock"  # in --run-dir
 CONNECT_WAIT_S = 3.0
-ANSWER_WAIT_S = 10.0
 ABOUT_WAIT_S = 5.0  # its failover process may take 3 s to say nothing
-STREAM_WAIT_S = 120.0  # between two lines: a check command of a section may take long
 KEEP_S = 15.0  # an idle connection; less than the other end keeps it
 ANSWER_MAX_BYTES = 64 * 1024 * 1024
 CONNECTIONS_MAX = 4
 
-Answer = dict[str, object]
 Body = Mapping[str, object] | bytes | AsyncIterable[bytes] | None
 _Kind = TypeVar("_Kind", bound=BaseException)
 
@@ -99,7 +93,7 @@ class PeerClient:
     ) -> AsyncIterator[Answer]:
         """The objects of an answer that comes line by line (ndjson.py)."""
         async with self._answer(method, path, body, None, timeout_s) as response:
-            lines = _Lines(self.name)
+            lines = ObjectLines(self.name)
             async for data in response.aiter_raw():
                 for item in lines.feed(data):
                     yield item
@@ -253,166 +247,7 @@ class PeerClient:
         )
 
 
-class LocalClient:
-    """The agent of this machine, for the command line. Use it as a context manager.
-
-    Raises UnreachableError when it does not run; what it refuses is raised with its own words.
-    """
-
-    def __init__(self, run_dir: Path) -> None:
-        self._path = run_dir / SOCKET
-        self._client = httpx.Client(
-            base_url="http://agent",
-            transport=httpx.HTTPTransport(uds=str(self._path)),
-            trust_env=False,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        self._client.close()
-
-    def get(
-        self,
-        path: str,
-        params: Mapping[str, str] | None = None,
-        *,
-        timeout_s: float = ANSWER_WAIT_S,
-    ) -> Answer:
-        return self._whole("GET", path, None, params, timeout_s)
-
-    def post(
-        self,
-        path: str,
-        body: Mapping[str, object] | None = None,
-        *,
-        params: Mapping[str, str] | None = None,
-        timeout_s: float = ANSWER_WAIT_S,
-    ) -> Answer:
-        return self._whole("POST", path, body, params, timeout_s)
-
-    def stream(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, object] | None = None,
-        *,
-        timeout_s: float = STREAM_WAIT_S,
-    ) -> Iterator[Answer]:
-        """The objects of an answer that comes line by line (ndjson.py)."""
-        with self._answer(method, path, body, None, timeout_s) as response:
-            lines = _Lines("the agent")
-            for data in response.iter_bytes():
-                yield from lines.feed(data)
-            lines.end()
-
-    def _whole(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, object] | None,
-        params: Mapping[str, str] | None,
-        timeout_s: float,
-    ) -> Answer:
-        with self._answer(method, path, body, params, timeout_s) as response:
-            answer = parse_object(response.read())
-        if answer is None:
-            raise PeerError(f"what {self._path} answered is no JSON object", hint=_RESTART)
-        return answer
-
-    @contextmanager
-    def _answer(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, object] | None,
-        params: Mapping[str, str] | None,
-        timeout_s: float,
-    ) -> Iterator[httpx.Response]:
-        self._knock()
-        request = self._client.build_request(
-            method, path, json=body, params=params, timeout=timeout_s
-        )
-        try:
-            response = self._client.send(request, stream=True)
-            try:
-                if not response.is_success:
-                    raise _refusal(response.status_code, response.read())
-                yield response
-            finally:
-                response.close()
-        except httpx.TimeoutException as error:
-            raise UnreachableError(
-                f"the agent has not answered on {self._path} within {timeout_s:g} s", hint=_RESTART
-            ) from error
-        except httpx.TransportError as error:
-            raise UnreachableError(
-                f"the agent broke off: {error}", hint="look at its log, and ask again"
-            ) from error
-
-    def _knock(self) -> None:
-        """Find out whether somebody listens: httpx would tell less, and leave a socket open."""
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(str(self._path))
-            except OSError as error:
-                hint = "start it: `carpool run agent`"
-                if isinstance(error, PermissionError):
-                    hint = "run as root"
-                why = error.strerror or str(error)
-                text = f"the agent does not run ({self._path}: {why})"
-                raise UnreachableError(text, hint=hint) from error
-
-
 _WAITING = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
-_RESTART = "it may be busy or stuck: look at its log, then restart it"
-_KINDS: dict[int, type[CarpoolError]] = {
-    403: PeerError,
-    409: ConfigError,
-    502: UnreachableError,
-}
-
-
-def _refusal(status: int, content: bytes) -> CarpoolError:
-    """What our own agent refused, as it would have been raised here."""
-    told = parse_object(content) or {}
-    error = str(told.get("error") or f"the agent answered with HTTP status {status}")
-    return _KINDS.get(status, CarpoolError)(error, hint=str(told.get("hint") or ""))
-
-
-class _Lines:
-    """Objects out of the bytes of a stream. Raises PeerError for what is no line of ours, and
-    CarpoolError with the words of a last line that says why there are no more."""
-
-    def __init__(self, who: str) -> None:
-        self._who = who
-        self._rest = b""
-
-    def feed(self, data: bytes) -> Iterator[Answer]:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            yield self._item(line)
-        if len(self._rest) > LINE_MAX_BYTES:
-            raise PeerError(f"{self._who} sent a line of more than {LINE_MAX_BYTES} bytes")
-
-    def end(self) -> None:
-        if self._rest:
-            raise PeerError(f"{self._who} broke off in the middle of a line", hint=_RESTART)
-
-    def _item(self, line: bytes) -> Answer:
-        item = parse_object(line)
-        if item is None:
-            shown = line[:80].decode(errors="backslashreplace")
-            raise PeerError(f"{self._who} sent {shown!r}, expected a JSON object")
-        if item.keys() == {"error", "hint"}:
-            raise CarpoolError(str(item["error"])[:2000], hint=str(item["hint"])[:2000])
-        return item
 
 
 async def _bounded(response: httpx.Response, most: int, who: str) -> bytes:

@@ -1,6 +1,7 @@
 """Answers that take long, as they come: one JSON object a line.
 
-Room: agent. Refuses to know what the lines mean, but for the one that says why there are no more.
+Room: agent. `objectlines.py` reads them. Refuses to know what the lines mean, but for the one that
+says why there are no more.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from fastapi.responses import StreamingResponse
 from carpool.errors import CarpoolError
 
 MEDIA_TYPE = "application/x-ndjson"
-LINE_MAX_BYTES = 1024 * 1024  # that a reader accepts, newline included
 
 Item = Mapping[str, object]
 

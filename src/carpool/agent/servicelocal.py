@@ -15,7 +15,8 @@ from carpool.agent.asker import ThisAgent
 from carpool.agent.client import PeerClient
 from carpool.agent.send import PREFIX
 from carpool.agent.servicepeer import ActBody, Deed, Unit
-from carpool.agent.services import ACT_WAIT_S, LIST_WAIT_S, Action
+from carpool.agent.services import Action
+from carpool.agent.waits import ACT_WAIT_S, LIST_WAIT_S
 
 router = APIRouter(tags=["services"])
 

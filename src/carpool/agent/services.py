@@ -21,8 +21,6 @@ from carpool.errors import CarpoolError
 from carpool.model.keypath import quoted
 from carpool.model.section import SERVICE_TIMEOUT_S
 
-LIST_WAIT_S = 30.0  # for who asks an agent how its services do
-ACT_WAIT_S = SERVICE_TIMEOUT_S + 15.0  # or to act on one, and how it does then
 TAIL_MAX_BYTES = 4096  # of what a failed command said
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,250}")  # unit names, systemd.unit(5)
 

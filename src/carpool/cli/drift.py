@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from carpool.agent.localclient import LocalClient
 from carpool.api.control import Answer
 from carpool.errors import CarpoolError
 from carpool.model.config import Config
@@ -23,8 +24,6 @@ def ask(run_dir: Path, config: Config | None, wait_s: float) -> Answer | Carpool
     """The agent's answer, or why there is none; None where `[sync]` is not configured."""
     if config is None or config.group.sync is None:
         return None
-    from carpool.agent.client import LocalClient  # takes time that others need not wait
-
     try:
         with LocalClient(run_dir) as agent:
             wait = {"wait_s": f"{wait_s * _OF_PEERS:g}"}
@@ -37,8 +36,6 @@ def schedule(run_dir: Path, config: Config | None) -> Answer | CarpoolError | No
     """How the schedule stands, or why nobody says so; None where there is none."""
     if config is None or config.group.sync is None or not config.group.sync.schedule:
         return None
-    from carpool.agent.client import LocalClient
-
     try:
         with LocalClient(run_dir) as agent:
             found = agent.get("/v1/schedule", timeout_s=AT_ONCE_S).get("schedule")

@@ -9,8 +9,8 @@ import argparse
 import json
 from urllib.parse import quote
 
-from carpool.agent.client import LocalClient
-from carpool.agent.services import ACT_WAIT_S, LIST_WAIT_S
+from carpool.agent.localclient import LocalClient
+from carpool.agent.waits import ACT_WAIT_S, LIST_WAIT_S
 from carpool.cli.sync import show, who
 from carpool.errors import EXIT_OK, CarpoolError
 

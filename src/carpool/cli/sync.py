@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from carpool.agent.client import LocalClient
+from carpool.agent.localclient import LocalClient
 from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
 
 _TIME = re.compile(r"([1-9][0-9]{0,5})(s|m|h)?")

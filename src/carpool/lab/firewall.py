@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from carpool.agent.localclient import LocalClient
 from carpool.api import control
 from carpool.errors import CarpoolError, UnreachableError
 from carpool.lab import processes
@@ -110,8 +111,6 @@ class Firewall:
 
 def agent_troubles(firewall: Firewall) -> list[str]:
     """What keeps its agent from serving, and from reaching its peer."""
-    from carpool.agent.client import LocalClient  # a lab without agents does without its libraries
-
     try:
         with LocalClient(firewall.run_dir) as agent:
             about = agent.get("/v1/about", timeout_s=ANSWER_WAIT_S)

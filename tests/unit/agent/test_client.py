@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ from fastapi.responses import StreamingResponse
 
 from carpool.agent.agent import Agent
 from carpool.agent.app import build
-from carpool.agent.client import LocalClient, PeerClient
+from carpool.agent.client import PeerClient
 from carpool.agent.ndjson import Item, streamed
 from carpool.api.identity import introduce, make
-from carpool.errors import CarpoolError, ConfigError, PeerError, UnreachableError
+from carpool.errors import CarpoolError, PeerError, UnreachableError
 from carpool.kernel.keys import Trouble
 from carpool.kernel.tls import pinning
-from tests.unit.agent.home import ADDRESSES, agent_of, pair_of, serving
+from tests.unit.agent.home import ADDRESSES, pair_of, serving
 
 
 def fails(
@@ -195,10 +194,6 @@ def with_steps(agent: Agent) -> FastAPI:
     app = build(agent)
     app.add_api_route("/v1/peer/steps", steps, methods=["POST"])
 
-    @app.post("/v1/conflict")
-    async def conflict() -> None:
-        raise ConfigError("group.toml is wrong", hint="mend it")
-
     @app.put("/v1/peer/upload")
     async def upload(request: Request) -> dict[str, int]:
         return {"bytes": len(await request.body())}
@@ -227,43 +222,3 @@ def test_a_stream_comes_line_by_line_from_a_peer(tmp_path: Path) -> None:
             await fw2.close()
 
     asyncio.run(scenario())
-
-
-@contextmanager
-def running(agent: Agent, app: FastAPI) -> Iterator[None]:
-    """The agent in a thread, as the command line finds it in another process."""
-    ready, stop = threading.Event(), threading.Event()
-
-    async def main() -> None:
-        async with serving(agent, app):
-            ready.set()
-            await asyncio.to_thread(stop.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(10)
-
-
-def test_the_command_line_asks_its_own_agent(tmp_path: Path) -> None:
-    agent = agent_of(tmp_path)
-    with running(agent, with_steps(agent)), LocalClient(agent.run_dir) as local:
-        assert local.get("/v1/about")["name"] == "fw1"
-        with pytest.raises(ConfigError, match="is wrong") as told:
-            local.post("/v1/conflict")
-        assert told.value.hint == "mend it"
-        found = list(local.stream("POST", "/v1/peer/steps?until=3"))
-        assert found == [{"step": 0}, {"step": 1}, {"step": 2}]
-        with pytest.raises(CarpoolError, match="fw9 broke off"):
-            list(local.stream("POST", "/v1/peer/steps?until=3&then=fail"))
-
-
-def test_an_agent_that_does_not_run_is_told_with_what_to_do(tmp_path: Path) -> None:
-    with LocalClient(tmp_path) as local, pytest.raises(UnreachableError) as told:
-        local.get("/v1/about")
-    assert f"the agent does not run ({tmp_path}/agent.sock: No such file" in told.value.message
-    assert told.value.hint == "start it: `carpool run agent`"

@@ -1,0 +1,11 @@
+"""How long who asks an agent waits for it, in seconds.
+
+Room: agent. For both clients, and for the command line, which loads nothing else of this room.
+"""
+
+from carpool.model.section import SERVICE_TIMEOUT_S
+
+ANSWER_WAIT_S = 10.0
+STREAM_WAIT_S = 120.0  # between two lines: a check command of a section may take long
+LIST_WAIT_S = 30.0  # how the services of a node do
+ACT_WAIT_S = SERVICE_TIMEOUT_S + 15.0  # acting on one, and how it does then
