@@ -19,7 +19,7 @@ from carpool.agent.history import History, Shown
 from carpool.agent.historyformat import Origin
 from carpool.agent.job import Event, Job
 from carpool.agent.pull import Puller
-from carpool.agent.receive import Facts, Offer, Receiver
+from carpool.agent.receive import Facts, Offer, Receiver, Search
 from carpool.agent.record import Agreed, Record
 from carpool.agent.seen import Seen
 from carpool.agent.send import PREFIX, WORK_WAIT_S, Sender, Wish
@@ -102,8 +102,8 @@ class Configuration(Facts):
         """Of any VIP whose link is up."""
         return MASTER in (await self._node.roles()).values()
 
-    def hazards(self, offer: Offer, path: str, content: bytes) -> list[Hazard]:
-        """Addresses and devices of the sender's alone, in a file for this node. What the sender
+    def search(self, offer: Offer) -> Search:
+        """For addresses and devices of the sender's alone, in files for this node. What the sender
         says of its devices is believed; its addresses are those of our node.toml."""
         node, group = self._node.config.node, self._node.config.group
         addresses = next(one.addresses for one in node.peers if one.name == offer.peer)
@@ -111,12 +111,16 @@ class Configuration(Facts):
         own = {address for theirs in node.addresses.values() for address in theirs}
         facts = links.device_facts(offer.devices.values())
         present = [device for device, one in facts.items() if one.present]
-        return [
-            *preflight.bound_addresses(
-                path, content, preflight.foreign_addresses(sender, own, group)
-            ),
-            *preflight.absent_devices(path, content, preflight.foreign_devices(sender, present)),
-        ]
+        foreign_addresses = preflight.foreign_addresses(sender, own, group)
+        foreign_devices = preflight.foreign_devices(sender, present)
+
+        def search(path: str, content: bytes) -> list[Hazard]:
+            return [
+                *preflight.bound_addresses(path, content, foreign_addresses),
+                *preflight.absent_devices(path, content, foreign_devices),
+            ]
+
+        return search
 
     async def remember(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,9 @@ IDLE_MAX_S = 120.0  # of a transfer whose sender has gone
 FILE_MAX_BYTES = 1024 * 1024 * 1024
 ENTRIES_MAX = 200_000
 READ_MAX_BYTES = 4 * 1024 * 1024  # of a file, for what would break
+
+
+Search = Callable[[str, bytes], list[Hazard]]  # of a path and its content
 
 
 @dataclass(slots=True)
@@ -291,8 +294,8 @@ class Facts:
 
     name: str  # of this node
 
-    def hazards(self, offer: Offer, path: str, content: bytes) -> list[Hazard]:
-        """Values of the sender's in a file that would not be right here."""
+    def search(self, offer: Offer) -> Search:
+        """What finds values of the sender's in a file that would not be right here. Blocking."""
         raise NotImplementedError
 
     async def is_master(self) -> bool:
@@ -320,12 +323,13 @@ class Facts:
 def found_hazards(facts: Facts, offer: Offer, plans: Iterable[Plan]) -> list[Hazard]:
     """What of the new files would break here, or may. Blocking."""
     found: list[Hazard] = []
+    search = facts.search(offer)
     for plan in plans:
         for change in plan.changes:
             if change.new is None or change.new.kind is not Kind.FILE:
                 continue
             with plan.source(change.new).open("rb") as file:
-                found += facts.hazards(offer, change.path, file.read(READ_MAX_BYTES))
+                found += search(change.path, file.read(READ_MAX_BYTES))
     return found
 
 

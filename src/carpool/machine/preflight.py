@@ -7,7 +7,7 @@ and devices where they stand as words, and says how such a value is kept apart f
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -16,6 +16,9 @@ from carpool.model.finding import GROUP_FILE, NODE_FILE
 
 BINARY_LOOK_BYTES = 8192
 
+# Lines that hold neither this nor a foreign IPv4 address letter by letter need no closer look: the
+# text of every IPv6 address has two colons with at most four digits between them.
+_IPV6_MARK = re.compile(rb":[0-9A-Fa-f]{0,4}:")
 # Runs that an address can stand in; what is around it in a line cannot be part of one.
 _RUN = re.compile(r"[\w.:-]+", re.ASCII)
 _COMMENT = re.compile(r"^\s*(?:[#;]|//).*|(?<=\s)(?:#|//).*")
@@ -77,7 +80,7 @@ def bound_addresses(path: str, content: bytes, foreign: Mapping[Address, str]) -
             _hint(foreign[address]),
             _BINDS.search(line) is not None,
         )
-        for number, line in _text(content)
+        for number, line in _lines_at(content, _finders(foreign))
         for address in dict.fromkeys(_addresses_in(line))
         if address in foreign
     ]
@@ -98,7 +101,7 @@ def absent_devices(path: str, content: bytes, foreign: Mapping[str, str]) -> lis
             _hint(foreign[device]),
             _BINDS.search(line) is not None,
         )
-        for number, line in _text(content)
+        for number, line in _lines_at(content, [_finder(name.encode()) for name in foreign])
         for device in dict.fromkeys(word.findall(line))
     ]
 
@@ -135,11 +138,41 @@ def _hint(name: str) -> str:
     )
 
 
-def _text(content: bytes) -> Iterator[tuple[int, str]]:
-    """Number and text of each line that says something, without its comment."""
+_Finder = Callable[[bytes, int], int]  # where the next one is from an offset on; -1: no more
+
+
+def _finders(foreign: Iterable[Address]) -> list[_Finder]:
+    """Of every line that one of these addresses may stand in."""
+
+    def ipv6(content: bytes, start: int) -> int:
+        found = _IPV6_MARK.search(content, start)
+        return -1 if found is None else found.start()
+
+    exact = [_finder(str(address).encode()) for address in foreign if address.version == 4]
+    return [*exact, ipv6] if any(address.version == 6 for address in foreign) else exact
+
+
+def _finder(mark: bytes) -> _Finder:
+    return lambda content, start: content.find(mark, start)
+
+
+def _lines_at(content: bytes, finders: Iterable[_Finder]) -> Iterator[tuple[int, str]]:
+    """Number and text of each line that something is found in, without its comment. The search is
+    among bytes: files of some hundred megabytes pass through here at each synchronisation."""
     if b"\0" in content[:BINARY_LOOK_BYTES]:
         return
-    for number, line in enumerate(content.decode(errors="replace").split("\n"), 1):
+    starts: set[int] = set()
+    for find in finders:
+        done = 0  # no line is searched twice, however often something is found in it
+        while done <= len(content) and (at := find(content, done)) >= 0:
+            starts.add(max(done, content.rfind(b"\n", done, at) + 1))
+            end = content.find(b"\n", at)
+            done = len(content) + 1 if end < 0 else end + 1
+    number, counted = 1, 0
+    for start in sorted(starts):
+        number, counted = number + content.count(b"\n", counted, start), start
+        end = content.find(b"\n", start)
+        line = content[start : len(content) if end < 0 else end].decode(errors="replace")
         said = _COMMENT.sub("", line)
         if said and not said.isspace():
             yield number, said

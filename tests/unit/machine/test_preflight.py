@@ -86,6 +86,14 @@ def test_what_is_no_such_address_is_not_found(line: str) -> None:
     assert bound_addresses(PATH, line.encode(), FOREIGN) == []
 
 
+def test_lines_are_numbered_where_most_of_them_say_nothing() -> None:
+    rest = b"listen 127.0.0.1\nat 12:30:45\n\n" * 1000
+    text = rest + b"bind fd00::1\nbind 10.0.0.1\n" + rest + b"bind 10.0.0.1 and fd00:0::1"
+    found = [(one.line, one.what) for one in bound_addresses(PATH, text, FOREIGN)]
+    ends = [(6003, "10.0.0.1"), (6003, "fd00::1")]
+    assert found == [(3001, "fd00::1"), (3002, "10.0.0.1"), *ends]
+
+
 def test_a_binary_file_holds_no_addresses() -> None:
     assert bound_addresses(PATH, b"\0 10.0.0.1", FOREIGN) == []
 
