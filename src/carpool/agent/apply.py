@@ -8,6 +8,7 @@ a peer, a revision or a person wants it.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,11 +40,19 @@ class Plan:
     have: Manifest
     want: Manifest
     source: Source
+    stage: Path | None = None  # `apply` may move contents out of this directory
     changes: Sequence[Change] = field(default=())
 
     @classmethod
-    def of(cls, section: Section, have: Manifest, want: Manifest, source: Source) -> Plan:
-        return cls(section, have, want, source, changes(have, want))
+    def of(
+        cls,
+        section: Section,
+        have: Manifest,
+        want: Manifest,
+        source: Source,
+        stage: Path | None = None,
+    ) -> Plan:
+        return cls(section, have, want, source, stage, changes(have, want))
 
 
 class Refused(CarpoolError):
@@ -252,9 +261,16 @@ class Applier:
         self, transaction: Transaction, plans: Sequence[Plan], note: Mapping[str, object]
     ) -> None:
         ordered = _ordered(plans)
-        sources = {change.new: plan.source for plan, change in ordered if change.new is not None}
+        sources = {
+            change.new: path
+            for plan, change in ordered
+            if change.new is not None and (path := _content(plan, change)) is not None
+        }
+        uses = Counter(sources.values())
+        stages = {plan.stage for plan in plans}
+        spare = {path for path, count in uses.items() if count == 1 and path.parent in stages}
         changes = [change for _plan, change in ordered]
-        transaction.prepare(changes, lambda entry: sources[entry](entry), note)
+        transaction.prepare(changes, sources.__getitem__, note, spare)
 
     async def _active(self, services: Sequence[_Reaction]) -> set[str]:
         states = await self._node.services.states([one.name for one, _order in services])

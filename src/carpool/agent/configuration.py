@@ -377,7 +377,8 @@ class Configuration(Facts):
             ]
             for entry, chunks in self.history.contents(revision, name, lacking):
                 stage.put(entry.sha256, chunks, entry.size)
-            plans.append(Plan.of(section, have, want, _Source(self.root, have, stage)))
+            source = _Source(self.root, have, stage)
+            plans.append(Plan.of(section, have, want, source, stage.directory))
         return plans
 
     def _shown(self, name: str, one: Shown) -> dict[str, object]:

@@ -121,6 +121,8 @@ class Receiver:
     async def diff(self, number: str) -> dict[str, object]:
         """What applying it would change, and what preflight finds."""
         transfer = self._transfer(number)
+        if transfer.job is not None:
+            raise PeerError("that transfer is applied already", hint="synchronise again")
         plans = await self._plans(transfer)
         found = await self._applier.diff(plans)
         warnings = await asyncio.to_thread(found_hazards, self._facts, transfer.offer, plans)

@@ -84,7 +84,7 @@ class Place:
             if kept_whole(path, section.keep):
                 work.want[path] = entry
         want = manifest(work.want.values()) | self._staying(have, work.want)
-        return Plan.of(section, have, manifest(want.values()), work.content)
+        return Plan.of(section, have, manifest(want.values()), work.content, stage.directory)
 
     def _staying(self, have: Manifest, want: Manifest) -> dict[str, Entry]:
         """Directories that are wanted no more and cannot go: something is left in them that is no
@@ -129,7 +129,7 @@ class _Work:
 
     def content(self, entry: Entry) -> Path:
         """Where the content of a wanted file is."""
-        if entry.sha256 in self._stage.have():
+        if entry.sha256 in self._stage:
             return self._stage.path(entry.sha256)
         if entry.sha256 in self._here:
             return self._place.root / self._here[entry.sha256].lstrip("/")

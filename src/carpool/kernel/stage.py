@@ -2,7 +2,7 @@
 
 Room: kernel. Checks what it is given, and what an earlier process left; refuses to know what the
 contents are for. Nothing is synced to the disk: what a power cut tore no longer has its digest, and
-a transaction syncs its own copies.
+a transaction syncs what it copies or moves from here.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from carpool.errors import KernelError, PeerError
 from carpool.kernel.rooted import failed, write_all
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _ARRIVING = "arriving-"  # begins the name of what is not whole yet
 
 
@@ -28,12 +29,16 @@ class Stage:
     """The contents below `directory`, which is made when the first one comes (0700)."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._sizes: dict[str, int] | None = None  # by digest; None: not looked at yet
 
     def have(self) -> frozenset[str]:
         """The digests of what is here, whole. Raises KernelError."""
         return frozenset(self._known())
+
+    def __contains__(self, sha256: str) -> bool:
+        """Whether this content is here, whole. Raises KernelError."""
+        return sha256 in self._known()
 
     def path(self, sha256: str) -> Path:
         """Where a content is, or would be. Raises PeerError for what is no digest."""
@@ -41,7 +46,7 @@ class Stage:
             raise PeerError(
                 f"{sha256[:80]!a} is no SHA-256 digest", hint="expected 64 hexadecimal digits"
             )
-        return self._directory / sha256
+        return self.directory / sha256
 
     @property
     def used_bytes(self) -> int:
@@ -58,7 +63,7 @@ class Stage:
     def incoming(self, sha256: str, size_max: int) -> Iterator[Callable[[bytes], None]]:
         """The same, for who gets the pieces one by one: a function that takes the next piece."""
         path, known = self.path(sha256), self._known()
-        fresh = self._directory / f"{_ARRIVING}{secrets.token_hex(8)}"
+        fresh = self.directory / f"{_ARRIVING}{secrets.token_hex(8)}"
         hashed, size = hashlib.sha256(), 0
 
         def write(chunk: bytes) -> None:
@@ -85,25 +90,30 @@ class Stage:
                 )
             fresh.rename(path)
             known[sha256] = size
-        finally:
-            os.close(descriptor)
+        except BaseException:
             with contextlib.suppress(OSError):
                 fresh.unlink()
+            raise
+        finally:
+            os.close(descriptor)
 
     def remove(self) -> None:
         """All contents, and the directory. Raises KernelError."""
         self._sizes = None
         try:
-            shutil.rmtree(self._directory)
+            shutil.rmtree(self.directory)
         except FileNotFoundError:
             return
         except OSError as error:
-            raise failed("remove", str(self._directory), error) from error
+            raise failed("remove", str(self.directory), error) from error
 
     def _create(self, fresh: Path) -> int:
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                return os.open(fresh, _CREATE, 0o600)
+            except FileNotFoundError:
+                self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                return os.open(fresh, _CREATE, 0o600)
         except OSError as error:
             raise failed("write", str(fresh), error) from error
 
@@ -113,17 +123,17 @@ class Stage:
             try:
                 self._sizes = self._look()
             except OSError as error:
-                raise failed("look into", str(self._directory), error) from error
+                raise failed("look into", str(self.directory), error) from error
         return self._sizes
 
     def _look(self) -> dict[str, int]:
         sizes: dict[str, int] = {}
-        if not os.path.lexists(self._directory):
+        if not os.path.lexists(self.directory):
             return sizes
-        if self._directory.is_symlink():
-            raise KernelError(f"{self._directory} is a symbolic link", hint="remove it")
-        self._directory.chmod(0o700)
-        for path in self._directory.iterdir():
+        if self.directory.is_symlink():
+            raise KernelError(f"{self.directory} is a symbolic link", hint="remove it")
+        self.directory.chmod(0o700)
+        for path in self.directory.iterdir():
             if _DIGEST.fullmatch(path.name) and _digest(path) == path.name:
                 sizes[path.name] = path.stat().st_size
             elif _DIGEST.fullmatch(path.name) or path.name.startswith(_ARRIVING):

@@ -12,7 +12,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from carpool.errors import KernelError
@@ -59,8 +59,11 @@ class Hands:
                     raise changed(step.path, "its content")
                 _dress_as_found(copy, step.found)
 
-    def lay(self, step: Step, source: Callable[[Entry], Path]) -> None:
-        """Put what is new beside the place where it goes."""
+    def lay(
+        self, step: Step, source: Callable[[Entry], Path], spare: Collection[Path] = ()
+    ) -> None:
+        """Put what is new beside the place where it goes. What is `spare` is moved there if that
+        comes to the same: a file costs more to make than to name."""
         if not step.fresh or step.new is None:
             return
         self._tell(f"lay {step.path}")
@@ -69,13 +72,15 @@ class Hands:
                 os.symlink(step.new.target, name, dir_fd=here)
                 os.chown(name, step.uid, step.gid, dir_fd=here, follow_symlinks=False)
                 return
-            with open(source(step.new), "rb", buffering=0) as file, _made(name, here) as copy:
-                if _copy(file.fileno(), copy) != step.new.sha256:
-                    raise KernelError(
-                        f"what was staged for {step.path} is not what was announced",
-                        hint="try again; if that does not help, look for disk errors in `dmesg`",
-                    )
-                xattrs = step.found.xattrs if step.found else {}
+            path = source(step.new)
+            xattrs = step.found.xattrs if step.found else {}
+            if path in spare and _moved(path, name, here):
+                with open(open_here(here, name), "rb", buffering=0) as file:
+                    _announced(step, hashlib.file_digest(file, "sha256").hexdigest())
+                    _dress(file.fileno(), step.uid, step.gid, step.new.mode, xattrs)
+                return
+            with open(path, "rb", buffering=0) as file, _made(name, here) as copy:
+                _announced(step, _copy(file.fileno(), copy))
                 _dress(copy, step.uid, step.gid, step.new.mode, xattrs)
 
     def still(self, step: Step) -> None:
@@ -250,6 +255,28 @@ def _made(path: Path | str, here: int | None = None) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _moved(path: Path, name: str, here: int) -> bool:
+    """Whether it could be renamed into this directory. Not to another file system, nor where a
+    directory hands access lists or labels down to what is made in it, and to nothing else."""
+    if xattrs_of(here):
+        return False
+    try:
+        os.rename(path, name, dst_dir_fd=here)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True
+
+
+def _announced(step: Step, sha256: str) -> None:
+    if step.new is None or sha256 != step.new.sha256:
+        raise KernelError(
+            f"what was staged for {step.path} is not what was announced",
+            hint="try again; if that does not help, look for disk errors in `dmesg`",
+        )
 
 
 def _copy(source: int, target: int) -> str:

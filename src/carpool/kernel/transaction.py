@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -101,10 +101,12 @@ class Transaction:
         changes: Sequence[Change],
         source: Callable[[Entry], Path],
         note: Mapping[str, object],
+        spare: Collection[Path] = (),
     ) -> None:
         """Get everything ready and change nothing. `source` says where the content of a new file
-        is; `note` is kept with the journal (what JSON can hold). Raises PeerError for changes that
-        nobody may ask for, KernelError for all else; then nothing is left of it."""
+        is; those in `spare` nobody needs there any more, so that they need not be copied. `note` is
+        kept with the journal (what JSON can hold). Raises PeerError for changes that nobody may ask
+        for, KernelError for all else; then nothing is left of it."""
         assert self._phase is None, "prepared before"
         if (self._directory / _JOURNAL).exists():
             raise KernelError(
@@ -115,7 +117,7 @@ class Transaction:
         with _refusals("prepare a change in", self._directory):
             self._begin(make_plan(changes, self._rooted, secrets.token_hex(4)))
         try:
-            self._copy(source)
+            self._copy(source, spare)
             self._enter(Phase.PREPARED)
         except BaseException:  # also a bug in `source`
             self.roll_back()
@@ -192,14 +194,14 @@ class Transaction:
             self._sweep()
             raise
 
-    def _copy(self, source: Callable[[Entry], Path]) -> None:
+    def _copy(self, source: Callable[[Entry], Path], spare: Collection[Path]) -> None:
         hands = self._hands()
         for step in self._plan.steps:
             with _refusals("copy", step.path):
                 hands.keep(step)
         for step in self._plan.steps:
             with _refusals("get ready", step.path):
-                hands.lay(step, source)
+                hands.lay(step, source, spare)
         kept = (one for one in self._plan.steps if one.old and one.old.kind is Kind.FILE)
         laid = [one.fresh for one in self._plan.steps if one.fresh]
         self._tell("sync copies")

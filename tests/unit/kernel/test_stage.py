@@ -31,6 +31,7 @@ def test_a_content_is_had_by_its_digest(directory: Path) -> None:
     assert not directory.exists()
     stage.put(DIGEST, [TEXT[:3], b"", TEXT[3:]], len(TEXT))
     assert (stage.have(), stage.used_bytes) == (frozenset({DIGEST}), len(TEXT))
+    assert DIGEST in stage and "0" * 64 not in stage
     assert stage.path(DIGEST).read_bytes() == TEXT
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert stat.S_IMODE(stage.path(DIGEST).stat().st_mode) == 0o600

@@ -106,6 +106,43 @@ def test_extended_attributes_stay_with_a_changed_file(swap: Swap) -> None:
     assert os.getxattr(path, "user.origin") == b"hand"
 
 
+def spared(swap: Swap, directory: Path) -> list[Path]:
+    """Contents that nobody needs, as a stage has them; prepared and swapped with these."""
+    directory.mkdir()
+    for entry in look(swap.there).values():
+        if entry.kind is Kind.FILE:
+            (directory / entry.sha256).write_bytes(swap.source(entry).read_bytes())
+    files = sorted(directory.iterdir())
+    transaction = swap.transaction()
+    transaction.prepare(swap.changes(), lambda one: directory / one.sha256, {}, files)
+    transaction.swap()
+    return files
+
+
+def test_a_content_that_nobody_needs_is_moved(swap: Swap, tmp_path: Path) -> None:
+    spared(swap, tmp_path / "stage")
+    assert seen(swap.here, times=False) == seen(swap.there, times=False)
+    left = {path.name for path in (tmp_path / "stage").iterdir()}
+    assert left == {sha256(b"same"), sha256(b"mode")}  # of files that only change in mode
+
+
+def test_it_is_copied_where_a_directory_hands_something_down(swap: Swap, tmp_path: Path) -> None:
+    os.setxattr(swap.here / "etc/site", "user.label", b"as access lists are")
+    files = spared(swap, tmp_path / "stage")
+    assert {path for path in files if path.exists()} >= {
+        tmp_path / "stage" / sha256(b"new\n" * 1000),
+        tmp_path / "stage" / sha256(b"the last one"),
+    }
+
+
+def test_a_moved_content_is_what_was_announced(swap: Swap, tmp_path: Path) -> None:
+    before, wrong = seen(swap.here), tmp_path / "wrong"
+    wrong.write_bytes(b"wrong")
+    with pytest.raises(KernelError, match="is not what was announced"):
+        swap.transaction().prepare(swap.changes(), lambda _entry: wrong, {}, [wrong])
+    assert seen(swap.here) == before
+
+
 def test_whatever_happens_to_the_files_before_rolling_back(swap: Swap) -> None:
     before = seen(swap.here)
     transaction = swap.prepared()
