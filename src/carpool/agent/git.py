@@ -24,6 +24,7 @@ BRANCH = "refs/heads/main"
 READ_TIMEOUT_S = 60.0
 WRITE_TIMEOUT_S = 600.0  # 200 MB on a slow disk, or packing
 CHUNK_BYTES = 1 << 20
+NICE = 10  # of who yields: a tenth of a processor that somebody else wants, sched(7)
 _SAID_MAX = 300  # characters of git's own words in an error
 
 _SETTINGS = {
@@ -155,14 +156,22 @@ class Git:
 
     @contextmanager
     def talk(
-        self, *arguments: str, timeout_s: float = READ_TIMEOUT_S, lock: int | None = None
+        self,
+        *arguments: str,
+        timeout_s: float = READ_TIMEOUT_S,
+        lock: int | None = None,
+        yields: bool = False,
     ) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
         """Its standard input and output. Killed when the body raises or the time is up. It holds
-        `lock` as well, so that a git that outlives us is waited for by whoever comes next."""
+        `lock` as well, so that a git that outlives us is waited for by whoever comes next. One that
+        `yields` has the processors when others want them less."""
         late = threading.Event()
         with open(os.memfd_create("git-stderr"), "w+b") as errors:
             process = self._start(arguments, errors, lock)
             assert process.stdin is not None and process.stdout is not None
+            if yields:
+                with contextlib.suppress(OSError):  # then it competes
+                    os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
 
             def end() -> None:
                 late.set()

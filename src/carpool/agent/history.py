@@ -41,6 +41,7 @@ ATTRIBUTES_MAX_BYTES = 128 * 1024 * 1024  # 100,000 files make 25 MB
 LOG_MAX = 10_000
 LOOK_BACK_BYTES = 1 << 20  # less than this is read from the disk sooner than found in the past
 LOOK_BACK_MAX = 20  # revisions
+LARGE_BYTES = 8 << 20  # more takes long, and the synchronisation of it should not
 PACKS_MAX = 30  # each revision is a pack; more of them make reading slow
 _SHORT_DIGITS = 10
 _ASKED = re.compile(r"(?P<id>[0-9a-f]{4,40})|(?:HEAD|head|latest)(?:~(?P<back>[0-9]{1,5}))?")
@@ -85,6 +86,11 @@ class _Edits:
     files: list[tuple[str, Entry]] = field(default_factory=list)
     present: dict[str, str] = field(default_factory=dict)  # sha256 -> id of the content
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the contents that have to be written."""
+        return sum(entry.size for _, entry in self.files if entry.sha256 not in self.present)
+
 
 class History:
     """The repository in `directory`, which the first `commit` makes. Raises KernelError when git or
@@ -120,7 +126,7 @@ class History:
             who = f"{identity(author)} {max(0, int(when_s))} +0000"
             with self._git.talk(
                 "fast-import", "--quiet", "--done", "--depth=0",
-                timeout_s=WRITE_TIMEOUT_S, lock=lock,
+                timeout_s=WRITE_TIMEOUT_S, lock=lock, yields=edits.size_bytes > LARGE_BYTES,
             ) as (into, out):  # fmt: skip
                 _write(into, edits, content, f"author {who}\ncommitter {who}\n", text)
                 made = out.readline().decode().strip()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from carpool.agent.git import Git
+from carpool.agent.git import NICE, Git
 from carpool.agent.history import Revision
 from carpool.errors import KernelError
 from tests.unit.agent.desk import Desk, run
@@ -252,6 +252,16 @@ def test_a_git_that_hangs_is_ended(desk: Desk) -> None:
     ):
         if not out.readline():  # it waits for us, we for it
             raise EOFError
+
+
+def test_who_yields_is_nice(desk: Desk) -> None:
+    desk.made(dns=[desk.put("/etc/a", b"1")])
+    told = []
+    for yields in (False, True):
+        with Git(desk.path).talk("cat-file", "--batch-command", yields=yields):
+            [child] = children()
+            told.append(os.getpriority(os.PRIO_PROCESS, child))
+    assert told[1] - told[0] == NICE
 
 
 def test_a_content_that_is_abandoned_leaves_no_git_behind(desk: Desk) -> None:
