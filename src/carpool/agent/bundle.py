@@ -19,7 +19,7 @@ _HEADER = struct.Struct("!32sQ")
 HEADER_BYTES = _HEADER.size
 CONTENTS_MAX_BYTES = 16 * 1024**3  # of one stream
 PIECE_BYTES = 1024 * 1024
-_WAITING_MAX = 8  # chunks between the network and the disk
+_WAITING_MAX = 64  # chunks between the network and the disk
 
 
 def header(sha256: str, size: int) -> bytes:
@@ -99,7 +99,11 @@ async def in_thread(chunks: AsyncIterator[bytes], work: Callable[[Iterator[bytes
     task = asyncio.get_running_loop().run_in_executor(None, run)
     try:
         async for chunk in chunks:
-            if chunk:
+            if not chunk:
+                continue
+            try:
+                waiting.put_nowait(chunk)
+            except queue.Full:  # now only is it worth a thread
                 await asyncio.to_thread(waiting.put, chunk)
     finally:
         await asyncio.to_thread(waiting.put, None)

@@ -24,6 +24,7 @@ from carpool.agent.record import Agreed, Record
 from carpool.agent.seen import Seen
 from carpool.agent.send import PREFIX, WORK_WAIT_S, Sender, Wish
 from carpool.agent.services import Services
+from carpool.agent.together import together
 from carpool.agent.wanted import Place
 from carpool.errors import CarpoolError
 from carpool.kernel import clock, links, tree
@@ -329,7 +330,10 @@ class Configuration(Facts):
         by = f"{wish.by}@{self._node.config.node.name}"
         stage = self._stage()
         try:
-            plans = [await asyncio.to_thread(self._own_plan, section, stage) for section in chosen]
+            await asyncio.to_thread(stage.have)  # looked at before several threads use it
+            plans = await together(
+                asyncio.to_thread(self._own_plan, section, stage) for section in chosen
+            )
             async for event in self._applier.apply(plans, what="own templates", by=wish.by):
                 if event["step"] != "nothing":
                     yield event

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from carpool.agent.apply import Plan, Refused
@@ -66,7 +66,7 @@ class Giver:
             if section.template:
                 self._as_rendered(section, entries)
             return {
-                "entries": [asdict(entry) for entry in entries.values()],
+                "entries": [entry.fields() for entry in entries.values()],
                 "devices": dict(self._devices),
             }
 

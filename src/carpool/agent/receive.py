@@ -17,6 +17,7 @@ from carpool.agent.apply import Applier, Plan, Refused, runs_here
 from carpool.agent.historyformat import Origin
 from carpool.agent.job import Event, Job
 from carpool.agent.record import Agreed, Record
+from carpool.agent.together import together
 from carpool.agent.wanted import Place
 from carpool.errors import CarpoolError, PeerError
 from carpool.kernel import clock, tree
@@ -278,10 +279,11 @@ class Receiver:
         offer = transfer.offer
         when = clock.wall_iso()
         news: dict[str, Agreed] = {}
-        for plan in plans:
+        found = await together(asyncio.to_thread(self._place.have, plan.section) for plan in plans)
+        for plan, have in zip(plans, found, strict=True):
             name = plan.section.name
-            live = digest(await asyncio.to_thread(self._place.have, plan.section))
-            news[name] = Agreed(digest(transfer.wanted[name]), live, offer.peer, when)
+            source = digest(transfer.wanted[name])
+            news[name] = Agreed(source, digest(have), offer.peer, when)
         await asyncio.to_thread(self._record.write, news)
         self._facts.remember_soon(
             plans, kind="received", by=f"{offer.by}@{offer.peer}", reason=offer.reason

