@@ -35,11 +35,17 @@ Say = Callable[[str], None]
 class Lab:
     """The lab called `name`. Use `held()` around anything that changes it."""
 
-    def __init__(self, name: str = DEFAULT_NAME, say: Say = lambda text: None) -> None:
+    def __init__(
+        self,
+        name: str = DEFAULT_NAME,
+        say: Say = lambda text: None,
+        labs_dir: Path = LABS_DIR,
+    ) -> None:
         self.name = check_name(name)
         self.say = say
         self.network = Network(name)
-        self.root = LABS_DIR / name
+        self.labs_dir = labs_dir
+        self.root = labs_dir / name
         self.firewalls = {fw: Firewall(fw, self.network, self.root / fw) for fw in FIREWALLS}
         self._record = self.root / "lab.json"
         self.with_agent = False
@@ -55,8 +61,8 @@ class Lab:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep other commands from changing the same lab meanwhile."""
-        LABS_DIR.mkdir(mode=0o755, exist_ok=True)
-        path = LABS_DIR / f"{self.name}.lock"
+        self.labs_dir.mkdir(mode=0o755, exist_ok=True)
+        path = self.labs_dir / f"{self.name}.lock"
         with path.open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

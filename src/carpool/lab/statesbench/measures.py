@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s
+from carpool.lab.figures import Better, Row
 from carpool.lab.statesbench import million
-from carpool.lab.statesbench.figures import Better, Row
 from carpool.lab.statesbench.injection import injection
 from carpool.lab.statesbench.replicators import MODES, Carpool, Replicator, conntrackds
 from carpool.lab.statesbench.stage import FLOOD_PRIORITY, TIME_WAIT_S, Stage, wait_until

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s
-from carpool.lab.statesbench.figures import Samples
+from carpool.lab.figures import Samples
 from carpool.lab.statesbench.measures import Found, Measure, Sizes
 from carpool.lab.statesbench.replicators import Replicator
 from carpool.lab.statesbench.stage import Stage

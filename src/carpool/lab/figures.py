@@ -29,18 +29,21 @@ class Row:
     """One line of the table, and what is asked of it.
 
     `limit` holds for carpool's median; with `of_peer` for its ratio to the best peer's median.
+    None: it is told, and nothing is asked of it.
     """
 
     key: str  # its samples
     measure: str
     unit: str
     better: Better
-    limit: float
+    limit: float | None
     of_peer: bool = False
     peers: tuple[str, ...] = ()
 
     @property
     def target(self) -> str:
+        if self.limit is None:
+            return "-"
         if self.of_peer:
             return f"{self.better.value} {self.limit:.2f} of the peer"
         return f"{self.better.value} {self.limit:g} {self.unit}".rstrip()
@@ -65,7 +68,7 @@ def judge(row: Row, samples: Samples) -> Report:
         "peer_name": name,
         "ratio": _shown(ratio),
         "runs": len(ours),
-        "met": held is not None and _holds(row.better, held, row.limit),
+        "met": row.limit is None or (held is not None and _holds(row.better, held, row.limit)),
     }
 
 
@@ -99,6 +102,7 @@ def cells(entry: Report) -> tuple[str, ...]:
     peer = f"{_spread(entry, 'peer')} {entry['peer_name'] or ''}".strip()
     ratio = "-" if entry["ratio"] is None else f"{entry['ratio']:.2f}"
     verdict = "met" if entry["met"] else "MISSED"
+    verdict = "" if entry["target"] == "-" else verdict
     ours = _spread(entry, "carpool")
     return entry["measure"], entry["unit"], ours, peer, ratio, entry["target"], verdict
 
@@ -115,9 +119,9 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
 
 
-def table(entries: Sequence[Report]) -> Table:
+def table(entries: Sequence[Report], title: str) -> Table:
     """For a terminal."""
-    shown = Table(title="connection state", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for heading in HEADINGS:
         shown.add_column(heading)
     for entry in entries:

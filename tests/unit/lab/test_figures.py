@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from carpool.lab.statesbench.figures import Better, Row, cells, judge, markdown
+from carpool.lab.figures import Better, Row, cells, judge, markdown
 from carpool.lab.statesbench.measures import MEASURES
 
 CHEAP = Row("cpu", "CPU", "s", Better.LESS, 0.5, of_peer=True, peers=("one", "other"))
@@ -35,6 +35,12 @@ def test_more_is_better_picks_the_peer_with_more() -> None:
     samples = {("rate", "carpool"): [95], ("rate", "one"): [50], ("rate", "other"): [100]}
     entry = judge(row, samples)
     assert (entry["peer_name"], entry["met"]) == ("other", True)
+
+
+def test_a_row_without_a_limit_is_told_and_asks_nothing() -> None:
+    entry = judge(Row("cpu", "CPU", "s", Better.LESS, None, peers=("one",)), {})
+    assert entry["met"]
+    assert cells(entry)[-2:] == ("-", "")
 
 
 def test_what_was_not_measured_is_missed() -> None:
