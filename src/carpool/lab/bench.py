@@ -1,37 +1,41 @@
 """`script/bench`: what carpool promises, measured in a lab; exits non-zero when it is not kept.
 
 Room: lab. `failover`: the drills, and what the failover process costs while nothing happens.
-`states`: replication beside conntrackd. Knows the promises of the first; how they are measured is
-in `drill.py` and `statesbench/`.
+`states`: replication beside conntrackd. `sync`: configuration beside rsync. Knows the promises of
+the first; how they are measured is in `drill.py`, `statesbench/` and `syncbench/`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
-from carpool.lab import drill, report
+from carpool.lab import drill, figures, report
 from carpool.lab.channel import Report
 from carpool.lab.cost import cpu_s, family, memory_kb
 from carpool.lab.faults import SCENARIOS
 from carpool.lab.lab import Lab
-from carpool.lab.statesbench import figures
 from carpool.lab.statesbench.limits import Ended
 from carpool.lab.statesbench.measures import MEASURES, SMALL, Sizes
 from carpool.lab.statesbench.plan import measure
 from carpool.lab.statesbench.stage import built
+from carpool.lab.syncbench import load as syncload
+from carpool.lab.syncbench import measures as syncmeasures
 from carpool.lab.topology import FIREWALLS
 
+DISK = Path("/var/tmp")  # noqa: S108 (the lab makes a directory of its own in it)
 CONNECTIONS = 200
 IDLE_S = 30.0
 DRILLS = tuple(SCENARIOS)
@@ -69,9 +73,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     states.add_argument("--name", default="carpool-bench", help="of the lab")
     states.add_argument("--json", action="store_true", help="JSON on stdout, progress on stderr")
     states.add_argument("--markdown", action="store_true", help="the table of docs/benchmarks.md")
+    sync = benches.add_parser("sync", help="synchronising configuration, beside rsync")
+    sync.add_argument("--runs", type=int, default=5, metavar="N", help="of everything (5)")
+    sync.add_argument("--small", action="store_true", help="few files: to see that it works")
+    sync.add_argument("--name", default="carpool-bench", help="of the lab")
+    sync.add_argument("--directory", type=Path, default=DISK, help=f"of all files ({DISK})")
+    sync.add_argument("--json", action="store_true", help="JSON on stdout, progress on stderr")
+    sync.add_argument("--markdown", action="store_true", help="the table of docs/benchmarks.md")
     arguments = parser.parse_args(argv)
+    benches_of = {"failover": _failover, "states": _states, "sync": _sync}
     try:
-        return _failover(arguments) if arguments.bench == "failover" else _states(arguments)
+        return benches_of[arguments.bench](arguments)
     except CarpoolError as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.exit_code
@@ -112,12 +124,34 @@ def _states(arguments: argparse.Namespace) -> int:
         sizes = SMALL if arguments.small else Sizes()
         samples = measure(stage, chosen, arguments.runs, sizes, arguments.only or [""])
     entries = [figures.judge(row, samples) for entry in chosen for row in entry.rows]
+    return _tell(entries, "connection state", arguments)
+
+
+def _sync(arguments: argparse.Namespace) -> int:
+    """On a disk: the usual place of labs is in memory on most machines."""
+    load = syncload.SMALL if arguments.small else syncload.Load()
+    labs = arguments.directory / "carpool-bench"
+    if not arguments.directory.is_dir():
+        raise CarpoolError(f"{arguments.directory} is no directory", hint="name one on a disk")
+    lab = Lab(arguments.name, lambda text: print(text, file=sys.stderr, flush=True), labs)
+    try:
+        with syncmeasures.built(lab, load) as stage:
+            samples = syncmeasures.measure(stage, arguments.runs)
+    finally:
+        with contextlib.suppress(OSError):  # not made, or another lab is in it
+            labs.rmdir()
+    entries = [figures.judge(row, samples) for row in syncmeasures.ROWS]
+    return _tell(entries, "synchronising configuration", arguments)
+
+
+def _tell(entries: Sequence[Report], title: str, arguments: argparse.Namespace) -> int:
+    """In the form that is asked for; the exit code."""
     if arguments.json:
         print(json.dumps(entries, indent=1))
     elif arguments.markdown:
         print(figures.markdown(entries))
     else:
-        Console().print(figures.table(entries))
+        Console().print(figures.table(entries, title))
     return EXIT_OK if all(entry["met"] for entry in entries) else EXIT_FAILED
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
-from carpool.lab.cost import cpu_s, family, memory_kb
+from carpool.lab.cost import cpu_s, family, memory_kb, with_children_s
 
 
 def test_what_a_process_costs_is_read_from_the_kernel() -> None:
@@ -14,3 +16,12 @@ def test_what_a_process_costs_is_read_from_the_kernel() -> None:
     assert total and cpu_s(pid) > before_s
     assert 0 < memory_kb(pid, "Pss") <= memory_kb(pid, "Rss")
     assert family(pid)[0] == pid
+
+
+def test_children_that_have_ended_count() -> None:
+    pid = os.getpid()
+    before_s, alone_s = with_children_s(pid), cpu_s(pid)
+    work = "import time\nwhile time.process_time() < 0.3: pass"
+    subprocess.run([sys.executable, "-c", work], check=True)
+    assert with_children_s(pid) - before_s > 0.25
+    assert cpu_s(pid) - alone_s < 0.25

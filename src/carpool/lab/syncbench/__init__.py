@@ -1,0 +1,1 @@
+"""`script/bench sync`: synchronisation beside rsync, in a lab."""
