@@ -6,8 +6,9 @@ import contextlib
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from carpool.agent.localclient import LocalClient
 from carpool.api.identity import introduce, keys_of
@@ -15,7 +16,7 @@ from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s
 from carpool.kernel.keys import Keys
 from tests.netns.lab import Namespace, Network, wait_until
-from tests.netns.pair import NODE, OUTSIDER, PEER, SYNC
+from tests.netns.pair import NODE, OUTSIDER, PAIR, PEER, SYNC
 
 PORT = 3784
 GROUP = """name = "test"
@@ -25,13 +26,16 @@ vhid = 51
 password = "secret"
 addresses = ["10.1.0.1/24"]
 """
+_Node = TypeVar("_Node", bound="AgentNode")
 LINK = '[sync]\ninterface = "sync"\n'
 
 
 class AgentNode:
     """A firewall with nothing but its agent."""
 
-    def __init__(self, namespace: Namespace, directory: Path, name: str) -> None:
+    def __init__(
+        self, namespace: Namespace, directory: Path, name: str, others: Sequence[str]
+    ) -> None:
         self.namespace = namespace
         self.name = name
         self.directory = directory / name  # its root
@@ -40,8 +44,8 @@ class AgentNode:
         self.config_dir = self.directory / "etc" / "carpool"
         self.config_dir.mkdir(parents=True)
         self.process: subprocess.Popen[str] | None = None
-        other = "fw2" if name == "fw1" else "fw1"
-        node = NODE.format(name=name, sync=SYNC[name]) + PEER.format(peer=other, sync=SYNC[other])
+        node = NODE.format(name=name, sync=SYNC[name])
+        node += "".join(PEER.format(peer=other, sync=SYNC[other]) for other in others)
         (self.config_dir / "node.toml").write_text(node)
         self.configure(GROUP + LINK)
 
@@ -87,14 +91,24 @@ class AgentNode:
 
 def made_pair(network: Network, directory: Path) -> tuple[AgentNode, AgentNode]:
     """fw1 and fw2, paired, not started; somebody else is on their link too."""
-    hosts = {name: network.host(name) for name in ("fw1", "fw2", "outsider")}
+    fw1, fw2 = made_group(network, directory, PAIR, AgentNode)
+    return fw1, fw2
+
+
+def made_group(
+    network: Network, directory: Path, names: Sequence[str], kind: type[_Node]
+) -> list[_Node]:
+    """The same of any number."""
+    hosts = {name: network.host(name) for name in (*names, "outsider")}
     addresses = {**SYNC, "outsider": OUTSIDER}
     network.bridge(
         "sync", [(host, "sync0", [f"{addresses[name]}/24"]) for name, host in hosts.items()]
     )
-    fw1, fw2 = (AgentNode(hosts[name], directory, name) for name in ("fw1", "fw2"))
-    introduce({node.name: node.config_dir for node in (fw1, fw2)})
-    return fw1, fw2
+    nodes = [
+        kind(hosts[name], directory, name, [one for one in names if one != name]) for name in names
+    ]
+    introduce({node.name: node.config_dir for node in nodes})
+    return nodes
 
 
 def start(*nodes: AgentNode) -> None:

@@ -115,10 +115,12 @@ class Applier:
         by: str,
         confirm_within_s: float | None = None,
         restart: bool = False,
+        keep: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[Event]:
         """Each step as it is done. Raises Refused or Undone. With `confirm_within_s` the last event
         is `waiting`: without `confirm` in that time all is put back. With `restart` every service
-        of these sections that runs is restarted, in place of what it needs otherwise."""
+        of these sections that runs is restarted, in place of what it needs otherwise. `keep` is
+        called just before the change cannot be put back any more; blocking."""
         if self._waiting is not None:
             raise Refused(
                 f"{self._waiting.what} of {self._waiting.by} waits to be confirmed",
@@ -150,6 +152,8 @@ class Applier:
                 yield event
             await self._verify(active, before)
             yield {"step": "verify", "services": sorted(active)}
+            if confirm_within_s is None:
+                await asyncio.to_thread(keep)
         except CarpoolError as error:
             await self._undo(transaction, services)
             raise Undone(
@@ -158,7 +162,7 @@ class Applier:
         if confirm_within_s is None:
             await asyncio.to_thread(transaction.confirm)
             return
-        self._waiting = _Waiting(transaction, services, what, by, confirm_within_s)
+        self._waiting = _Waiting(transaction, services, what, by, confirm_within_s, keep)
         self._waiting.begin(self._undo, self._over)
         yield {"step": "waiting", "within_s": confirm_within_s}
 
@@ -166,6 +170,7 @@ class Applier:
         """Keep what waits; what that was. Raises Refused when nothing does."""
         waiting = self._pending()
         waiting.end()
+        await asyncio.to_thread(waiting.keep)
         await asyncio.to_thread(waiting.transaction.confirm)
         return waiting.what
 
@@ -353,6 +358,7 @@ class _Waiting:
     what: str
     by: str
     within_s: float
+    keep: Callable[[], None]
     _timer: asyncio.Task[None] | None = None
 
     def begin(self, undo: Callable[..., object], over: Callable[[], None]) -> None:

@@ -6,6 +6,7 @@ answers is bounded in size and time; whether it is true is the business of who a
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -28,6 +29,15 @@ ABOUT_WAIT_S = 5.0  # its failover process may take 3 s to say nothing
 KEEP_S = 15.0  # an idle connection; less than the other end keeps it
 ANSWER_MAX_BYTES = 64 * 1024 * 1024
 CONNECTIONS_MAX = 4
+SEND_DEAD_MS = 30_000  # TCP_USER_TIMEOUT: who does not read is let go
+SOCKET_OPTIONS = (  # of both ends: a peer that is gone without a word is noticed
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SEND_DEAD_MS),
+)
 
 Body = Mapping[str, object] | bytes | AsyncIterable[bytes] | None
 _Kind = TypeVar("_Kind", bound=BaseException)
@@ -172,6 +182,7 @@ class PeerClient:
                 transport=httpx.AsyncHTTPTransport(
                     verify=context,
                     local_address=str(self.source),
+                    socket_options=SOCKET_OPTIONS,
                     limits=httpx.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=KEEP_S),
                 ),
                 trust_env=False,  # no proxy comes in between

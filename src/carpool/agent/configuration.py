@@ -93,6 +93,7 @@ class Configuration(Facts):
         told = await self._applier.recover()
         if told:
             say(f"agent: {told}")
+        await self.receiver.recover(put_back=bool(told))
 
     # ------------------------------------------------------------------------ facts of this node
 

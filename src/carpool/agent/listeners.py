@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from carpool.agent.agent import Agent
+from carpool.agent.client import SOCKET_OPTIONS
 from carpool.agent.doorman import SCOPE_PEER
 from carpool.kernel.keys import Credentials, Trouble
 from carpool.kernel.stream import socket_at
@@ -28,7 +29,6 @@ from carpool.model.config import Address
 
 HEAD_MAX_BYTES = 16 * 1024  # request line and headers
 QUIET_MAX_S = 30.0  # without a whole request: idle connections, and heads that trickle in
-SEND_DEAD_MS = 30_000  # TCP_USER_TIMEOUT: a reader that does not read is let go
 HANDSHAKE_WAIT_S = 5.0
 GOODBYE_WAIT_S = 1.0  # for TLS to be closed properly
 CONNECTIONS_MAX = 8  # of one peer, handshakes included
@@ -283,15 +283,8 @@ def _peers(agent: Agent) -> dict[Address, str]:
 
 def _configure(sock: socket.socket) -> None:
     """A peer that is gone, or that does not read, is noticed."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        (socket.TCP_NODELAY, 1),
-        (socket.TCP_KEEPIDLE, 5),
-        (socket.TCP_KEEPINTVL, 5),
-        (socket.TCP_KEEPCNT, 3),
-        (socket.TCP_USER_TIMEOUT, SEND_DEAD_MS),
-    ):
-        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    for level, option, value in SOCKET_OPTIONS:
+        sock.setsockopt(level, option, value)
 
 
 def _reset(sock: socket.socket) -> None:

@@ -193,6 +193,7 @@ class Puller:
                 f"section {section.name} of {peer.name} has {size} bytes that are not here, "
                 f"expected {CONTENTS_MAX_BYTES} at most"
             )
+        await asyncio.to_thread(haul.stage.check_room, missing.values())
         left = dict(missing)
 
         def take(chunks: Iterator[bytes]) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from carpool.agent.apply import Applier, Plan, Refused, runs_here
 from carpool.agent.historyformat import Origin
 from carpool.agent.job import Event, Job
+from carpool.agent.outcome import Outcomes
 from carpool.agent.record import Agreed, Record
 from carpool.agent.together import together
 from carpool.agent.wanted import Place
@@ -46,6 +47,8 @@ class Offer:
     reason: str
     sections: Mapping[str, Iterable[Entry]]
     devices: Mapping[str, str] = field(default_factory=dict)  # logical interface -> device there
+    token: str = ""  # its own name for it
+    others: Collection[str] = ()  # those that it has under way besides
 
 
 @dataclass(slots=True)
@@ -79,13 +82,14 @@ class Receiver:
         self._record = record
         self._facts = facts
         self._stages = state_dir / "sync" / "stages"
+        self._outcomes = Outcomes(state_dir / "sync")
         self._now: _Transfer | None = None
         self.last: Job | None = None
         shutil.rmtree(self._stages, ignore_errors=True)  # of an agent before us
 
     async def begin(self, offer: Offer) -> dict[str, object]:
         """Take an offer: what of it must be sent, and what speaks against it. Raises Refused."""
-        self._make_way()
+        self._make_way(offer)
         unknown = sorted(set(offer.sections) - self.sections.keys())
         if unknown:
             raise Refused(
@@ -143,6 +147,25 @@ class Receiver:
         transfer.job = self.last = Job(number, _what(offer), f"{offer.by} on {offer.peer}", steps)
         return transfer.job
 
+    async def recover(self, *, put_back: bool) -> None:
+        """What an agent before us had kept and not noted yet; see `Outcomes`."""
+        news = await asyncio.to_thread(self._outcomes.recover, put_back=put_back)
+        if news:
+            await asyncio.to_thread(self._record.write, news)
+
+    def outcome(self, number: str) -> Event:
+        """The last step so far of a transfer that was applied. Raises PeerError for another one."""
+        job = self.last
+        if job is not None and job.number == number:
+            return job.events[-1] if job.events else {"step": "begun"}
+        if (end := self._outcomes.of(number)) is not None:
+            return end
+        raise PeerError(
+            "this node knows nothing of that change: its agent was started anew before it began, "
+            "and nothing was changed; or another change came since",
+            hint="`carpool diff` shows how it stands",
+        )
+
     def abandon(self, number: str) -> None:
         """Forget a transfer; harmless when there is none of this number, or it is being applied."""
         transfer = self._now
@@ -171,7 +194,7 @@ class Receiver:
 
     # -------------------------------------------------------------------------------- private
 
-    def _make_way(self) -> None:
+    def _make_way(self, offer: Offer) -> None:
         """For a new transfer, if there is room for one. Raises Refused."""
         transfer = self._now
         if self._applier.waiting:
@@ -182,7 +205,10 @@ class Receiver:
         if transfer is None:
             return
         idle_s = clock.monotonic_s() - transfer.seen_s
-        if _at_work(transfer) or (idle_s < IDLE_MAX_S and transfer.job is None):
+        theirs = transfer.offer
+        is_left = theirs.peer == offer.peer and theirs.token not in offer.others
+        live = idle_s < IDLE_MAX_S and transfer.job is None and not is_left
+        if _at_work(transfer) or live:
             raise Refused(f"already at it: {self.busy}", hint="wait until that has ended")
         self.abandon(transfer.number)
         self._now = None
@@ -200,11 +226,13 @@ class Receiver:
         for name in transfer.wanted:
             have = self._place.have(self.sections[name])
             present |= {entry.sha256 for entry in have.values()}
-            if name in agreed and agreed[name].live != digest(have):
+            live = digest(have)
+            if name in agreed and live not in (agreed[name].live, digest(transfer.wanted[name])):
                 changed_here.append(name)
         for entries in transfer.wanted.values():
             files = {one.sha256: one.size for one in entries.values() if one.kind is Kind.FILE}
             transfer.sizes |= {sha: files[sha] for sha in needed(entries, frozenset(present))}
+        transfer.stage.check_room(transfer.sizes.values())
         return {
             "number": transfer.number,
             "need": list(transfer.sizes),
@@ -240,6 +268,9 @@ class Receiver:
         offer = transfer.offer
         plans = await self._plans(transfer)
         yield {"step": "plan", "changes": sum(len(plan.changes) for plan in plans)}
+        changed = any(plan.changes for plan in plans)
+        if changed:
+            await asyncio.to_thread(self._outcomes.begin, transfer.number, _what(offer))
         await self._facts.remember(
             plans, kind="found", by=f"{offer.by} on {offer.peer}", before=True
         )
@@ -250,6 +281,7 @@ class Receiver:
             by=f"{offer.by} on {offer.peer}",
             confirm_within_s=confirm_within_s,
             restart=restart,
+            keep=lambda: self._outcomes.keep(self._news(transfer)),
         ):
             waiting = waiting or event["step"] == "waiting"
             restarted = restarted or event["step"] == "restart"
@@ -257,15 +289,18 @@ class Receiver:
         if not waiting:
             await self._agreed(transfer)
         outcome = "waiting" if waiting else "applied"
-        changed = any(plan.changes for plan in plans)
         if not changed:
             outcome = "services restarted" if restarted else "nothing to do"
-        yield {"step": "end", "outcome": outcome}
+        end = {"step": "end", "outcome": outcome}
+        if changed:
+            await asyncio.to_thread(self._outcomes.end, end)
+        yield end
 
     async def confirmed(self) -> None:
         """What waited is kept."""
         if self._now is not None:
             await self._agreed(self._now)
+            await asyncio.to_thread(self._outcomes.end, {"step": "end", "outcome": "applied"})
 
     def forget(self) -> None:
         """What waited has been put back."""
@@ -277,13 +312,7 @@ class Receiver:
         """It is what counts from now on: for drift, and in the history."""
         plans = transfer.plans or []
         offer = transfer.offer
-        when = clock.wall_iso()
-        news: dict[str, Agreed] = {}
-        found = await together(asyncio.to_thread(self._place.have, plan.section) for plan in plans)
-        for plan, have in zip(plans, found, strict=True):
-            name = plan.section.name
-            source = digest(transfer.wanted[name])
-            news[name] = Agreed(source, digest(have), offer.peer, when)
+        news = await asyncio.to_thread(self._news, transfer)
         await asyncio.to_thread(self._record.write, news)
         self._facts.remember_soon(
             plans, kind="received", by=f"{offer.by}@{offer.peer}", reason=offer.reason
@@ -291,6 +320,19 @@ class Receiver:
         transfer.stage.remove()
         if self._now is transfer:
             self._now = None
+
+    def _news(self, transfer: _Transfer) -> dict[str, Agreed]:
+        """What counts once the files that are here now are kept. Blocking."""
+        when = clock.wall_iso()
+        return {
+            plan.section.name: Agreed(
+                digest(transfer.wanted[plan.section.name]),
+                digest(self._place.have(plan.section)),
+                transfer.offer.peer,
+                when,
+            )
+            for plan in transfer.plans or []
+        }
 
 
 class Facts:

@@ -63,8 +63,10 @@ def drift(source: str, theirs: Agreed | None, live: str | None) -> Drift:
     what it has now (None: it does not know the section)."""
     if live is None:
         return Drift.UNKNOWN
+    if live == source:
+        return Drift.IN_SYNC  # whoever brought it there
     if theirs is None:
-        return Drift.IN_SYNC if live == source else Drift.UNKNOWN
+        return Drift.UNKNOWN
     if live != theirs.live:
         return Drift.DIFFERS
     return Drift.IN_SYNC if theirs.source == source else Drift.AHEAD

@@ -7,6 +7,7 @@ what the other side does with them (`receive.py`).
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from carpool.model.manifest import Entry, Kind, Manifest, digest
 from carpool.model.section import Drift, Section
 
 OUTCOME_WAIT_S = 60.0  # for the end of what a peer was doing when the link broke
-ASK_AGAIN_S = 1.0
+ASK_AGAIN_S = 0.3
 WORK_WAIT_S = 120.0  # a peer reads and writes all files of all sections
 PREFIX = "/v1/peer"
 
@@ -71,6 +72,7 @@ class Sender:
         self._peers = peers
         self._devices = devices
         self.busy = ""  # who synchronises, in words
+        self._offers: set[str] = set()  # under way
 
     def chosen(self, names: Sequence[str]) -> list[Section]:
         """These sections, or all that are selected. Raises Refused for unknown ones."""
@@ -136,21 +138,26 @@ class Sender:
 
     async def diff(self, sections: Sequence[Section], peer: Peer, wish: Wish) -> dict[str, object]:
         """What synchronising would change over there."""
-        number, _answer = await self._offer(sections, peer, wish)
-        try:
-            return await peer.get(f"{PREFIX}/sync/{number}/diff", timeout_s=WORK_WAIT_S)
-        finally:
-            await self._abandon(peer, number)
+        with self._offering() as token:
+            number, _answer = await self._offer(sections, peer, wish, token)
+            try:
+                return await peer.get(f"{PREFIX}/sync/{number}/diff", timeout_s=WORK_WAIT_S)
+            finally:
+                await self._abandon(peer, number)
 
     async def sync(
         self, sections: Sequence[Section], peer: Peer, wish: Wish
     ) -> AsyncIterator[Event]:
         """Each step, here and over there. Raises Refused, PeerError, UnreachableError; then the
         peer is as it was, or the message says that this is not known."""
-        with self.at_it(wish.by):
+        with self.at_it(wish.by), self._offering() as token:
             begun_s = clock.monotonic_s()
             yield {"step": "offer", "peer": peer.name, "sections": [one.name for one in sections]}
-            number, answer = await self._offer(sections, peer, wish)
+            try:
+                number, answer = await self._offer(sections, peer, wish, token)
+            except UnreachableError as error:
+                told = f"{error.message}; nothing was changed on {peer.name}"
+                raise UnreachableError(told, hint=error.hint) from error
             sent = answer["sent"]
             yield {"step": "sent", "peer": peer.name, **sent} if isinstance(sent, dict) else {}
             body = {
@@ -200,9 +207,9 @@ class Sender:
                 answer = await peer.get(f"{PREFIX}/sync/{number}/outcome")
             except UnreachableError as error:
                 why = error.message
-            except CarpoolError as error:
-                why = error.message
-                break
+            except PeerError as error:
+                told = f"the link to {peer.name} broke meanwhile; asked what came of it: "
+                raise PeerError(told + error.message, hint=error.hint) from error
             else:
                 if answer.get("step") == "end":
                     return answer
@@ -214,8 +221,19 @@ class Sender:
             hint=f"look at `carpool history` on {peer.name}, then synchronise again",
         )
 
+    @contextmanager
+    def _offering(self) -> Iterator[str]:
+        """A peer that holds an offer of ours that is under way no more, as the link broke or an
+        agent died, forgets it at the next one."""
+        token = secrets.token_hex(8)
+        self._offers.add(token)
+        try:
+            yield token
+        finally:
+            self._offers.discard(token)
+
     async def _offer(
-        self, sections: Sequence[Section], peer: Peer, wish: Wish
+        self, sections: Sequence[Section], peer: Peer, wish: Wish, token: str
     ) -> tuple[str, dict[str, object]]:
         """Offer them, and send what is missing over there; the number of the transfer."""
         found = await together(self._scan(one) for one in sections)  # on all cores
@@ -224,6 +242,8 @@ class Sender:
             "by": wish.by,
             "reason": wish.reason,
             "devices": dict(self._devices),
+            "token": token,
+            "others": sorted(self._offers - {token}),
             "sections": {
                 name: [entry.fields() for entry in entries.values()]
                 for name, entries in manifests.items()

@@ -31,6 +31,8 @@ class OfferBody(Strict):
     by: Words
     reason: Words = ""
     devices: dict[Name, Name] = Field(default_factory=dict, max_length=256)
+    token: Name = ""
+    others: Annotated[tuple[Name, ...], Field(max_length=256)] = ()
     sections: Annotated[dict[Name, list[EntryBody]], Field(max_length=SECTIONS_MAX)]
 
 
@@ -105,7 +107,7 @@ async def agreed(agent: ThisAgent, peer: Asker, body: AgreedBody) -> dict[str, o
 async def offer(agent: ThisAgent, peer: Asker, body: OfferBody) -> dict[str, object]:
     """Manifests of sections; the answer says which contents are missing here."""
     sections = {name: [one.entry() for one in rows] for name, rows in body.sections.items()}
-    made = Offer(named(peer), body.by, body.reason, sections, body.devices)
+    made = Offer(named(peer), body.by, body.reason, sections, body.devices, body.token, body.others)
     return await agent.configuration.receiver.begin(made)
 
 
@@ -154,14 +156,7 @@ async def apply(agent: ThisAgent, peer: Asker, number: Name, body: ApplyBody) ->
 @router.get("/sync/{number}/outcome")
 async def outcome(agent: ThisAgent, peer: Asker, number: Name) -> dict[str, object]:
     """The last step so far of a transfer that was applied."""
-    job = agent.configuration.receiver.last
-    if job is None or job.number != number:
-        raise PeerError(
-            "this node knows nothing of that change: its agent was started anew, and what was "
-            "not complete has been put back",
-            hint="`carpool diff` shows how it stands",
-        )
-    return dict(job.events[-1]) if job.events else {"step": "begun"}
+    return dict(agent.configuration.receiver.outcome(number))
 
 
 @router.post("/sync/{number}/abandon")

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,6 +96,28 @@ class Stage:
             raise
         finally:
             os.close(descriptor)
+
+    def check_room(self, sizes: Collection[int]) -> None:
+        """Raise KernelError where contents of these sizes would not fit."""
+        try:
+            self.directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            room = os.statvfs(self.directory.parent)
+        except OSError as error:
+            raise failed("look at", str(self.directory.parent), error) from error
+        need = sum(-(-size // room.f_frsize) * room.f_frsize for size in sizes)
+        if need > room.f_bavail * room.f_frsize:
+            raise KernelError(
+                f"the file system of {self.directory.parent} has "
+                f"{room.f_bavail * room.f_frsize // 1024} KiB free, and {need // 1024} KiB are to "
+                "come",
+                hint="make room there; nothing was changed",
+            )
+        if room.f_files and len(sizes) > room.f_favail:  # 0: it counts none
+            raise KernelError(
+                f"the file system of {self.directory.parent} has room for {room.f_favail} more "
+                f"files, and {len(sizes)} are to come",
+                hint="remove files there; nothing was changed",
+            )
 
     def remove(self) -> None:
         """All contents, and the directory. Raises KernelError."""

@@ -33,6 +33,7 @@ def test_a_damaged_file_says_nothing(tmp_path: Path, content: str) -> None:
         ("source", ONE, "live", Drift.IN_SYNC),
         ("newer", ONE, "live", Drift.AHEAD),
         ("source", ONE, "edited", Drift.DIFFERS),
+        ("edited", ONE, "edited", Drift.IN_SYNC),  # the same change by hand on both
         ("newer", ONE, "edited", Drift.DIFFERS),
         ("source", None, "source", Drift.IN_SYNC),
         ("source", None, "other", Drift.UNKNOWN),

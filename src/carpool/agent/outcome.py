@@ -1,0 +1,85 @@
+"""What became of the last change that a peer sent: it may ask when this agent has died meanwhile.
+
+Room: agent. One file of JSON in the state directory, written whole or not at all. The journal of
+the transaction says whether a change is put back at the next start; this, which change that was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from carpool.agent.job import Event
+from carpool.agent.record import Agreed
+from carpool.errors import KernelError
+
+_CUT_SHORT = "the agent was started anew meanwhile: everything is as it was before"
+
+
+class Outcomes:
+    """`outcome.json` in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "outcome.json"
+        self._last: dict[str, object] = {}
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            self._last = dict(json.loads(self._file.read_text(encoding="utf-8")))
+
+    def begin(self, number: str, what: str) -> None:
+        """Nothing is changed yet. Raises KernelError."""
+        self._write({"number": number, "what": what})
+
+    def keep(self, agreed: Mapping[str, Agreed]) -> None:
+        """From the end of the transaction on, these count. Raises KernelError."""
+        kept = {name: asdict(one) for name, one in agreed.items()}
+        self._write({**self._last, "end": None, "agreed": kept})
+
+    def end(self, event: Event) -> None:
+        """The last event. What cannot be written is known until the agent ends."""
+        with contextlib.suppress(KernelError):
+            self._write({**self._last, "agreed": {}, "end": dict(event)})
+
+    def recover(self, *, put_back: bool) -> dict[str, Agreed]:
+        """After the start: what counts, of a change that was kept and not written down any more.
+        `put_back`: a change was cut short and put back just now."""
+        found: dict[str, Agreed] = {}
+        end = self._last.get("end")
+        waited = isinstance(end, dict) and end.get("outcome") == "waiting"
+        if not self._last or (end and not (waited and put_back)):
+            return found
+        if not put_back:
+            with contextlib.suppress(TypeError, AttributeError):
+                kept = self._last.get("agreed") or {}
+                found = {str(name): Agreed(**fields) for name, fields in kept.items()}  # type: ignore[attr-defined]
+        if found:
+            self.end({"step": "end", "outcome": "applied"})
+        else:
+            self.end({"step": "end", "outcome": "failed", "error": _CUT_SHORT, "hint": ""})
+        return found
+
+    def of(self, number: str) -> Event | None:
+        """The last event of this change, if it was the last one and has ended."""
+        end = self._last.get("end")
+        return end if self._last.get("number") == number and isinstance(end, dict) else None
+
+    def _write(self, content: dict[str, object]) -> None:
+        self._last = content
+        fresh = self._file.with_name(".outcome.json.new")
+        try:
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with fresh.open("w", encoding="utf-8") as file:
+                json.dump(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._file)
+            directory = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)  # before the journal is removed: it must not be the older one
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise KernelError(f"write {self._file}: {error.strerror}") from error

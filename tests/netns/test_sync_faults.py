@@ -1,0 +1,293 @@
+"""A synchronisation that is broken off at each of its steps: by a killed agent on either side, a
+lost link, a full disk. What is left is the old configuration or the new one, whole, and said so."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from carpool.agent.client import LocalClient
+from carpool.errors import CarpoolError
+from tests.netns.agents import made_group, start
+from tests.netns.lab import Network, wait_until
+from tests.netns.nursery import NurseryNode, Stop
+from tests.netns.pair import PAIR
+from tests.netns.test_sync import Events, SyncNode, outcome
+
+JOURNAL = "journal.json"
+OLD, NEW = "old", "new"
+# Where the agent of the peer is cut off, and what its files are afterwards.
+STEPS = {
+    "offer": (Stop("open", "agreed.json"), OLD),
+    "upload": (Stop("open", "arriving-", 2), OLD),
+    "staged": (Stop("os.rename", "arriving-", 4), OLD),
+    "check": (Stop("subprocess.Popen", "overlaid.py"), OLD),
+    "snapshot": (Stop("open", "transaction/old/", 2), OLD),
+    "halfway through the swap": (Stop("os.rename", "'.carpool-", 3), OLD),
+    "swapped": (Stop("os.rename", JOURNAL, 4), OLD),
+    "reload": (Stop("subprocess.Popen", "'reload'"), OLD),
+    "verify": (Stop("subprocess.Popen", "'status'", 3), OLD),
+    "confirm": (Stop("os.remove", f"{JOURNAL}'"), OLD),
+    "confirmed": (Stop("os.rename", "agreed.json"), NEW),
+}
+EARLY = ("offer", "upload", "staged")  # nobody has said "apply" yet
+Tree = dict[str, tuple[object, ...]]
+
+
+def picture(top: Path) -> Tree:
+    """All that a rollback brings back, of everything below."""
+    found: Tree = {}
+    for path in [top, *sorted(top.rglob("*"))]:
+        status = path.lstat()
+        what: object = None
+        if stat.S_ISREG(status.st_mode):
+            what = path.read_bytes()
+        elif stat.S_ISLNK(status.st_mode):
+            what = path.readlink()
+        names = os.listxattr(path, follow_symlinks=False)
+        attributes = {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
+        kept = status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns
+        found[str(path.relative_to(top))] = (what, *kept, attributes)
+    return found
+
+
+def without_times(tree: Tree) -> Tree:
+    return {path: (*one[:4], *one[5:]) for path, one in tree.items()}
+
+
+class Faulty(SyncNode):
+    """A firewall whose agent stops where it shall."""
+
+    node: NurseryNode
+
+    @property
+    def web(self) -> Path:
+        return self.path("etc/web")
+
+    def clean(self) -> bool:
+        """Nothing waits, nothing lies about."""
+        sync = self.node.state_dir / "sync"
+        stages = list((sync / "stages").glob("*"))
+        return not stages and not (sync / "transaction").exists()
+
+
+class Running:
+    """`carpool sync` of one node, in the background."""
+
+    def __init__(self, node: SyncNode, **more: object) -> None:
+        self.events: Events = []
+        self.error: CarpoolError | None = None
+        self._node, self._more = node, more
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        body = {"sections": ["web"], "by": "tester", "force": True, **self._more}
+        try:
+            with LocalClient(self._node.node.run_dir) as agent:
+                for event in agent.stream("POST", "/v1/sync", body):
+                    self.events.append(event)
+        except CarpoolError as error:
+            self.error = error
+
+    def ended(self) -> Events:
+        self._thread.join(30)
+        assert not self._thread.is_alive(), self.events
+        return self.events
+
+
+@pytest.fixture(scope="module")
+def firewalls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Faulty, Faulty]]:
+    """One pair for all of them; each begins with `prepared`."""
+    with Network() as network:
+        directory = tmp_path_factory.mktemp("firewalls")
+        fw1, fw2 = map(Faulty, made_group(network, directory, PAIR, NurseryNode))
+        fw1.write("etc/web.conf", "good 1\n")
+        start(fw1.node, fw2.node)
+        yield fw1, fw2
+
+
+@pytest.fixture
+def pair(firewalls: tuple[Faulty, Faulty]) -> tuple[Faulty, Faulty]:
+    """fw2 has something of everything that a sync changes."""
+    fw1, fw2 = firewalls
+    for one in firewalls:
+        if one.node.child.poll() is not None:
+            one.again()
+    for name in "abc":
+        fw1.write(f"etc/web/{name}/site.conf", f"site {name}\n")
+        fw2.write(f"etc/web/{name}/site.conf", f"old site {name}\n")
+    fw1.write("etc/web/fresh/x.key", "very secret\n")
+    fw1.path("etc/web/fresh/x.key").chmod(0o600)
+    if not fw1.path("etc/web/link").is_symlink():
+        fw1.path("etc/web/link").symlink_to("a/site.conf")
+    fw2.path("etc/web/link").unlink(missing_ok=True)
+    fw2.write("etc/web/stale/x.conf", "stale\n")
+    fw2.write("etc/web/own.conf", "of fw2\n")
+    fw2.path("etc/web/fresh/x.key").unlink(missing_ok=True)
+    if fw2.path("etc/web/fresh").exists():
+        fw2.path("etc/web/fresh").rmdir()
+    fw2.path("etc/web/a/site.conf").chmod(0o640)
+    os.chown(fw2.path("etc/web/b/site.conf"), 1, 1)
+    os.setxattr(fw2.path("etc/web/c/site.conf"), "user.note", b"mine")
+    fw2.write("etc/web.conf", "good 0\n")
+    for path in [fw2.web, *fw2.web.rglob("*")]:
+        os.utime(path, ns=(10**18, 10**18 + len(str(path))), follow_symlinks=False)
+    return fw1, fw2
+
+
+def is_new(fw1: Faulty, fw2: Faulty) -> None:
+    here, there = without_times(picture(fw1.web)), without_times(picture(fw2.web))
+    assert there.pop("own.conf")[0] == b"of fw2\n"
+    attributes = there["c/site.conf"][-1]
+    assert attributes == {"user.note": b"mine"}  # stays with a changed file
+    there["c/site.conf"] = here["c/site.conf"]
+    assert there == here
+    assert fw2.read("etc/web.conf") == fw1.read("etc/web.conf")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_peers_agent_is_killed(pair: tuple[Faulty, Faulty], step: str) -> None:
+    fw1, fw2 = pair
+    stop, left = STEPS[step]
+    before = picture(fw2.web)
+    fw2.node.child.stop_at(stop)
+    running = Running(fw1)
+    fw2.node.wait_stopped()
+    fw2.kill()
+    fw2.again()
+    ended, why = outcome(running.ended())
+    if left is OLD:
+        assert picture(fw2.web) == before
+        assert ended == "failed"
+        words = "nothing was changed on fw2" if step in EARLY else "everything is as it was before"
+        assert words in why
+    else:
+        is_new(fw1, fw2)
+        assert (ended, why) == ("applied", "")
+        assert fw1.drift() == "in sync"
+    assert fw2.clean()
+    if step in ("upload", "swapped"):
+        assert outcome(fw1.sync("web")) == ("applied", "")
+        is_new(fw1, fw2)
+
+
+@pytest.mark.parametrize("step", ["upload", "check", "halfway through the swap", "confirm"])
+def test_the_agent_that_sends_is_killed(pair: tuple[Faulty, Faulty], step: str) -> None:
+    """What has begun over there goes on to its end; what has not is forgotten at the next sync."""
+    fw1, fw2 = pair
+    before = picture(fw2.web)
+    fw2.node.child.stop_at(STEPS[step][0])
+    running = Running(fw1)
+    fw2.node.wait_stopped()
+    fw1.kill()
+    fw2.node.go_on()
+    running.ended()
+    assert running.error is not None
+    fw1.again()
+    if step == "upload":
+        assert outcome(fw1.sync("web")) == ("applied", "")
+    else:
+        wait_until(fw2.clean, 10, "it has ended over there")
+        assert fw2.log()[-1] == "reload webd"
+        assert outcome(fw1.sync("web")) == ("nothing to do", "")
+    assert picture(fw2.web) != before
+    is_new(fw1, fw2)
+
+
+@pytest.mark.parametrize(
+    "step", ["offer", "upload", "check", "halfway through the swap", "confirm"]
+)
+def test_the_connection_is_cut(pair: tuple[Faulty, Faulty], step: str) -> None:
+    fw1, fw2 = pair
+    before = picture(fw2.web)
+    fw2.node.child.stop_at(STEPS[step][0])
+    running = Running(fw1)
+    fw2.node.wait_stopped()
+    fw1.node.namespace.run("ss", "-K", "dport", "=", "3784")
+    fw2.node.go_on()
+    ended, why = outcome(running.ended())
+    if step in EARLY:
+        assert ended == "failed" and "nothing was changed on fw2" in why
+        assert picture(fw2.web) == before
+        assert outcome(fw1.sync("web")) == ("applied", "")
+    else:
+        assert "link" in [event["step"] for event in running.events]
+        assert (ended, why) == ("applied", "")
+        wait_until(fw2.clean, 5, "nothing is left")
+        assert fw1.drift() == "in sync"
+    is_new(fw1, fw2)
+
+
+def test_the_link_is_down_for_a_while(pair: tuple[Faulty, Faulty]) -> None:
+    fw1, fw2 = pair
+    fw2.node.child.stop_at(STEPS["halfway through the swap"][0])
+    running = Running(fw1)
+    fw2.node.wait_stopped()
+    fw2.node.namespace.run("ip", "link", "set", "sync0", "down")
+    fw2.node.go_on()
+    wait_until(fw2.clean, 10, "it has ended over there")
+    is_new(fw1, fw2)
+    fw2.node.namespace.run("ip", "link", "set", "sync0", "up")
+    assert outcome(running.ended()) == ("applied", "")
+    timers = fw1.node.namespace.run("ss", "-Htno", "dport", "=", "3784").stdout
+    assert "timer:(keepalive" in timers  # one that never comes back is noticed, too
+
+
+@pytest.fixture
+def small(network: Network, tmp_path: Path) -> tuple[Faulty, Faulty, Path, Path]:
+    """A new pair; the files of fw2 are on a small disk, and what its agent keeps on another one:
+    as a test sees them."""
+    fw1, fw2 = map(Faulty, made_group(network, tmp_path, PAIR, NurseryNode))
+    for path in (fw2.path("etc/web"), fw2.node.state_dir):
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+    web = fw2.node.small_disk(fw2.path("etc/web"), "size=400k")
+    state = fw2.node.small_disk(fw2.node.state_dir, "size=2m")
+    (web / "check.sh").write_text("true\n")
+    (web / "old.conf").write_text("old\n" * 1000)
+    fw1.write("etc/web.conf", "good 1\n")
+    start(fw1.node, fw2.node)
+    return fw1, fw2, web, state
+
+
+def fill(directory: Path) -> None:
+    with (directory / "filler").open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+
+
+def test_a_full_disk_is_told_and_nothing_is_changed(
+    small: tuple[Faulty, Faulty, Path, Path],
+) -> None:
+    fw1, fw2, web, state = small
+    before = picture(web)
+    fw1.write("etc/web/large", "x" * 600_000)
+    ended, why = outcome(fw1.sync("web"))
+    assert ended == "failed" and "KiB free and" in why and "/etc/web" in why, why
+    fw1.write("etc/web/large", "x" * 3_000_000)
+    events = fw1.sync("web")
+    ended, why = outcome(events)
+    assert ended == "failed" and "KiB free, and" in why and "/state" in why, why
+    assert "sent" not in [event["step"] for event in events]
+    assert picture(web) == before
+    fw1.write("etc/web/large", "x" * 30_000)
+    for stop in (Stop("open", "arriving-", 2), STEPS["halfway through the swap"][0]):
+        fw2.node.child.stop_at(stop)
+        running = Running(fw1)
+        fw2.node.wait_stopped()
+        fill(state)
+        fw2.node.go_on()
+        ended, why = outcome(running.ended())
+        assert ended == "failed" and "No space left on device" in why, why
+        assert picture(web) == before
+        (state / "filler").unlink()
+    assert outcome(fw1.sync("web")) == ("applied", "")
+    assert (web / "large").stat().st_size == 30_000
