@@ -223,9 +223,10 @@ class PeerClient:
         """Why there is no answer: OpenSSL knows best, where it had a say."""
         where = f"{self.name} ({self.target} port {self.port})"
         if isinstance(error, httpx.TimeoutException):
-            did = "could be connected to" if isinstance(error, httpx.ConnectTimeout) else "answered"
+            connecting = isinstance(error, httpx.ConnectTimeout)
+            did = "could not be connected to" if connecting else "has not answered"
             return UnreachableError(
-                f"the agent of {where} has not {did} in time",
+                f"the agent of {where} {did} in time",
                 hint=f"is {self.name} up, and the link between the nodes?",
             )
         found = _cause(error, ssl.SSLError)
