@@ -8,6 +8,7 @@ lets it go on. No line of carpool knows of it.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import mmap
 import os
@@ -30,6 +31,7 @@ from tests.netns.lab import Namespace, wait_until
 
 ROOT = Path(__file__).parents[2]
 ORDERS_BYTES = 4096
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,7 @@ def nurse() -> None:
             continue
         pid = os.fork()
         if pid == 0:
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it ends with us
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os._exit(_live(order))
         sys.stdout.write(f"{pid}\n")

@@ -427,6 +427,9 @@ def test_what_the_group_shares_is_judged_with_the_nodes_own_file(
     group.write_text(good.replace("vhid = 51", "vhid = 5111"))
     ended, why = outcome(fw1.sync("carpool"))
     assert ended == "failed" and "vip[0].vhid" in why
+    group.write_text(f"{good}\n[future]\nof_a_newer_carpool = true\n")  # as the peer sees it
+    ended, why = outcome(fw1.sync("carpool"))
+    assert ended == "failed" and "nothing was changed" in why and "future" in why
     group.write_text(good.replace("vhid = 51", "vhid = 53"))
     assert outcome(fw1.sync("carpool")) == ("applied", "")
     assert (fw2.node.config_dir / "group.toml").read_text() == group.read_text()

@@ -6,20 +6,17 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import stat
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from carpool.agent.client import LocalClient
-from carpool.errors import CarpoolError
 from tests.netns.agents import made_group, start
+from tests.netns.faulty import Faulty, Running, picture, without_times
 from tests.netns.lab import Network, wait_until
 from tests.netns.nursery import NurseryNode, Stop
 from tests.netns.pair import PAIR
-from tests.netns.test_sync import Events, SyncNode, outcome
+from tests.netns.test_sync import outcome
 
 JOURNAL = "journal.json"
 OLD, NEW = "old", "new"
@@ -38,69 +35,6 @@ STEPS = {
     "confirmed": (Stop("os.rename", "agreed.json"), NEW),
 }
 EARLY = ("offer", "upload", "staged")  # nobody has said "apply" yet
-Tree = dict[str, tuple[object, ...]]
-
-
-def picture(top: Path) -> Tree:
-    """All that a rollback brings back, of everything below."""
-    found: Tree = {}
-    for path in [top, *sorted(top.rglob("*"))]:
-        status = path.lstat()
-        what: object = None
-        if stat.S_ISREG(status.st_mode):
-            what = path.read_bytes()
-        elif stat.S_ISLNK(status.st_mode):
-            what = path.readlink()
-        names = os.listxattr(path, follow_symlinks=False)
-        attributes = {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
-        kept = status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns
-        found[str(path.relative_to(top))] = (what, *kept, attributes)
-    return found
-
-
-def without_times(tree: Tree) -> Tree:
-    return {path: (*one[:4], *one[5:]) for path, one in tree.items()}
-
-
-class Faulty(SyncNode):
-    """A firewall whose agent stops where it shall."""
-
-    node: NurseryNode
-
-    @property
-    def web(self) -> Path:
-        return self.path("etc/web")
-
-    def clean(self) -> bool:
-        """Nothing waits, nothing lies about."""
-        sync = self.node.state_dir / "sync"
-        stages = list((sync / "stages").glob("*"))
-        return not stages and not (sync / "transaction").exists()
-
-
-class Running:
-    """`carpool sync` of one node, in the background."""
-
-    def __init__(self, node: SyncNode, **more: object) -> None:
-        self.events: Events = []
-        self.error: CarpoolError | None = None
-        self._node, self._more = node, more
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        body = {"sections": ["web"], "by": "tester", "force": True, **self._more}
-        try:
-            with LocalClient(self._node.node.run_dir) as agent:
-                for event in agent.stream("POST", "/v1/sync", body):
-                    self.events.append(event)
-        except CarpoolError as error:
-            self.error = error
-
-    def ended(self) -> Events:
-        self._thread.join(30)
-        assert not self._thread.is_alive(), self.events
-        return self.events
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +173,21 @@ def test_the_link_is_down_for_a_while(pair: tuple[Faulty, Faulty]) -> None:
     assert outcome(running.ended()) == ("applied", "")
     timers = fw1.node.namespace.run("ss", "-Htno", "dport", "=", "3784").stdout
     assert "timer:(keepalive" in timers  # one that never comes back is noticed, too
+
+
+def test_a_file_changes_between_the_look_at_it_and_its_sending(pair: tuple[Faulty, Faulty]) -> None:
+    fw1, fw2 = pair
+    before = picture(fw2.web)
+    fw2.node.child.stop_at(STEPS["offer"][0])
+    running = Running(fw1)
+    fw2.node.wait_stopped()
+    fw1.write("etc/web/a/site.conf", "SITE a\n")
+    fw2.node.go_on()
+    ended, why = outcome(running.ended())
+    assert ended == "failed" and "/etc/web/a/site.conf changed after it was looked at" in why
+    assert picture(fw2.web) == before
+    assert outcome(fw1.sync("web")) == ("applied", "")
+    is_new(fw1, fw2)
 
 
 @pytest.fixture

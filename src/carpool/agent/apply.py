@@ -135,6 +135,7 @@ class Applier:
             return
         for plan in plans:
             if plan.section.check:
+                yield {"step": "checking", "section": plan.section.name}
                 yield await self._check(plan, plans)
         services = restarts or _reactions(plans)
         before = await self._node.health()
@@ -143,6 +144,7 @@ class Applier:
         note["services"] = _noted(services)
         await self._rulesets.note(_files(services, active))
         transaction = self.transaction()
+        yield {"step": "keeping", "files": sum(len(plan.changes) for plan in plans)}
         await asyncio.to_thread(self._prepare, transaction, plans, note)
         yield {"step": "snapshot", "files": sum(len(plan.changes) for plan in plans)}
         try:
@@ -290,6 +292,8 @@ class Applier:
         for order in sorted({order for _one, order in services}):
             now = [one for one, its in services if its == order and one.name in active]
             begun_s = clock.monotonic_s()
+            if now:
+                yield {"step": "reloading", "services": [one.name for one in now]}
             answers = await asyncio.gather(*map(self._act, now), return_exceptions=True)
             for one, answer in zip(now, answers, strict=True):
                 if isinstance(answer, CarpoolError) and not undo:

@@ -21,6 +21,7 @@ from carpool.agent.job import Event, Job
 from carpool.agent.pull import Puller
 from carpool.agent.receive import Facts, Offer, Receiver, Search
 from carpool.agent.record import Agreed, Record
+from carpool.agent.results import Results, Tally
 from carpool.agent.seen import Seen
 from carpool.agent.send import PREFIX, WORK_WAIT_S, Sender, Wish
 from carpool.agent.services import Services
@@ -69,6 +70,7 @@ class Configuration(Facts):
         self._writing = asyncio.Lock()
         self._soon: set[asyncio.Task[None]] = set()
         self.record = Record(node.state_dir / "sync")
+        self.results = Results(node.state_dir / "sync")
         self._node = node
         self._place = Place(node.root, node.config_dir, values(config), tree.Digests())
         self._applier = Applier(self)
@@ -218,13 +220,16 @@ class Configuration(Facts):
         await self.guard(force=wish.force)
         chosen = self.sender.chosen(names)
         targets = self.sender.peers(peers)
+        yield {"step": "look", "sections": [one.name for one in chosen]}
         async for event in self._own(chosen, wish):
             yield event
         agreed = await asyncio.to_thread(self._as_sent, chosen)
         failed: list[str] = []
         for peer in targets:
+            tally = Tally(peer.name, wish.by, wish.reason)
             try:
                 async for event in self.sender.sync(chosen, peer, wish):
+                    tally.take(event)
                     if event:
                         yield event
                     if event.get("step") == "waiting":
@@ -236,7 +241,10 @@ class Configuration(Facts):
             except CarpoolError as error:
                 failed.append(peer.name)
                 told = {"error": error.message, "hint": error.hint, "peer": peer.name}
-                yield {"step": "end", "outcome": "failed", **told}
+                end = {"step": "end", "outcome": "failed", **told}
+                tally.take(end)
+                yield end
+            await asyncio.to_thread(self.results.add, tally.row)
         if not (failed or names or peers or wish.confirm_within_s):
             self.complete_s = clock.wall_us() / 1e6
         yield {"step": "over", "failed": failed}
@@ -295,6 +303,11 @@ class Configuration(Facts):
                 found[peer.name] = await peer.post(f"{PREFIX}/{what}", {})
             except CarpoolError as error:
                 found[peer.name] = {"error": error.message, "hint": error.hint}
+            else:
+                tally = Tally(peer.name, "", "")
+                outcome = "confirmed" if what == "confirm" else "put back"
+                tally.take({"step": "end", "outcome": outcome})
+                await asyncio.to_thread(self.results.add, tally.row)
         kept = any("error" not in one for one in found.values())
         if what == "confirm" and kept and self._unconfirmed:
             await asyncio.to_thread(self.record.write, self._unconfirmed)

@@ -27,7 +27,9 @@ from carpool.agent.receive import (
     refuse_hazards,
 )
 from carpool.agent.record import Agreed, Record
+from carpool.agent.results import summary
 from carpool.agent.send import PREFIX, WORK_WAIT_S, Sender, Stand, Wish
+from carpool.agent.together import watched
 from carpool.agent.wanted import Place
 from carpool.errors import CarpoolError, PeerError
 from carpool.kernel import clock
@@ -45,8 +47,25 @@ class _Haul:
     stage: Stage
     given: dict[str, str] = field(default_factory=dict)  # digests of its manifests, by section
     plans: list[Plan] = field(default_factory=list)
-    files: int = 0
+    files: int = 0  # that have come
     size: int = 0
+    files_all: int = 0  # that were asked for
+    size_all: int = 0
+
+    def come(self) -> dict[str, int]:
+        """How far it is."""
+        return {
+            "files": self.files,
+            "files_all": self.files_all,
+            "bytes": self.size,
+            "bytes_all": self.size_all,
+        }
+
+    def counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self.size += len(piece)
+            yield piece
+        self.files += 1
 
 
 class Puller:
@@ -123,13 +142,18 @@ class Puller:
     ) -> AsyncIterator[Event]:
         names = [one.name for one in sections]
         yield {"step": "ask", "peer": peer.name, "sections": names}
-        await self._fetch(sections, peer, haul)
+        fetching = asyncio.create_task(self._fetch(sections, peer, haul))
+        async for came in watched(fetching, haul.come):
+            yield {"step": "getting", "peer": peer.name, **came}
+        await fetching
         yield {"step": "got", "peer": peer.name, "files": haul.files, "bytes": haul.size}
         plans = haul.plans
         if not wish.force:
             await asyncio.to_thread(refuse_hazards, self._facts, haul.offer, plans)
         by = f"{wish.by}@{self._facts.name}"
         await self._facts.remember(plans, kind="found", by=by, before=True)
+        count = sum(len(plan.changes) for plan in plans)
+        yield {"step": "plan", "changes": count, "sections": summary(plans)}
         what = f"pull of {', '.join(names)} from {peer.name}"
         async for event in self._applier.apply(plans, what=what, by=wish.by):
             yield event
@@ -196,11 +220,14 @@ class Puller:
         await asyncio.to_thread(haul.stage.check_room, missing.values())
         left = dict(missing)
 
+        haul.files_all += len(missing)
+        haul.size_all += size
+
         def take(chunks: Iterator[bytes]) -> None:
             for sha256, _size, pieces in unbundle(chunks):
                 if sha256 not in left:
                     raise PeerError(f"{peer.name} sent content {sha256[:16]} that nobody asked for")
-                haul.stage.put(sha256, pieces, left.pop(sha256))
+                haul.stage.put(sha256, haul.counted(pieces), left.pop(sha256))
 
         body = {"section": section.name, "sha256": list(missing)}
         most = size + HEADER_BYTES * len(missing)
@@ -212,8 +239,6 @@ class Puller:
                 f"{len(left)} contents of section {section.name} did not come from {peer.name}",
                 hint="the log of its agent says why; pull again",
             )
-        haul.files += len(missing)
-        haul.size += size
 
     def _stage(self) -> Stage:
         return Stage(self._stages / secrets.token_hex(8))

@@ -13,11 +13,13 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from carpool import __version__
 from carpool.agent.apply import Applier, Plan, Refused, runs_here
 from carpool.agent.historyformat import Origin
 from carpool.agent.job import Event, Job
 from carpool.agent.outcome import Outcomes
 from carpool.agent.record import Agreed, Record
+from carpool.agent.results import summary
 from carpool.agent.together import together
 from carpool.agent.wanted import Place
 from carpool.errors import CarpoolError, PeerError
@@ -237,6 +239,8 @@ class Receiver:
             "number": transfer.number,
             "need": list(transfer.sizes),
             "changed_here": changed_here,
+            "version": __version__,
+            "wall_s": clock.wall_us() / 1e6,
         }
 
     async def _plans(self, transfer: _Transfer) -> list[Plan]:
@@ -267,7 +271,8 @@ class Receiver:
     ) -> AsyncIterator[Event]:
         offer = transfer.offer
         plans = await self._plans(transfer)
-        yield {"step": "plan", "changes": sum(len(plan.changes) for plan in plans)}
+        count = sum(len(plan.changes) for plan in plans)
+        yield {"step": "plan", "changes": count, "sections": summary(plans)}
         changed = any(plan.changes for plan in plans)
         if changed:
             await asyncio.to_thread(self._outcomes.begin, transfer.number, _what(offer))

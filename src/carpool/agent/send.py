@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from carpool import __version__
 from carpool.agent.answers import Digests, checked
 from carpool.agent.apply import Refused
-from carpool.agent.bundle import bundled
+from carpool.agent.bundle import HEADER_BYTES, bundled
 from carpool.agent.client import PeerClient as Peer
 from carpool.agent.job import Event
 from carpool.agent.record import Agreed, drift
-from carpool.agent.together import together
+from carpool.agent.together import together, watched
 from carpool.agent.wanted import Place
 from carpool.errors import CarpoolError, PeerError, UnreachableError
 from carpool.kernel import clock
@@ -30,6 +31,8 @@ from carpool.model.section import Drift, Section
 OUTCOME_WAIT_S = 60.0  # for the end of what a peer was doing when the link broke
 ASK_AGAIN_S = 0.3
 WORK_WAIT_S = 120.0  # a peer reads and writes all files of all sections
+ENTRIES_MAX = 200_000  # of one offer: some 50 MB; a peer reads 64 MB
+CLOCK_OFF_MAX_S = 60.0  # between two nodes, before it is told
 PREFIX = "/v1/peer"
 
 
@@ -53,6 +56,35 @@ class Stand:
     source: str = ""  # digest of what we have
     agreed: Agreed | None = None  # what the peer agreed to last
     silent: bool = False  # the peer does not answer: then this is not how it stands
+
+
+@dataclass(slots=True)
+class _Load:
+    """What goes to a peer, and how much of it has gone."""
+
+    files: int = 0
+    files_all: int = 0
+    size: int = 0
+    size_all: int = 0  # with what the stream needs itself
+
+    def gone(self) -> dict[str, int]:
+        """How far it is."""
+        return {
+            "files": self.files,
+            "files_all": self.files_all,
+            "bytes": self.size,
+            "bytes_all": self.size_all,
+        }
+
+    def counted(self, files: Iterable[tuple[Entry, Path]]) -> Iterator[tuple[Entry, Path]]:
+        for one in files:
+            yield one
+            self.files += 1
+
+    async def weighed(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            yield chunk
+            self.size += len(chunk)
 
 
 class Sender:
@@ -139,11 +171,14 @@ class Sender:
     async def diff(self, sections: Sequence[Section], peer: Peer, wish: Wish) -> dict[str, object]:
         """What synchronising would change over there."""
         with self._offering() as token:
-            number, _answer = await self._offer(sections, peer, wish, token)
+            number, answer = await self._offer(sections, peer, wish, token, _Load())
             try:
-                return await peer.get(f"{PREFIX}/sync/{number}/diff", timeout_s=WORK_WAIT_S)
+                found = await peer.get(f"{PREFIX}/sync/{number}/diff", timeout_s=WORK_WAIT_S)
             finally:
                 await self._abandon(peer, number)
+        warnings = found.get("warnings")
+        listed = warnings if isinstance(warnings, list) else []
+        return {**found, "warnings": [*oddities(peer.name, answer), *listed]}
 
     async def sync(
         self, sections: Sequence[Section], peer: Peer, wish: Wish
@@ -153,11 +188,17 @@ class Sender:
         with self.at_it(wish.by), self._offering() as token:
             begun_s = clock.monotonic_s()
             yield {"step": "offer", "peer": peer.name, "sections": [one.name for one in sections]}
+            load = _Load()
+            offering = asyncio.create_task(self._offer(sections, peer, wish, token, load))
+            async for gone in watched(offering, load.gone):
+                yield {"step": "sending", "peer": peer.name, **gone}
             try:
-                number, answer = await self._offer(sections, peer, wish, token)
+                number, answer = await offering
             except UnreachableError as error:
                 told = f"{error.message}; nothing was changed on {peer.name}"
                 raise UnreachableError(told, hint=error.hint) from error
+            for text in oddities(peer.name, answer):
+                yield {"step": "warning", "peer": peer.name, "text": text}
             sent = answer["sent"]
             yield {"step": "sent", "peer": peer.name, **sent} if isinstance(sent, dict) else {}
             body = {
@@ -233,11 +274,12 @@ class Sender:
             self._offers.discard(token)
 
     async def _offer(
-        self, sections: Sequence[Section], peer: Peer, wish: Wish, token: str
+        self, sections: Sequence[Section], peer: Peer, wish: Wish, token: str, load: _Load
     ) -> tuple[str, dict[str, object]]:
         """Offer them, and send what is missing over there; the number of the transfer."""
         found = await together(self._scan(one) for one in sections)  # on all cores
         manifests = {one.name: entries for one, entries in zip(sections, found, strict=True)}
+        refuse_many(manifests)
         offer = {
             "by": wish.by,
             "reason": wish.reason,
@@ -253,7 +295,7 @@ class Sender:
         number = str(answer["number"])
         try:
             self._judge(peer, answer, wish)
-            answer["sent"] = await self._send(peer, number, sections, manifests, answer)
+            answer["sent"] = await self._send(peer, number, sections, manifests, answer, load)
         except BaseException:
             await self._abandon(peer, number)
             raise
@@ -277,6 +319,7 @@ class Sender:
         sections: Sequence[Section],
         manifests: Mapping[str, Manifest],
         answer: Mapping[str, object],
+        load: _Load,
     ) -> dict[str, int]:
         need = answer.get("need")
         wanted = set(need) if isinstance(need, list) else set()
@@ -288,10 +331,13 @@ class Sender:
                     files[entry.sha256] = entry, root
         if strange := wanted - files.keys():
             raise PeerError(f"{peer.name} asks for {len(strange)} contents that nobody offered")
+        size = sum(entry.size for entry, _root in files.values())
+        load.files_all, load.size_all = len(files), size + HEADER_BYTES * len(files)
         if files:
             path = f"{PREFIX}/sync/{number}/contents"
-            await peer.put(path, bundled(files.values()), timeout_s=WORK_WAIT_S)
-        return {"files": len(files), "bytes": sum(entry.size for entry, _root in files.values())}
+            contents = load.weighed(bundled(load.counted(files.values())))
+            await peer.put(path, contents, timeout_s=WORK_WAIT_S)
+        return {"files": len(files), "bytes": size}
 
     async def _scan(self, section: Section) -> Manifest:
         return await asyncio.to_thread(self._place.source, section)
@@ -301,3 +347,32 @@ class Sender:
             await peer.post(f"{PREFIX}/sync/{number}/abandon", {})
         except CarpoolError:
             pass  # it forgets by itself
+
+
+def refuse_many(manifests: Mapping[str, Manifest], entries_max: int = ENTRIES_MAX) -> None:
+    """Raises Refused for what a peer would not take, however long we sent."""
+    count = sum(map(len, manifests.values()))
+    if count > entries_max:
+        most = max(manifests, key=lambda name: len(manifests[name]))
+        raise Refused(
+            f"section {most} has {len(manifests[most])} files and directories, all together have "
+            f"{count}, and a peer takes {entries_max} at once",
+            hint="exclude what is no configuration, or synchronise one section after the other",
+        )
+
+
+def oddities(peer: str, answer: Mapping[str, object]) -> Iterator[str]:
+    """What of a peer that took an offer hinders nothing, and is to be known."""
+    version, wall_s = answer.get("version"), answer.get("wall_s")
+    if isinstance(version, str) and version != __version__:
+        yield (
+            f"{peer} runs carpool {version[:64]}, this node {__version__}: its own presets and its "
+            "own `carpool check` judge what arrives; install the same version on all nodes"
+        )
+    if isinstance(wall_s, float) and (off_s := wall_s - clock.wall_us() / 1e6):
+        if abs(off_s) > CLOCK_OFF_MAX_S:
+            way = "ahead of" if off_s > 0 else "behind"
+            yield (
+                f"the clock of {peer} is {abs(off_s):.0f} s {way} this node's: what it logs and "
+                "remembers has its own dates; nothing else depends on them"
+            )

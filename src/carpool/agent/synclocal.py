@@ -135,6 +135,17 @@ async def history(
     return {"revisions": [asdict(one) for one in found]}
 
 
+@router.get("/results")
+async def results(
+    agent: ThisAgent,
+    limit: Annotated[int, Field(ge=1, le=HISTORY_MAX)] = 20,
+    section: Name | None = None,
+) -> dict[str, object]:
+    """What came of synchronisations from this node, by peer and section, newest first."""
+    rows = await asyncio.to_thread(agent.configuration.results.read, section)
+    return {"results": rows[: -limit - 1 : -1]}
+
+
 @router.get("/history/{revision}")
 async def show(
     agent: ThisAgent, revision: Annotated[str, Field(max_length=64)]

@@ -117,6 +117,27 @@ def revisions(rows: list[Fields]) -> RenderableType:
     return table
 
 
+def results(rows: list[Fields]) -> RenderableType:
+    """What came of synchronisations, newest first: a line each, and what failed in its words."""
+    if not rows:
+        return Text("nothing was synchronised from this node yet")
+    table = table_of("when", "peer", "outcome", "sections", "by", "reason")
+    for row in rows:
+        sections = row.get("sections")
+        outcome = Text(text_of(row, "outcome"), "red" if text_of(row, "error") else "green")
+        if text_of(row, "error"):
+            outcome.append(f": {text_of(row, 'error')}", "default")
+        table.add_row(
+            text_of(row, "when")[:19].replace("T", " "),
+            text_of(row, "peer"),
+            outcome,
+            ", ".join(map(clean, sections)) if isinstance(sections, dict) else "",
+            text_of(row, "by"),
+            text_of(row, "reason"),
+        )
+    return table
+
+
 def revision(answer: Fields) -> RenderableType:
     """One revision and its diff."""
     head = answer.get("revision")
@@ -150,6 +171,7 @@ _STEPS: dict[str, Callable[[Fields], str]] = {
     "waiting": lambda event: (
         f"waits {duration(number_of(event, 'within_s'))} for `carpool confirm`"
     ),
+    "warning": lambda event: f"! {text_of(event, 'text')}",
     "link": lambda event: f"the link broke ({text_of(event, 'error')}): asking for the outcome",
 }
 

@@ -11,13 +11,17 @@ import json
 import os
 import pwd
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from carpool.agent.localclient import LocalClient
 from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+REFRESHED_PER_S = 8
 _TIME = re.compile(r"([1-9][0-9]{0,5})(s|m|h)?")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600}
 CONFIRM_MAX_S = 24 * 3600
@@ -59,6 +63,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("peer", nargs="*", help="only there")
     parser = _verb(subparsers, "history", "the revisions of this node's configuration")
     parser.add_argument("--section", help="only those that changed it")
+    parser.add_argument(
+        "--results", action="store_true", help="what came of each `carpool sync` of this node"
+    )
     parser.add_argument("-n", "--limit", type=int, default=20, help="how many (20)")
     parser = _verb(subparsers, "show", "what a revision changed")
     parser.add_argument("revision")
@@ -143,6 +150,15 @@ def _pending(agent: LocalClient, peers: list[str], path: str, *, as_json: bool) 
 
 def _history(agent: LocalClient, args: argparse.Namespace) -> int:
     params = {"limit": str(args.limit), **({"section": args.section} if args.section else {})}
+    if args.results:
+        answer = agent.get("/v1/results", params)
+        if args.json:
+            print(json.dumps(answer, indent=1))
+        else:
+            from carpool.api import rendersync
+
+            show(rendersync.results(answer["results"]))  # type: ignore[arg-type]
+        return EXIT_OK
     answer = agent.get("/v1/history", params)
     if args.json:
         print(json.dumps(answer, indent=1))
@@ -165,17 +181,51 @@ def _show(agent: LocalClient, args: argparse.Namespace) -> int:
 
 
 def _steps(events: Iterator[Fields], *, as_json: bool) -> int:
-    """Show each step as it comes."""
-    from carpool.api import rendersync
+    """Show each step as it comes: on a terminal in place, else a line each."""
+    from rich.console import Console
 
+    console = Console(highlight=False)
+    if as_json:
+        tell: Callable[[Fields], None] = _as_json
+    elif console.is_terminal and not console.is_dumb_terminal:
+        return _live(events, console)
+    else:
+        tell = _as_line
     failed = False
     for event in events:
-        failed = failed or bool(event.get("error") and event.get("step") == "end")
-        if as_json:
-            print(json.dumps(event), flush=True)
-        elif (line := rendersync.step(event)) is not None:
-            show(line)
+        failed = failed or _is_failure(event)
+        tell(event)
     return EXIT_FAILED if failed else EXIT_OK
+
+
+def _live(events: Iterator[Fields], console: Console) -> int:
+    from rich.live import Live
+
+    from carpool.api.progress import Board
+    from carpool.kernel.clock import monotonic_s
+
+    board, failed = Board(monotonic_s), False
+    with Live(board, console=console, transient=True, refresh_per_second=REFRESHED_PER_S) as live:
+        for event in events:
+            failed = failed or _is_failure(event)
+            if (stays := board.take(event)) is not None:
+                live.console.print(stays, soft_wrap=True)
+    return EXIT_FAILED if failed else EXIT_OK
+
+
+def _is_failure(event: Fields) -> bool:
+    return bool(event.get("error") and event.get("step") == "end")
+
+
+def _as_json(event: Fields) -> None:
+    print(json.dumps(event), flush=True)
+
+
+def _as_line(event: Fields) -> None:
+    from carpool.api import rendersync
+
+    if (line := rendersync.step(event)) is not None:
+        show(line)
 
 
 def show(what: object) -> None:

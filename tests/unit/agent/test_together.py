@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 
-from carpool.agent.together import together
+from carpool.agent.together import together, watched
 from tests.unit.agent.home import until
 
 
@@ -57,3 +58,33 @@ def test_who_cancels_waits_until_all_have_tidied_up() -> None:
 
     rows = list(enumerate("abc"))
     asyncio.run(days())
+
+
+def test_work_is_looked_at_until_it_has_ended() -> None:
+    seen: list[int] = []
+    count = 0
+
+    async def work() -> str:
+        nonlocal count
+        for count in (1, 2):
+            await until(lambda: seen[-1:] == [count], "it is seen")  # noqa: B023
+        return "done"
+
+    async def look() -> str:
+        task = asyncio.create_task(work())
+        async for each in watched(task, lambda: count):
+            seen.append(each)
+        return await task
+
+    assert asyncio.run(look()) == "done"
+    assert seen == [1, 2]
+
+
+def test_work_that_nobody_looks_at_any_more_ends() -> None:
+    async def leave() -> None:
+        task = asyncio.create_task(asyncio.sleep(60))
+        async with aclosing(watched(task, lambda: 7)) as looks:
+            assert await anext(looks) == 7
+        assert task.cancelled()
+
+    asyncio.run(leave())

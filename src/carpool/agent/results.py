@@ -1,0 +1,92 @@
+"""What came of each synchronisation from this node: by peer and section, file by file.
+
+Room: agent. One file of JSON in the state directory, newest last. What a file was before and after
+is in the history of the peer; refuses to know how it got there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from carpool.agent.apply import Plan
+from carpool.agent.job import Event
+from carpool.kernel import clock
+from carpool.kernel.journal import say
+from carpool.model.manifest import Deed
+
+KEPT_MAX = 100  # synchronisations with one peer
+FILES_MAX = 200  # that are named, of a section
+
+Row = dict[str, object]
+
+
+def summary(plans: Iterable[Plan]) -> dict[str, Row]:
+    """By section: how many paths become what, and the first of them."""
+    found: dict[str, Row] = {}
+    for plan in plans:
+        deeds = [change.deed for change in plan.changes]
+        files = [[str(change.deed), change.path] for change in plan.changes[:FILES_MAX]]
+        found[plan.section.name] = {
+            "added": deeds.count(Deed.ADDED),
+            "changed": deeds.count(Deed.CHANGED) + deeds.count(Deed.ATTRIBUTES),
+            "removed": deeds.count(Deed.REMOVED),
+            "files": files,
+        }
+    return found
+
+
+class Tally:
+    """Makes a row of the events of one peer."""
+
+    def __init__(self, peer: str, by: str, reason: str) -> None:
+        self.row: Row = {"when": clock.wall_iso(), "peer": peer, "by": by, "reason": reason}
+        self._services: list[str] = []
+
+    def take(self, event: Event) -> None:
+        step = event.get("step")
+        if step == "offer":
+            names = event.get("sections")
+            self.row["sections"] = {name: {} for name in names} if isinstance(names, list) else {}
+        elif step == "plan" and isinstance(event.get("sections"), dict):
+            self.row["sections"] = event["sections"]
+        elif step in ("reload", "restart", "load"):
+            self._services.append(f"{step} {event.get('service')}")
+        elif step == "end":
+            self.row["services"] = self._services
+            for key in ("outcome", "error", "hint", "took_s"):
+                if event.get(key):
+                    self.row[key] = event[key]
+
+
+class Results:
+    """`results.json` in `directory`. Several threads may add."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "results.json"
+        self._lock = threading.Lock()
+
+    def read(self, section: str | None = None) -> list[Row]:
+        """Oldest first; those of this section, if one is named. A file that is missing or damaged
+        says nothing."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            rows = json.loads(self._file.read_text(encoding="utf-8"))
+            found = [row for row in rows if isinstance(row, dict)]
+            return [row for row in found if section is None or section in row.get("sections", {})]
+        return []
+
+    def add(self, row: Row) -> None:
+        """Blocking. A file that cannot be written is told, and hinders nothing; it is not synced: a
+        power cut may cost what is known of it, no configuration."""
+        fresh = self._file.with_name(".results.json.new")
+        with self._lock:
+            rows = [*self.read(), row][-KEPT_MAX:]
+            try:
+                self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                fresh.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+                fresh.replace(self._file)
+            except OSError as error:
+                say(f"agent: write {self._file}: {error.strerror}")

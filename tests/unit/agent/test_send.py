@@ -1,0 +1,253 @@
+"""What goes from one agent to another, and what does not: odd files on either side, and a peer
+whose offers are hostile. Both agents are real, on loopback, and so is TLS between them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carpool import __version__
+from carpool.agent.agent import Agent
+from carpool.agent.apply import Refused
+from carpool.agent.bundle import header
+from carpool.agent.job import Event
+from carpool.agent.send import PREFIX, Wish, oddities, refuse_many
+from carpool.errors import PeerError
+from carpool.kernel import clock
+from carpool.model.manifest import Entry, Kind, manifest
+from tests.unit.agent.home import rooted_pair, serving
+
+WISH = Wish("tester", force=True)
+OWN = {"owner": "root", "group": "root"}
+TEXT = b"hostile\n"
+SHA256 = hashlib.sha256(TEXT).hexdigest()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Agent, Agent]:
+    fw1, fw2 = rooted_pair(tmp_path)
+    write(fw1, "a/site.conf", "new\n")
+    write(fw2, "a/site.conf", "old\n")
+    return fw1, fw2
+
+
+def write(agent: Agent, name: str, text: str) -> Path:
+    path = agent.root / "etc/web" / name
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text(text)
+    return path
+
+
+def look(agent: Agent) -> dict[str, object]:
+    """All that the section is, not through any link."""
+    top = agent.root / "etc/web"
+    return {
+        str(path.relative_to(top)): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        for path in sorted(top.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def synchronised(fw1: Agent, fw2: Agent) -> list[Event]:
+    async def steps() -> list[Event]:
+        async with serving(fw2):
+            try:
+                return [event async for event in fw1.configuration.sync(["web"], [], WISH)]
+            finally:
+                await fw1.close()
+                for agent in (fw1, fw2):
+                    await agent.configuration.settled()
+
+    return asyncio.run(steps())
+
+
+def outcome(events: list[Event]) -> tuple[str, str]:
+    (end,) = [event for event in events if event["step"] == "end"]
+    return str(end["outcome"]), str(end.get("error", ""))
+
+
+def test_it_tells_how_far_it_is(pair: tuple[Agent, Agent]) -> None:
+    fw1, fw2 = pair
+    write(fw1, "large", "x" * 3_000_000)
+    events = synchronised(fw1, fw2)
+    assert outcome(events) == ("applied", "")
+    last = [event for event in events if event["step"] == "sending"][-1]
+    assert (last["files"], last["files_all"]) == (2, 2)
+    assert last["bytes"] == last["bytes_all"] == 3_000_004 + 2 * 40
+    (plan,) = [event for event in events if event["step"] == "plan"]
+    assert plan["sections"] == {
+        "web": {
+            "added": 1,
+            "changed": 1,
+            "removed": 0,
+            "files": [["changed", "/etc/web/a/site.conf"], ["added", "/etc/web/large"]],
+        }
+    }
+
+
+def test_what_was_changed_over_there_is_overwritten_by_force_only(
+    pair: tuple[Agent, Agent],
+) -> None:
+    fw1, fw2 = pair
+    assert outcome(synchronised(fw1, fw2)) == ("applied", "")
+
+    async def without_force() -> list[Event]:
+        sender = fw1.configuration.sender
+        async with serving(fw2):
+            try:
+                chosen = sender.chosen(["web"])
+                steps = sender.sync(chosen, fw1.peers["fw2"], Wish("tester"))
+                return [event async for event in steps]
+            finally:
+                await fw1.close()
+
+    write(fw2, "a/site.conf", "in an emergency\n")
+    with pytest.raises(Refused, match="web: changed on fw2 itself since it was synchronised last"):
+        asyncio.run(without_force())
+    assert look(fw2)["a/site.conf"] == b"in an emergency\n"
+    write(fw1, "a/site.conf", "in an emergency\n")  # the same by hand on both: nothing is lost
+    assert outcome(asyncio.run(without_force())) == ("nothing to do", "")
+
+
+def test_links_are_sent_as_links_and_lead_nothing_out_of_the_section(
+    pair: tuple[Agent, Agent],
+) -> None:
+    fw1, fw2 = pair
+    outside = fw2.root / "outside"
+    outside.mkdir()
+    (outside / "site.conf").write_text("not yours\n")
+    (fw2.root / "etc/web/b").symlink_to(outside)  # here a directory, there a link out of it
+    write(fw1, "b/site.conf", "new b\n")
+    write(fw2, "c/site.conf", "old c\n")  # here a link out of it, there a directory
+    (fw1.root / "etc/web/c").symlink_to("../../outside")
+    (fw1.root / "etc/web/passwd").symlink_to("/etc/passwd")
+    assert outcome(synchronised(fw1, fw2)) == ("applied", "")
+    assert look(fw2) == look(fw1)
+    assert os.readlink(fw2.root / "etc/web/c") == "../../outside"
+    assert not (fw2.root / "etc/web/b").is_symlink()
+    assert [path.name for path in outside.iterdir()] == ["site.conf"]
+    assert (outside / "site.conf").read_text() == "not yours\n"
+
+
+def test_a_section_behind_a_link_is_not_followed_there(pair: tuple[Agent, Agent]) -> None:
+    fw1, fw2 = pair
+    away = fw2.root / "elsewhere"
+    (fw2.root / "etc/web").rename(away)
+    (fw2.root / "etc/web").symlink_to(away)
+    ended, why = outcome(synchronised(fw1, fw2))
+    assert ended == "failed"
+    assert "symbolic link" in why
+    assert (away / "a/site.conf").read_text() == "old\n"
+
+
+def test_more_than_a_peer_takes_is_said_before_anything_is_sent() -> None:
+    one = manifest([Entry(f"/etc/web/{number}", Kind.DIRECTORY) for number in range(3)])
+    refuse_many({"web": one, "dns": {}}, 3)
+    with pytest.raises(Refused, match="all together have 3, and a peer takes 2"):
+        refuse_many({"dns": {}, "web": one}, 2)
+
+
+def hostile(fw1: Agent, fw2: Agent, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def run() -> None:
+        async with serving(fw2):
+            try:
+                await act()
+            finally:
+                await fw1.close()
+
+    before = look(fw2), (fw2.root / "etc/shadow").exists()
+    asyncio.run(run())
+    assert (look(fw2), (fw2.root / "etc/shadow").exists()) == before
+
+
+def offer(*rows: dict[str, object]) -> dict[str, object]:
+    return {"by": "tester", "sections": {"web": list(rows)}}
+
+
+def row(path: str, **more: object) -> dict[str, object]:
+    return {**asdict(Entry(path, Kind.FILE, 0o644, size=len(TEXT), sha256=SHA256)), **OWN, **more}
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([row("/etc/web/../shadow")], "empty part, `.` or `..`"),
+        ([row("/etc/web/a/../../shadow")], "empty part, `.` or `..`"),
+        ([row("/etc/shadow")], "does not belong to it by this node's definition"),
+        ([row("etc/web/x")], "is not absolute"),
+        ([row("/etc/web//x")], "empty part"),
+        ([row("/etc/web/x\0")], "cannot be printed"),
+        ([row("/etc/web/.carpool-1-1")], "temporary files"),
+        ([row("/etc/web/x", sha256="../../shadow")], "sha256"),
+        ([row("/etc/web/x", size=2**60)], "bytes, expected"),
+        ([row("/etc/web/x"), row("/etc/web/x")], "comes twice"),
+        (
+            [row("/etc/web/x", kind="symlink", target="/etc"), row("/etc/web/x/shadow")],
+            "lies below",
+        ),
+    ],
+)
+def test_a_path_that_leads_out_is_refused(
+    pair: tuple[Agent, Agent], rows: list[dict[str, object]], words: str
+) -> None:
+    fw1, fw2 = pair
+
+    async def act() -> None:
+        with pytest.raises(PeerError) as caught:
+            await fw1.peers["fw2"].post(f"{PREFIX}/sync", offer(*rows))
+        assert words in caught.value.message
+
+    hostile(fw1, fw2, act)
+
+
+def test_contents_that_are_none_of_those_asked_for_are_refused(pair: tuple[Agent, Agent]) -> None:
+    fw1, fw2 = pair
+
+    async def act() -> None:
+        peer = fw1.peers["fw2"]
+        number = (await peer.post(f"{PREFIX}/sync", offer(row("/etc/web/x"))))["number"]
+        path = f"{PREFIX}/sync/{number}/contents"
+        for sent, words in (
+            (header("5" * 64, 8) + TEXT, "nobody asked for content 5555"),
+            (header(SHA256, 8) + b"HOSTILE\n", "arrived as"),
+            (header(SHA256, 2**40) + TEXT, "ended in the middle of one"),
+            (header(SHA256, 9) + TEXT + b"!", "longer than 8 bytes"),
+        ):
+            with pytest.raises(PeerError, match=words):
+                await peer.put(path, sent)
+        with pytest.raises(PeerError, match="1 contents have not arrived yet"):
+            async for event in peer.stream(
+                "POST", f"{PREFIX}/sync/{number}/apply", {"force": True}
+            ):
+                if "error" in event:
+                    raise PeerError(str(event["error"]))
+
+    hostile(fw1, fw2, act)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({}, []),
+        ({"version": __version__, "wall_s": None}, []),
+        ({"version": "9.9"}, [f"fw2 runs carpool 9.9, this node {__version__}"]),
+        ({"version": 7, "wall_s": "x"}, []),
+        ({"wall_s": -3600.0}, ["the clock of fw2 is 3600 s behind this node's"]),
+        ({"wall_s": 59.0}, []),
+        ({"wall_s": 61.5}, ["the clock of fw2 is 6"]),
+    ],
+)
+def test_what_is_odd_about_a_peer(answer: dict[str, Any], words: list[str]) -> None:
+    off_s = answer.get("wall_s")
+    if isinstance(off_s, float):
+        answer = {**answer, "wall_s": clock.wall_us() / 1e6 + off_s}
+    found = list(oddities("fw2", answer))
+    assert len(found) == len(words)
+    assert all(part in text for text, part in zip(found, words, strict=True))

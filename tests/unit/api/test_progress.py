@@ -1,0 +1,67 @@
+"""The line that a terminal shows meanwhile, and what stays."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+from rich.console import Console, RenderableType
+
+from carpool.api.progress import Board
+
+
+def text(what: RenderableType | None, width: int = 80) -> str:
+    assert what is not None
+    console = Console(file=StringIO(), width=width)
+    console.print(what)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def test_a_line_says_how_far_it_is() -> None:
+    now_s = 0.0
+    board = Board(lambda: now_s)
+    assert text(board).strip() == ""
+    board.take({"step": "look"})
+    assert "looking at the files here" in text(board)
+    assert board.take({"step": "offer", "peer": "fw2", "sections": ["web"]}) is None
+    assert "fw2 comparing" in text(board)
+    now_s = 12.0
+    half = {"files": 1000, "files_all": 2000, "bytes": 1_000_000, "bytes_all": 2_000_000}
+    board.take({"step": "sending", "peer": "fw2", **half})
+    line = text(board)
+    assert "fw2 1,000 of 2,000 files, 1.0 of 2.0 MB" in line
+    assert "━━━" in line and "12 s" in line
+    for event, words in (
+        ({"step": "sent", "files": 2000, "bytes": 2}, "it works out what changes"),
+        ({"step": "plan", "changes": 12}, "12 changes"),
+        ({"step": "checking", "section": "ng\x1b[2Jinx"}, "checking ng?[2Jinx"),
+        ({"step": "keeping", "files": 12}, "keeping 12 files as they were"),
+        ({"step": "snapshot", "files": 1}, "putting 1 file in place"),
+        ({"step": "reloading", "services": ["a", "b"]}, "reloading a, b"),
+    ):
+        assert board.take(event) is None
+        assert words in text(board)
+        assert "━" not in text(board)
+    assert text(board, width=20).count("\n") == 1  # never more lines than one
+
+
+def test_what_came_of_it_stays_section_by_section() -> None:
+    board = Board(lambda: 0.0)
+    board.take({"step": "offer", "peer": "fw2"})
+    counts = {"added": 1, "changed": 2, "removed": 0}
+    board.take({"step": "plan", "changes": 3, "sections": {"nginx": counts, "dns": {}}})
+    board.take({"step": "reload", "service": "nginx", "took_s": 0.1})
+    assert "! fw2 is odd" in text(board.take({"step": "warning", "text": "fw2 is odd"}))
+    end = board.take({"step": "end", "peer": "fw2", "outcome": "applied", "took_s": 1.5})
+    assert text(end).splitlines() == [
+        "fw2: applied in 1.50 s",
+        "  nginx  2 changed, 1 added",
+        "  dns    as it was",
+        "  reloaded nginx",
+    ]
+    assert text(board).strip() == ""
+    board.take({"step": "offer", "peer": "fw3"})
+    end = board.take(
+        {"step": "end", "peer": "fw3", "outcome": "failed", "error": "no", "hint": "x"}
+    )
+    assert text(end).splitlines() == ["fw3: failed: no", "  x"]
