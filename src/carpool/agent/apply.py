@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -165,22 +165,30 @@ class Applier:
             await asyncio.to_thread(transaction.confirm)
             return
         self._waiting = _Waiting(transaction, services, what, by, confirm_within_s, keep)
-        self._waiting.begin(self._undo, self._over)
+        self._waiting.begin(self._time_is_up)
         yield {"step": "waiting", "within_s": confirm_within_s}
 
     async def confirm(self) -> str:
         """Keep what waits; what that was. Raises Refused when nothing does."""
         waiting = self._pending()
-        waiting.end()
-        await asyncio.to_thread(waiting.keep)
-        await asyncio.to_thread(waiting.transaction.confirm)
+        try:
+            await asyncio.to_thread(waiting.keep)
+            await asyncio.to_thread(waiting.transaction.confirm)
+        except CarpoolError as error:
+            await self._undo(waiting.transaction, waiting.services)
+            told = f"{error.message}; everything is put back as it was"
+            raise Undone(told, hint=error.hint) from error
+        finally:
+            self._waiting = None
         return waiting.what
 
     async def take_back(self) -> str:
         """Put back what waits to be confirmed; what that was. Raises Refused when nothing does."""
         waiting = self._pending()
-        waiting.end()
-        await self._undo(waiting.transaction, waiting.services)
+        try:
+            await self._undo(waiting.transaction, waiting.services)
+        finally:
+            self._waiting = None
         return waiting.what
 
     @property
@@ -191,13 +199,24 @@ class Applier:
     # -------------------------------------------------------------------------------- private
 
     def _pending(self) -> _Waiting:
-        if self._waiting is None:
+        """What waits, and is nobody else's from now on."""
+        waiting = self._waiting
+        if waiting is None:
             raise Refused("nothing waits to be confirmed here")
-        waiting, self._waiting = self._waiting, None
+        if waiting.ending:
+            raise Refused(f"{waiting.what} is being kept or put back at this moment")
+        waiting.end()
         return waiting
 
-    def _over(self) -> None:
-        self._waiting = None
+    async def _time_is_up(self, waiting: _Waiting) -> None:
+        """Until all is put back, nothing else is begun."""
+        try:
+            await self._undo(waiting.transaction, waiting.services)
+            say(f"agent: nobody confirmed {waiting.what} of {waiting.by}: all of it is put back")
+        except CarpoolError as error:
+            say(f"agent: nobody confirmed {waiting.what} of {waiting.by}, and: {error}")
+        finally:
+            self._waiting = None
 
     def _section_diff(self, plan: Plan) -> dict[str, object]:
         files = []
@@ -363,19 +382,19 @@ class _Waiting:
     by: str
     within_s: float
     keep: Callable[[], None]
+    ending: bool = False  # somebody keeps it or puts it back already
     _timer: asyncio.Task[None] | None = None
 
-    def begin(self, undo: Callable[..., object], over: Callable[[], None]) -> None:
+    def begin(self, time_is_up: Callable[[_Waiting], Awaitable[None]]) -> None:
         async def wait() -> None:
             await asyncio.sleep(self.within_s)
-            over()
-            result = undo(self.transaction, self.services)
-            assert asyncio.iscoroutine(result)
-            await result
+            self.ending = True
+            await time_is_up(self)
 
         self._timer = asyncio.create_task(wait())
 
     def end(self) -> None:
+        self.ending = True
         if self._timer is not None:
             self._timer.cancel()
 
