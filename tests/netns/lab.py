@@ -244,6 +244,13 @@ def kernel_has_link_type(kind: str) -> bool:
         return done.returncode == 0
 
 
+def enter(name: str) -> None:
+    """Put the calling thread into a namespace for good."""
+    inside = os.open(f"{RUN_DIR}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    _set_namespace(inside)
+    os.close(inside)
+
+
 def _set_namespace(descriptor: int) -> None:
     if _libc.setns(descriptor, CLONE_NEWNET) != 0:
         code = ctypes.get_errno()

@@ -1,25 +1,29 @@
 """Agents that start in a tenth of a second, and stop dead where a test wants them to.
 
-A nursery is a process in a firewall's namespace that has imported everything and forks: the child
-is `carpool run agent` as it is. What it does to files, and what it starts, Python tells to audit
-hooks; at the one that a test chose it stops (SIGSTOP), and the test kills it, cuts its link, or
-lets it go on. No line of carpool knows of it.
+A nursery is a process that has imported everything and forks: the child enters the namespace of a
+firewall, and is `carpool run agent` as it is. What it does to files, and what it starts, Python
+tells to audit hooks; at the one that a test chose it stops (SIGSTOP), and the test kills it, cuts
+its link, or lets it go on. No line of carpool knows of it.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import json
 import mmap
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,10 +31,11 @@ from typing import Any
 
 from carpool.kernel import clock
 from tests.netns.agents import AgentNode
-from tests.netns.lab import Namespace, wait_until
+from tests.netns.lab import Namespace, enter, wait_until
 
 ROOT = Path(__file__).parents[2]
 ORDERS_BYTES = 4096
+CLONE_NEWNS = 0x20000  # linux/sched.h
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -77,7 +82,7 @@ class Child:
             file.write(b"!")
 
     def said(self) -> str:
-        return self._log.read_text()
+        return self._log.read_text() if self._log.exists() else ""
 
     @property
     def stopped(self) -> bool:
@@ -94,7 +99,7 @@ class NurseryNode(AgentNode):
         self, namespace: Namespace, directory: Path, name: str, others: Sequence[str]
     ) -> None:
         super().__init__(namespace, directory, name, others)
-        self._nursery: subprocess.Popen[str] | None = None
+        self.disks: dict[Path, str] = {}  # small ones: where, and options of tmpfs; for one agent
         self._count = 0
 
     def begin(self) -> Child:  # type: ignore[override]
@@ -104,29 +109,20 @@ class NurseryNode(AgentNode):
         env |= {"CARPOOL_STATE_DIR": str(self.state_dir), "CARPOOL_ROOT": str(self.directory)}
         orders = log.with_suffix(".orders")
         orders.write_bytes(bytes(ORDERS_BYTES))
-        order = {"env": env, "log": str(log), "clock_off_s": self.clock_off_s}
-        self.child = Child(int(self._ask(order)), log, orders)
+        order = {
+            "namespace": self.namespace.name,
+            "disks": {str(path): options for path, options in self.disks.items()},
+            "env": env,
+            "log": str(log),
+            "clock_off_s": self.clock_off_s,
+        }
+        self.child = Child(born(order), log, orders)
+        self.namespace.children.append(self.child)  # type: ignore[arg-type]
         return self.child
 
-    def small_disk(self, path: Path, options: str) -> Path:
-        """A disk there, which only its agents see; and the path by which a test does."""
-        self._ask({"mount": str(path), "options": options})
-        return self.seen(path)
-
     def seen(self, path: Path) -> Path:
-        assert self._nursery is not None
-        return Path(f"/proc/{self._nursery.pid}/root", path.relative_to("/"))
-
-    def _ask(self, order: Mapping[str, object]) -> str:
-        if self._nursery is None:
-            path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
-            line = [sys.executable, "-m", "tests.netns.nursery"]
-            self._nursery = self.namespace.start(*line, env={"PYTHONPATH": path})
-        assert self._nursery.stdin is not None
-        assert self._nursery.stdout is not None
-        self._nursery.stdin.write(json.dumps(order) + "\n")
-        self._nursery.stdin.flush()
-        return self._nursery.stdout.readline()
+        """How a test sees what is on a small disk: the agent has mounts of its own."""
+        return Path(f"/proc/{self.child.pid}/root", path.relative_to("/"))
 
     def wait_stopped(self) -> None:
         wait_until(lambda: self.child.stopped, 10, f"{self.name} stops")
@@ -165,38 +161,66 @@ def _set_clock(off_s: float) -> None:
     read.update(time=SimpleNamespace(**shifted), datetime=later)
 
 
+def born(order: Mapping[str, object]) -> int:
+    """The process number of a new agent."""
+    nursery = _nursery()
+    assert nursery.stdin is not None
+    assert nursery.stdout is not None
+    nursery.stdin.write(json.dumps(order) + "\n")
+    nursery.stdin.flush()
+    return int(nursery.stdout.readline())
+
+
+@cache
+def _nursery() -> subprocess.Popen[str]:
+    """One for all tests of this process; it ends with it, and its agents with it."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
+    line = [sys.executable, "-m", "tests.netns.nursery"]
+    pipe = subprocess.PIPE
+    made = subprocess.Popen(line, stdin=pipe, stdout=pipe, text=True, env=env)
+    atexit.register(made.communicate)  # the end of its orders
+    return made
+
+
 def _live(order: dict[str, Any]) -> int:
     from carpool.cli.main import main
 
-    os.environ |= order["env"]
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     for number in (1, 2):
         os.dup2(log, number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.environ |= order["env"]
+    enter(order["namespace"])
+    for disk, options in order["disks"].items():
+        _mount(Path(disk), options)
     if order["clock_off_s"]:
         _set_clock(order["clock_off_s"])
     _obey(Path(order["log"]).with_suffix(".orders"))
     return main(["run", "agent"])
 
 
+def _mount(disk: Path, options: str) -> None:
+    """A small disk, of this process alone, with what is there already."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.unshare(CLONE_NEWNS) == 0, os.strerror(ctypes.get_errno())
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    with tempfile.TemporaryDirectory() as aside:
+        shutil.copytree(disk, aside, dirs_exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], check=True)
+        shutil.copytree(aside, disk, dirs_exist_ok=True)
+
+
 def nurse() -> None:
-    """Fork an agent for each line, or mount a disk."""
+    """Fork an agent for each line."""
     import_module("carpool.agent.server")
     import_module("carpool.cli.run")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
-        order = json.loads(line)
-        if "mount" in order:  # `ip netns exec` has given us mounts of our own
-            words = ["mount", "-t", "tmpfs", "-o", order["options"], "tmpfs", order["mount"]]
-            subprocess.run(words, check=True)
-            sys.stdout.write("\n")
-            sys.stdout.flush()
-            continue
         pid = os.fork()
         if pid == 0:
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it ends with us
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os._exit(_live(order))
+            os._exit(_live(json.loads(line)))
         sys.stdout.write(f"{pid}\n")
         sys.stdout.flush()
 

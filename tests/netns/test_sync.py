@@ -15,8 +15,10 @@ import pytest
 from carpool.agent.localclient import LocalClient
 from carpool.api.identity import make
 from carpool.errors import CarpoolError, PeerError
-from tests.netns.agents import GROUP, LINK, AgentNode, made_pair, start
+from tests.netns.agents import GROUP, LINK, AgentNode, made_group, start
 from tests.netns.lab import Network, wait_until
+from tests.netns.nursery import NurseryNode
+from tests.netns.pair import PAIR
 
 SECTIONS = """
 [section.web]
@@ -140,7 +142,7 @@ def outcome(events: Events) -> tuple[str, str]:
 
 @pytest.fixture
 def pair(network: Network, tmp_path: Path) -> tuple[SyncNode, SyncNode]:
-    fw1, fw2 = map(SyncNode, made_pair(network, tmp_path))
+    fw1, fw2 = map(SyncNode, made_group(network, tmp_path, PAIR, NurseryNode))
     fw1.write("etc/web.conf", "good 1\n")
     fw1.write("etc/web/a/site.conf", "site\n")
     fw1.write("etc/web/x.key", "very secret\n")

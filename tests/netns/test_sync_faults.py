@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -195,16 +194,14 @@ def small(network: Network, tmp_path: Path) -> tuple[Faulty, Faulty, Path, Path]
     """A new pair; the files of fw2 are on a small disk, and what its agent keeps on another one:
     as a test sees them."""
     fw1, fw2 = map(Faulty, made_group(network, tmp_path, PAIR, NurseryNode))
-    for path in (fw2.path("etc/web"), fw2.node.state_dir):
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir()
-    web = fw2.node.small_disk(fw2.path("etc/web"), "size=400k")
-    state = fw2.node.small_disk(fw2.node.state_dir, "size=2m")
-    (web / "check.sh").write_text("true\n")
-    (web / "old.conf").write_text("old\n" * 1000)
+    fw2.write("etc/web/check.sh", "true\n")
+    fw2.write("etc/web/old.conf", "old\n" * 1000)
+    fw2.node.state_dir.mkdir()
+    web, state = fw2.path("etc/web"), fw2.node.state_dir
+    fw2.node.disks = {web: "size=400k", state: "size=2m"}
     fw1.write("etc/web.conf", "good 1\n")
     start(fw1.node, fw2.node)
-    return fw1, fw2, web, state
+    return fw1, fw2, fw2.node.seen(web), fw2.node.seen(state)
 
 
 def fill(directory: Path) -> None:
