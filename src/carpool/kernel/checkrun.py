@@ -22,6 +22,7 @@ from carpool.kernel import clock
 from carpool.model.manifest import Change
 from carpool.model.section import CHECK_TIMEOUT_S
 
+LAID_MAX_S = 0.002  # for a change to be laid over: that is our work, and no time of the check's
 OUTPUT_MAX_BYTES = 16 << 10  # of what it says the end is kept: there the reason stands
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -55,17 +56,18 @@ def run_check(
     """The verdict of `argv` on a machine on which the staged changes, in the order in which they
     are made, were made. With a `root` other than "/" its files are laid over the machine's first.
 
-    `scratch` is an empty directory of the caller's; it stays empty. Blocks for `timeout_s` and a
-    little more at most: not for an event loop. Raises KernelError where the kernel refuses to build
-    that view, which says nothing about the files.
+    `scratch` is an empty directory of the caller's; it stays empty. Blocks for `timeout_s`, some
+    time for each change, and a little more at most: not for an event loop. Raises KernelError where
+    the kernel refuses to build that view, which says nothing about the files.
     """
+    patience_s = timeout_s + len(staged) * LAID_MAX_S
     plan = {
         "argv": list(argv),
         "environment": ENVIRONMENT,
         "scratch": os.path.realpath(scratch),
         "root": os.path.realpath(root),
         "changes": [_change(change, source) for change, source in staged],
-        "alarm_s": int(timeout_s) + 5,
+        "alarm_s": int(patience_s) + 5,
     }
     begun_s = clock.monotonic_s()
     told_fd, tell_fd = os.pipe2(os.O_CLOEXEC)
@@ -76,7 +78,7 @@ def run_check(
             os.close(tell_fd)
         with child:
             try:
-                output, ended = _follow(child, begun_s + timeout_s)
+                output, ended = _follow(child, begun_s + patience_s)
             finally:
                 # The namespace's first process dies with its parent, and with it all the others.
                 os.killpg(child.pid, signal.SIGKILL)
