@@ -115,12 +115,12 @@ class Applier:
         by: str,
         confirm_within_s: float | None = None,
         restart: bool = False,
-        keep: Callable[[], None] = lambda: None,
+        keep: Callable[[], Awaitable[None]] | None = None,
     ) -> AsyncIterator[Event]:
         """Each step as it is done. Raises Refused or Undone. With `confirm_within_s` the last event
         is `waiting`: without `confirm` in that time all is put back. With `restart` every service
         of these sections that runs is restarted, in place of what it needs otherwise. `keep` is
-        called just before the change cannot be put back any more; blocking."""
+        awaited just before the change cannot be put back any more."""
         if self._waiting is not None:
             raise Refused(
                 f"{self._waiting.what} of {self._waiting.by} waits to be confirmed",
@@ -154,8 +154,8 @@ class Applier:
                 yield event
             await self._verify(active, before)
             yield {"step": "verify", "services": sorted(active)}
-            if confirm_within_s is None:
-                await asyncio.to_thread(keep)
+            if keep is not None and confirm_within_s is None:
+                await keep()
         except CarpoolError as error:
             await self._undo(transaction, services)
             raise Undone(
@@ -172,7 +172,8 @@ class Applier:
         """Keep what waits; what that was. Raises Refused when nothing does."""
         waiting = self._pending()
         try:
-            await asyncio.to_thread(waiting.keep)
+            if waiting.keep is not None:
+                await waiting.keep()
             await asyncio.to_thread(waiting.transaction.confirm)
         except CarpoolError as error:
             await self._undo(waiting.transaction, waiting.services)
@@ -381,7 +382,7 @@ class _Waiting:
     what: str
     by: str
     within_s: float
-    keep: Callable[[], None]
+    keep: Callable[[], Awaitable[None]] | None
     ending: bool = False  # somebody keeps it or puts it back already
     _timer: asyncio.Task[None] | None = None
 

@@ -63,6 +63,7 @@ class _Transfer:
     seen_s: float
     since: str
     plans: list[Plan] | None = None
+    news: dict[str, Agreed] = field(default_factory=dict)  # what counts when it is kept
     job: Job | None = None
 
 
@@ -286,7 +287,7 @@ class Receiver:
             by=f"{offer.by} on {offer.peer}",
             confirm_within_s=confirm_within_s,
             restart=restart,
-            keep=lambda: self._outcomes.keep(self._news(transfer)),
+            keep=lambda: self._keep(transfer),
         ):
             waiting = waiting or event["step"] == "waiting"
             restarted = restarted or event["step"] == "restart"
@@ -317,8 +318,9 @@ class Receiver:
         """It is what counts from now on: for drift, and in the history."""
         plans = transfer.plans or []
         offer = transfer.offer
-        news = await asyncio.to_thread(self._news, transfer)
-        await asyncio.to_thread(self._record.write, news)
+        if not transfer.news:  # nothing was changed, so that nothing was kept
+            await self._keep(transfer)
+        await asyncio.to_thread(self._record.write, transfer.news)
         self._facts.remember_soon(
             plans, kind="received", by=f"{offer.by}@{offer.peer}", reason=offer.reason
         )
@@ -326,18 +328,17 @@ class Receiver:
         if self._now is transfer:
             self._now = None
 
-    def _news(self, transfer: _Transfer) -> dict[str, Agreed]:
-        """What counts once the files that are here now are kept. Blocking."""
+    async def _keep(self, transfer: _Transfer) -> None:
+        """What counts once the files that are here now are kept, noted before they are."""
+        plans = transfer.plans or []
+        found = await together(asyncio.to_thread(self._place.have, plan.section) for plan in plans)
         when = clock.wall_iso()
-        return {
-            plan.section.name: Agreed(
-                digest(transfer.wanted[plan.section.name]),
-                digest(self._place.have(plan.section)),
-                transfer.offer.peer,
-                when,
-            )
-            for plan in transfer.plans or []
-        }
+        for plan, have in zip(plans, found, strict=True):
+            name = plan.section.name
+            source = digest(transfer.wanted[name])
+            transfer.news[name] = Agreed(source, digest(have), transfer.offer.peer, when)
+        if any(plan.changes for plan in plans):
+            await asyncio.to_thread(self._outcomes.keep, transfer.news)
 
 
 class Facts:
