@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from carpool.kernel import clock
 from carpool.kernel.addresses import AddressHolder
 from carpool.kernel.flagfile import FlagFile
 from carpool.kernel.journal import Journal, never_wait_for_stderr, say
+from carpool.kernel.later import Later
 from carpool.kernel.links import LinkMonitor, device_facts
 from carpool.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket
 from carpool.kernel.poller import Poller
@@ -26,31 +28,35 @@ from carpool.machine.engine import Engine
 from carpool.model.config import Config, Encryption
 from carpool.model.validate import check_system
 from carpool.service.failover import FailoverService, Hands
+from carpool.service.groupchange import Files, Form, Start
 from carpool.service.guard import guard
 
 if TYPE_CHECKING:
     from carpool.kernel.stream import Wire
 
 
-def run_failover(config: Config, run_dir: Path, state_dir: Path) -> int:
+def run_failover(form: Form, files: Files, run_dir: Path, state_dir: Path) -> int:
     """`carpool run failover`: the guard, and the worker as its child. Returns the exit code."""
     _make(run_dir)
-    _warn_of_this_machine(config)
+    _warn_of_this_machine(form.config)
+    started = files.start(form, again=False)
     # Owned by the guard, the nft table outlives a worker: see kernel/addresses.py.
     owner = NetlinkSocket(NETLINK_NETFILTER)
     gc.freeze()  # what is loaded by now is shared by guard and worker; keep the pages so
-    return guard(
-        lambda parent_fd: _failover(config, run_dir, state_dir, parent_fd, owner),
-        clock.monotonic_s,
-    )
+
+    def worker(parent_fd: int, again: bool) -> int:
+        start = files.start(form, again=True) if again else started
+        return _failover(start, files, run_dir, state_dir, parent_fd, owner)
+
+    return guard(worker, clock.monotonic_s)
 
 
-def run_states(config: Config, run_dir: Path, config_dir: Path) -> int:
-    """`carpool run states`. Returns the exit code."""
+def run_states(config: Config, run_dir: Path, config_dir: Path, read: Callable[[], Config]) -> int:
+    """`carpool run states`; `read` gives what the files say later. Returns the exit code."""
     _make(run_dir)
     from carpool.service import states  # what failover does not need, it does not load
 
-    return states.run(config, run_dir, _wire(config, config_dir))
+    return states.run(config, run_dir, _wire(config, config_dir), read)
 
 
 def _wire(config: Config, config_dir: Path) -> Wire:
@@ -84,15 +90,20 @@ def _warn_of_this_machine(config: Config) -> None:
 
 
 def _failover(
-    config: Config, run_dir: Path, state_dir: Path, parent_fd: int, owner: NetlinkSocket
+    start: Start,
+    files: Files,
+    run_dir: Path,
+    state_dir: Path,
+    parent_fd: int,
+    owner: NetlinkSocket,
 ) -> int:
+    config = start.form.config
     never_wait_for_stderr()
     for refused in be_realtime():
         say(f"failover: {refused}")
     poller = Poller()
-    flag = FlagFile(state_dir / "maintenance", poller)
-    links = LinkMonitor({name: config.device(name) for name in config.vip_interfaces()})
-    holder = AddressHolder(config, run_dir, owner)
+    later = Later("files", poller)
+    flag = FlagFile(state_dir / "maintenance", later)
     started_s = clock.monotonic_s()
     engine = Engine(
         config,
@@ -100,13 +111,19 @@ def _failover(
         counter_start_us=clock.wall_us(),
         maintenance=flag.is_set(),
         await_bulk=config.group.states is not None,
+        older=[one.config for one in start.older],
     )
+    config = engine.acting
+    links = LinkMonitor({name: config.device(name) for name in config.vip_interfaces()})
+    holder = AddressHolder(config, run_dir, owner)
     hands = Hands(
         poller=poller,
         links=links,
         holder=holder,
         journal=Journal(run_dir / "failover.events"),
         flag=flag,
+        files=files,
+        later=later,
         now_s=clock.monotonic_s,
         wall_iso=clock.wall_iso,
     )
@@ -116,7 +133,7 @@ def _failover(
         "pid": os.getpid(),
         "guard_pid": os.getppid(),
     }
-    service = FailoverService(engine, hands, identity)
+    service = FailoverService(engine, hands, identity, start)
 
     def on_request(client: Client, request: dict[str, object]) -> None:
         service.on_request(client, request)
@@ -128,4 +145,5 @@ def _failover(
     service.run()  # a bug ends the process here, and the next one takes over what it held
     server.close()
     holder.cleanup()
+    later.close()
     return 0

@@ -282,6 +282,8 @@ class Box:
                 world.tell(f"{self.name} {key or ''} {kind}: {text}")
             case fx.SwitchoverDone(ok, took_s, text):
                 world.tell(f"{self.name} switchover {ok} {took_s:.3f}: {text}")
+            case fx.Reconfigure():
+                pass  # whoever owns a VHID here owns all of it
             case fx.Stopped():
                 self.stopped = True
                 self.die()

@@ -63,6 +63,7 @@ def _failover(answer: Fields) -> Iterator[RenderableType]:
         (text_of(answer, "node"), "bold"), ": ", (text_of(answer, "summary"), style)
     )
     yield Group(Text("   ".join(_headline(answer))), *_switched_off(answer))
+    yield from named("Group is changing", _change_of_group(answer), WARN)
     rows = entries_of(answer, "vhosts")
     devices = {
         text_of(i, "interface"): text_of(i, "device") for i in entries_of(answer, "interfaces")
@@ -101,6 +102,20 @@ def _switched_off(answer: Fields) -> Iterator[Text]:
         yield Text("Maintenance mode is on: `carpool maintenance off` ends it", WARN)
     if answer.get("enabled") is False:
         yield Text("CARP is disabled until a restart: `carpool enable` ends it", WARN)
+
+
+def _change_of_group(answer: Fields) -> Iterator[Text]:
+    """What peers may not have yet, and what ends that."""
+    change = answer.get("change")
+    if not isinstance(change, dict):
+        return
+    for line in _words(change, "changes"):
+        yield Text(line)
+    since = duration(number_of(change, "since_s"))
+    if change.get("confirm_left_s") is not None:
+        left = duration(number_of(change, "confirm_left_s"))
+        yield Text(f"put back in {left}, unless `carpool confirm` is said", WARN)
+    yield Text(f"for {since}; what was before counts, too, until `carpool sync` is through")
 
 
 def _reasons(rows: Sequence[Fields]) -> Iterator[Text]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from carpool.api import settingsync
 from carpool.api.settingsync import SERVICES_KEYS, SYNC_KEYS
 from carpool.api.tomlfile import Table, TomlFile, cut, shown
+from carpool.kernel.appliedfile import Sources
 from carpool.model.config import (
     PROTOCOLS,
     STATES_PORT,
@@ -84,8 +85,26 @@ def load(config_dir: Path) -> tuple[Config | None, list[Problem]]:
 
     Never raises for what the files hold, nor for one that is missing or cannot be read.
     """
+    config, problems, _texts = load_texts(config_dir)
+    return config, problems
+
+
+def load_texts(config_dir: Path) -> tuple[Config | None, list[Problem], Sources]:
+    """The same, with what was read: the text of a file that could not be read is empty."""
     node_file = TomlFile.read(config_dir, NODE_FILE, HOMES)
     group_file = TomlFile.read(config_dir, GROUP_FILE, HOMES)
+    texts = Sources(node_file.source, group_file.source)
+    return *_judged(node_file, group_file), texts
+
+
+def judge(texts: Sources) -> Config | None:
+    """The configuration that these texts are, if there is nothing fatal in them."""
+    node_file = TomlFile.of(texts.node, NODE_FILE, HOMES)
+    group_file = TomlFile.of(texts.group, GROUP_FILE, HOMES)
+    return _judged(node_file, group_file)[0]
+
+
+def _judged(node_file: TomlFile, group_file: TomlFile) -> tuple[Config | None, list[Problem]]:
     config = Config(_node(node_file), _group(group_file))
     problems = [
         *node_file.problems,

@@ -43,8 +43,14 @@ class TomlFile:
         data = file._bytes(directory / name)
         text = None if data is None else file._text(data)
         if text is not None:
-            file.source = text
-            file._parse()
+            file._parse(text)
+        return file
+
+    @classmethod
+    def of(cls, text: str, name: str, homes: Mapping[str, str] | None = None) -> TomlFile:
+        """The same, of a text that was read before."""
+        file = cls(name, homes or {})
+        file._parse(text)
         return file
 
     @property
@@ -99,9 +105,10 @@ class TomlFile:
             self._broken(found, "UTF-8 text", "save the file as UTF-8", line)
             return None
 
-    def _parse(self) -> None:
+    def _parse(self, text: str) -> None:
+        self.source = text
         try:
-            self.content = tomllib.loads(self.source)
+            self.content = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             message, line = _syntax_error(str(error), self.source)
             hint = "strings stand in quotes, and no key or table twice"

@@ -29,6 +29,10 @@ VERBS = {  # verb: module, help
     "events": ("carpool.cli.events", "what moved, and why"),
     "states": ("carpool.cli.states", "how connections are replicated, and which"),
     "metrics": ("carpool.cli.metrics", "status and states, for Prometheus"),
+    "apply": (
+        "carpool.cli.apply",
+        "take up node.toml and group.toml as they are now",
+    ),
     "maintenance": (_OPERATE, "keep this node from being master, over restarts"),
     "disable": (_OPERATE, "take this node out of the group until its process restarts"),
     "enable": (_OPERATE, "end `carpool disable`"),

@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
-from carpool.api.settings import load
+from carpool.api.settings import load_texts
 from carpool.cli.problems import counted, told
 from carpool.errors import EXIT_CONFIG, EXIT_OK
 
@@ -42,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Until the process ends; EXIT_CONFIG, with all problems on stderr, when it may not start."""
-    config, problems = load(args.config_dir)
+    config, problems, texts = load_texts(args.config_dir)
     for problem in problems:
         print(told(problem, args.config_dir), file=sys.stderr)
     if config is None:
@@ -57,7 +58,12 @@ def run(args: argparse.Namespace) -> int:
         directories = {name: getattr(args, name) for name in ("config_dir", "run_dir", "state_dir")}
         return server.run(config, **directories, root=args.root)
     from carpool import daemon
+    from carpool.api.running import RunningFiles, read
 
     if args.process == "failover":
-        return daemon.run_failover(config, args.run_dir, args.state_dir)
-    return daemon.run_states(config, args.run_dir, args.config_dir)
+        from carpool.service.groupchange import Form
+
+        files = RunningFiles(args.config_dir, args.state_dir)
+        return daemon.run_failover(Form(config, texts), files, args.run_dir, args.state_dir)
+    again = partial(read, args.config_dir)
+    return daemon.run_states(config, args.run_dir, args.config_dir, again)

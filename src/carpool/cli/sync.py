@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from carpool.agent.localclient import LocalClient
+from carpool.cli import apply
 from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
 
 if TYPE_CHECKING:
@@ -79,8 +80,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Ask, and say what came of it. CarpoolError when the agent refuses or does not answer."""
+    if _of_failover(args):
+        return EXIT_OK
     with LocalClient(args.run_dir) as agent:
         return _VERBS[args.face](agent, args)
+
+
+def _of_failover(args: argparse.Namespace) -> bool:
+    """Whether it was a change by `carpool apply` that waited to be confirmed, for which no agent is
+    needed."""
+    if args.face == "confirm" and not args.peer and apply.decide(args.run_dir, "confirm"):
+        print("the change of the group on this node is kept")
+        return True
+    if args.face == "rollback" and args.pending and apply.decide(args.run_dir, "take_back"):
+        print("the change of the group on this node is put back")
+        return True
+    return False
 
 
 def _diff(agent: LocalClient, args: argparse.Namespace) -> int:

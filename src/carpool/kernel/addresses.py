@@ -61,6 +61,12 @@ class _Vhost:
     def virtual(self) -> bool:
         return self.vip.mac is MacMode.VIRTUAL
 
+    def without(self, kept: Iterable[AddressWithMask]) -> list[Request]:
+        """Delete all addresses but these."""
+        index = self.macvlan.index if self.macvlan else self.parent
+        addresses = [own for own in self.vip.addresses if own not in set(kept)]
+        return [_gone(self.vip, own, index) for own in addresses] if index else []
+
 
 class AddressHolder:
     """The addresses of all VIPs of a node. Every operation raises KernelError.
@@ -85,6 +91,45 @@ class AddressHolder:
         self._background = Background("hold addresses")
 
     # -------------------------------------------------------------------------------- prepare
+
+    def follow(self, config: Config) -> None:
+        """These are the VIPs now. Addresses that are no more are deleted; the rest stays as it is,
+        until `prepare` and `take` make it fit. KernelError."""
+        vips = {vip.key: vip for vip in config.group.vips}
+        with self._lock:
+            self._config = config
+            gone: list[Request] = []
+            for key, vhost in list(self._vhosts.items()):
+                vip = vips.get(key)
+                if vip == vhost.vip:
+                    continue
+                self._prepared.pop(key.interface, None)
+                kept = vip.addresses if vip is not None and vip.mac is vhost.vip.mac else ()
+                gone += vhost.without(kept)
+                if vip is None:
+                    del self._vhosts[key]
+                else:
+                    vhost.vip = vip
+            for key in vips.keys() - self._vhosts.keys():
+                self._prepared.pop(key.interface, None)
+                self._vhosts[key] = _Vhost(vips[key])
+            refusals = self._socket.attempt(gone)
+            self._forget_unused(config)
+        if refusals:
+            raise KernelError(refusals[0].reason)
+
+    def _forget_unused(self, config: Config) -> None:
+        """Interfaces without a VIP: their macvlans go, and what is in the table for them."""
+        unused = self._parents.keys() - set(config.vip_interfaces())
+        for interface in unused:
+            self._prepared.pop(interface, None)
+            del self._parents[interface]
+        if not unused:
+            return
+        aliases = {_alias(vhost.vip.key) for vhost in self._vhosts.values() if vhost.virtual}
+        topology = read_topology(self._socket)
+        self._socket.attempt(_delete(one for one in _ours(topology) if one.alias not in aliases))
+        self._install(read_topology(self._socket))
 
     def prepare(self, vip: Vip, state: LinkState) -> None:
         """Make ready what `vip` and the other VIPs of its interface need on a device that is there.
@@ -332,8 +377,12 @@ def _drop(vip: Vip, index: int) -> Iterator[Request]:
         yield Request(f"set down {vip.key} (device {index})", rt.set_up(index, False), _GONE)
     for own in vip.addresses:
         if own.version == 4 or not on_macvlan:
-            what = f"delete {own.ip} from {vip.key} (device {index})"
-            yield Request(what, rt.delete_address(index, own.ip), _GONE)
+            yield _gone(vip, own, index)
+
+
+def _gone(vip: Vip, own: AddressWithMask, index: int) -> Request:
+    what = f"delete {own.ip} from {vip.key} (device {index})"
+    return Request(what, rt.delete_address(index, own.ip), _GONE)
 
 
 def _subnet(vip: Vip, own: AddressWithMask) -> int | None:

@@ -72,6 +72,7 @@ class AdvertSocket:
         self._neighbours = Neighbours(state.index)
         self._routed: dict[Family, socket.socket] = {}
         self._members: list[socket.socket] = []
+        self._joined: dict[Address, socket.socket] = {}  # where neighbours ask for VIPs
         try:
             self._socket = _packet_socket(state.index)
         except OSError as error:
@@ -82,8 +83,7 @@ class AdvertSocket:
             ) from error
         for family in Family:
             self._open(family)
-        for group in _questions(vips):
-            self._join(group)
+        self.follow(vips)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -93,9 +93,24 @@ class AdvertSocket:
         assert state.index == self.index
         self._state = state
 
+    def follow(self, vips: Sequence[Vip]) -> None:
+        """These are the VIPs of the interface now."""
+        wanted = _questions(vips)
+        for group in [known for known in self._joined if known not in wanted]:
+            self._joined.pop(group).close()
+        self.not_joined.clear()
+        for group in wanted:
+            if group not in self._joined:
+                self._join(group)
+
     def close(self) -> None:
         self._neighbours.close()
-        for opened in (self._socket, *self._members, *self._routed.values()):
+        for opened in (
+            self._socket,
+            *self._members,
+            *self._joined.values(),
+            *self._routed.values(),
+        ):
             opened.close()
 
     # -------------------------------------------------------------------------------- receive
@@ -222,7 +237,7 @@ class AdvertSocket:
 
     def _join(self, group: Address) -> None:
         try:
-            self._members.append(_member(group, self.index))
+            self._joined[group] = _member(group, self.index)
         except OSError as error:
             self.not_joined[group] = _why(error)
 

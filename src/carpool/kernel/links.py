@@ -137,6 +137,11 @@ class LinkMonitor:
         self._events.close()
         self._requests.close()
 
+    def follow(self, devices: Mapping[str, str]) -> None:
+        """Tell of these from now on; what they are like, `current` says."""
+        self._devices = dict(devices)
+        self._told = {state.interface: state for state in self.current()}
+
     def current(self) -> list[LinkState]:
         """Every interface, as of the last `read`."""
         return [self._state(interface) for interface in self._devices]

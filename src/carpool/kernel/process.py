@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _WAITED_FOR = {*_STOP_SIGNALS, signal.SIGCHLD}
@@ -65,6 +66,12 @@ class Worker:
         if code < 0:
             return Death(False, f"killed by {signal.Signals(-code).name}")
         return Death(code == 0, f"exit code {code}")
+
+
+def begin_anew() -> NoReturn:
+    """Replace this process by the command that it was started with: the same pid, nothing open.
+    OSError ends it, as a bug does: whoever started it starts it again."""
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - no shell is what we want
 
 
 def _run(main: Callable[[int], int], parent_fd: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from carpool.model.config import Address, Family, VhostKey
+from carpool.model.config import Address, Config, Family, VhostKey
 
 
 class State(StrEnum):
@@ -98,6 +98,19 @@ class Adopt:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeUp:
+    """Another configuration of this node and its group, judged before: go by it from now on, and by
+    the one before, too, until Settle."""
+
+    config: Config
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Every node has the configuration that this one goes by: what was before counts no more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Leave gracefully. Answered by Stopped, within LEAVE_WAIT_S."""
 
@@ -117,6 +130,8 @@ Input = (
     | SetBulkSync
     | Switchover
     | Adopt
+    | TakeUp
+    | Settle
     | Stop
     | Tick
 )
@@ -181,7 +196,7 @@ class Transition:
 @dataclass(frozen=True, slots=True)
 class Note:
     """Something worth an operator's eye that is no transition. `kind` is a short stable word:
-    demotion, conflict, mismatch, reject, switchover, stall, bulk."""
+    demotion, conflict, mismatch, reject, switchover, stall, bulk, group."""
 
     kind: str
     text: str
@@ -195,6 +210,12 @@ class SwitchoverDone:
     ok: bool
     took_s: float
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconfigure:
+    """Make hands fit the virtual hosts that the engine has by now: sockets, devices, addresses.
+    What is owned stays so, without a break; InterfaceChanged tells anew what all links are like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,5 +233,6 @@ Effect = (
     | Transition
     | Note
     | SwitchoverDone
+    | Reconfigure
     | Stopped
 )

@@ -17,10 +17,12 @@ Rule 5: when in doubt between two masters and none, one working gateway wins, an
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from carpool.machine import effects as fx
+from carpool.machine import regroup
 from carpool.machine.demotion import (
     BULK_SYNC,
     CRASH,
@@ -38,7 +40,8 @@ from carpool.machine.replay import CounterClock
 from carpool.machine.report import status_of
 from carpool.machine.teller import Teller
 from carpool.machine.vhost import Vhost
-from carpool.model.config import Address, Config, Family, Transport, VhostKey, family_of
+from carpool.machine.wireform import WireForm
+from carpool.model.config import Address, Config, Family, VhostKey, family_of
 from carpool.model.reject import Reject
 from carpool.model.status import FailoverStatus
 from carpool.proto import carp
@@ -50,6 +53,7 @@ SEND_ERRORS_MAX = 3  # consecutive; as many successes clear them
 PROBE_EVERY_S = 1.0
 RETRY_AFTER_S = 30.0  # a node that could not own addresses may compete again after this
 SLEPT_S = 1.0  # a Tick that comes so late: what waits in the sockets is as old
+TRANSITION_TOLD_S = 10.0  # a synchronisation brings the same group.toml to all within seconds
 STALE_S = 0.1  # from waking until the last of it has been read
 
 
@@ -77,7 +81,8 @@ class Port:
 
 
 class Engine:
-    """See the module. `await_bulk`: hold preemption until the states process has the table."""
+    """See the module. `await_bulk`: hold preemption until the states process has the table.
+    `older`: configurations that the peers may have still, the latest first."""
 
     def __init__(
         self,
@@ -87,30 +92,20 @@ class Engine:
         counter_start_us: int,
         maintenance: bool = False,
         await_bulk: bool = False,
+        older: Sequence[Config] = (),
     ) -> None:
         self.config = config
         self.demotion = Demotion()
         self.counters: Counter[str] = Counter()
         self.enabled = True
         self.maintenance = maintenance
-        clock = CounterClock(counter_start_us, now_s, config.node.name)
+        self.older = list(older)  # what peers may have still; see regroup.py
+        self._clock = CounterClock(counter_start_us, now_s, config.node.name)
         self.vhosts: dict[VhostKey, Vhost] = {
-            vip.key: Vhost(
-                vip,
-                advskew=config.node.advskew,
-                preempt=config.group.preempt,
-                demotion=self.demotion,
-                clock=clock,
-            )
-            for vip in config.group.vips
+            key: self.new_vhost(form) for key, form in regroup.forms(config, older).items()
         }
-        self.ports = {interface: Port() for interface in config.vip_interfaces()}
-        self.peers: dict[tuple[str, Address], str] = {
-            (interface, address): peer.name
-            for peer in config.node.peers
-            for interface, addresses in peer.addresses.items()
-            for address in addresses
-        }
+        self.ports = {key.interface: Port() for key in self.vhosts}
+        self.peers = regroup.names_of(config.node)
         self._mismatches = MismatchFinder()
         self._departure: _Departure | None = None
         self._stale_until_s = now_s  # packets may be older than they look
@@ -141,7 +136,7 @@ class Engine:
                 done += self._on_address_result(event, now_s)
             case fx.SetMaintenance(on):
                 self.maintenance = on
-                done += self._demote(MAINTENANCE, Rank.MAINTENANCE, on, now_s)
+                done += self.demote(MAINTENANCE, Rank.MAINTENANCE, on, now_s)
             case fx.SetDisabled(on):
                 done += self._on_disabled(on, now_s)
             case fx.SetBulkSync():
@@ -152,6 +147,8 @@ class Engine:
                 done += self._on_adopt(keys, now_s)
             case fx.Stop():
                 done += self._depart("stop", LEAVE_WAIT_S, now_s)
+            case fx.TakeUp() | fx.Settle():
+                done += regroup.change(self, event, now_s)
             case fx.Tick():
                 done += self._on_tick(now_s)
         done += self._after_moves(done, now_s)
@@ -171,6 +168,13 @@ class Engine:
     def is_master(self) -> bool:
         """Whether this node is MASTER of any VHID."""
         return any(vhost.state is State.MASTER for vhost in self.vhosts.values())
+
+    @property
+    def acting(self) -> Config:
+        """The configuration with the VIPs that there are: those that go stay until Settle, without
+        addresses."""
+        vips = tuple(vhost.vip for vhost in self.vhosts.values())
+        return replace(self.config, group=replace(self.config.group, vips=vips))
 
     def status(self, now_s: float) -> FailoverStatus:
         """Everything that there is to tell."""
@@ -201,12 +205,17 @@ class Engine:
         if reject is not None:
             return self._refuse(reject, packet, now_s)
         told: list[Effect] = []
-        if not vhost.signer.verify(advert):
+        as_we = vhost.form.verify(advert)
+        if not as_we:
+            if vhost.memory.has_our_form(packet.source, now_s, vhost.down_after_s):
+                return self._of_another_form(vhost, packet, now_s)
             authentic, told = self._explain_digest(vhost, packet, advert, now_s)
             if not authentic:
                 return [*told, *self._refuse(Reject.AUTH, packet, now_s, tell=not told)]
         if not vhost.memory.accept(packet.source, advert.counter, now_s, vhost.down_after_s):
             return told + self._refuse(Reject.REPLAY, packet, now_s)
+        if as_we:
+            vhost.memory.signs_as_we(packet.source, now_s)
         self.counters["accepted"] += 1
         before = vhost.state
         if advert.leaving and before is State.BACKUP and now_s < self._stale_until_s:
@@ -214,8 +223,8 @@ class Engine:
             return told
         if advert.leaving and vhost.heeds_goodbye(packet.source, now_s):
             # Before the first advert, or the one who leaves would preempt a demoted successor.
-            told += self._demote(SWITCHOVER, Rank.SWITCHOVER, False, now_s)
-            told += self._demote(BULK_SYNC, Rank.BULK_SYNC, False, now_s)
+            told += self.demote(SWITCHOVER, Rank.SWITCHOVER, False, now_s)
+            told += self.demote(BULK_SYNC, Rank.BULK_SYNC, False, now_s)
             self._bulk_until_s = None
         done = told + vhost.on_advert(advert, packet.source, now_s)
         if before is State.BACKUP and vhost.state is State.MASTER:
@@ -228,14 +237,28 @@ class Engine:
     def _check_sender(
         self, vhost: Vhost, packet: fx.PacketReceived, advert: carp.Advert
     ) -> Reject | None:
-        unicast = vhost.vip.transport is Transport.UNICAST
-        if unicast and (packet.interface, packet.source) not in self.peers:
+        if vhost.form.unicast_only and (packet.interface, packet.source) not in self.peers:
             return Reject.PEER
         if packet.source in self.ports[packet.interface].own:
             return Reject.LOOP
-        if advert.counter == vhost.counter and vhost.signer.verify(advert):
+        if advert.counter in vhost.counters and vhost.form.verify(advert):
             return Reject.LOOP
         return None
+
+    def _of_another_form(
+        self, vhost: Vhost, packet: fx.PacketReceived, now_s: float
+    ) -> list[Effect]:
+        """Of a sender whose adverts are authentic otherwise: it signs for a group.toml, too, that
+        is on its way to us (regroup.py). Only if it does not arrive is that worth a word."""
+        done = self._refuse(Reject.AUTH, packet, now_s, tell=False)
+        if self._mismatches.lasts_s((vhost.key, packet.source), now_s) < TRANSITION_TOLD_S:
+            return done
+        text = (
+            f"{self.name_of(packet.interface, packet.source)} signs for another group.toml, too, "
+            "which has not come here: `carpool sync` over there; else somebody forges its adverts"
+        )
+        topic = "form", vhost.key, packet.source
+        return done + self._teller.tell(topic, "mismatch", text, now_s, vhost.key)
 
     def _explain_digest(
         self, vhost: Vhost, packet: fx.PacketReceived, advert: carp.Advert, now_s: float
@@ -274,38 +297,28 @@ class Engine:
             return []
         port.ready, port.reason, port.own = event.ready, event.reason, event.own_addresses
         done: list[Effect] = []
-        for vhost in self._on(event.interface):
-            self._give_sources(vhost, port)
+        for vhost in self.on(event.interface):
+            vhost.take_sources(port.own if port.ready else ())
             if self.enabled:
-                done += self._settle(vhost, now_s)
-        down = not any(vhost.own for vhost in self._on(event.interface))
-        done += self._demote(link_down(event.interface), Rank.INTERFACE_DOWN, down, now_s)
+                done += self.follow_link(vhost, now_s)
+        down = not any(vhost.own for vhost in self.on(event.interface))
+        done += self.demote(link_down(event.interface), Rank.INTERFACE_DOWN, down, now_s)
         # Not yet (duplicate address detection) or no more: this node would be half a gateway.
-        missing = {f for v in self._on(event.interface) for f in v.vip.families if f not in v.own}
+        missing = {f for v in self.on(event.interface) for f in v.form.families if f not in v.own}
         for family in Family:
             reason = no_source(event.interface, family)
-            done += self._demote(reason, Rank.SEND_ERRORS, family in missing and not down, now_s)
+            done += self.demote(reason, Rank.SEND_ERRORS, family in missing and not down, now_s)
         if down:
             # Nothing probes a link that is down: what holds now is that it is down.
             port.failures, port.probe_at_s = 0, None
-            done += self._demote(send_errors(event.interface), Rank.SEND_ERRORS, False, now_s)
-        return done
+            done += self.demote(send_errors(event.interface), Rank.SEND_ERRORS, False, now_s)
+        return done + regroup.join(self, now_s)
 
-    def _give_sources(self, vhost: Vhost, port: Port) -> None:
-        """IPv6 adverts come from the link-local address (as FreeBSD's), IPv4 from the first."""
-        vhost.own = {}
-        for address in port.own if port.ready else ():
-            family = family_of(address)
-            if address.version == 6 and not address.is_link_local:
-                continue
-            if family in vhost.vip.families:
-                vhost.own.setdefault(family, address)
-
-    def _settle(self, vhost: Vhost, now_s: float) -> list[Effect]:
+    def follow_link(self, vhost: Vhost, now_s: float) -> list[Effect]:
         port = self.ports[vhost.key.interface]
         if vhost.own:
             return vhost.on_usable(now_s, f"{vhost.key.interface}: {port.reason}")
-        wanted = " or ".join(vhost.vip.families)
+        wanted = " or ".join(vhost.form.families)
         reason = port.reason if not port.ready else f"no own {wanted} address"
         return vhost.on_unusable(now_s, f"{vhost.key.interface}: {reason}")
 
@@ -324,7 +337,7 @@ class Engine:
             return []
         port.failures = 0
         port.probe_at_s = None if demoted else now_s + PROBE_EVERY_S
-        done = self._demote(reason, Rank.SEND_ERRORS, not demoted, now_s)
+        done = self.demote(reason, Rank.SEND_ERRORS, not demoted, now_s)
         text = "sending works again" if demoted else f"sending failed: {event.error}"
         return [*done, fx.Note("send", f"{event.interface}: {text}")]
 
@@ -335,7 +348,7 @@ class Engine:
             return self._forget(reason, now_s)
         self.counters["address_errors"] += 1
         self._retry_s[reason] = now_s + RETRY_AFTER_S
-        return self._demote(reason, Rank.SEND_ERRORS, True, now_s)
+        return self.demote(reason, Rank.SEND_ERRORS, True, now_s)
 
     # ----------------------------------------------------------------------------- commands
 
@@ -349,7 +362,7 @@ class Engine:
         if self._departure and self._departure.kind == "disable":
             self._departure = None
             done += self._stay(now_s)
-        return done + [e for v in self.vhosts.values() for e in self._settle(v, now_s)]
+        return done + [e for v in self.vhosts.values() for e in self.follow_link(v, now_s)]
 
     def _on_bulk(self, event: fx.SetBulkSync, now_s: float) -> list[Effect]:
         if event.on and self.is_master:
@@ -357,7 +370,7 @@ class Engine:
         if event.on == (BULK_SYNC in self.demotion):
             return []  # said again: the wait is not prolonged
         self._bulk_until_s = now_s + BULK_WAIT_S if event.on else None
-        done = self._demote(BULK_SYNC, Rank.BULK_SYNC, event.on, now_s)
+        done = self.demote(BULK_SYNC, Rank.BULK_SYNC, event.on, now_s)
         return [*done, fx.Note("bulk", event.reason or ("running" if event.on else "complete"))]
 
     def _on_switchover(self, now_s: float) -> list[Effect]:
@@ -412,14 +425,15 @@ class Engine:
         """A mastership that came (back) to us ends the reasons for having kept away from it."""
         if not any(isinstance(e, fx.Transition) and e.new is State.MASTER for e in done):
             return []
-        more = self._demote(SWITCHOVER, Rank.SWITCHOVER, False, now_s)
+        more = self.demote(SWITCHOVER, Rank.SWITCHOVER, False, now_s)
+        more += regroup.join(self, now_s)
         usable = [v for v in self.vhosts.values() if v.state in (State.BACKUP, State.MASTER)]
         if all(vhost.state is State.MASTER for vhost in usable) and BULK_SYNC in self.demotion:
             text = "this node is the only master: there is nobody to take the table from"
             more += self._on_bulk(fx.SetBulkSync(on=False, reason=text), now_s)
         return more
 
-    def _demote(self, reason: str, rank: Rank, on: bool, now_s: float) -> list[Effect]:
+    def demote(self, reason: str, rank: Rank, on: bool, now_s: float) -> list[Effect]:
         """Rule 2."""
         if not self.demotion.set(reason, rank, on):
             return []
@@ -486,9 +500,21 @@ class Engine:
     def _forget(self, reason: str, now_s: float) -> list[Effect]:
         """End a reason that `_retry_s` limits in time; nothing if it does not hold."""
         self._retry_s.pop(reason, None)
-        return self._demote(reason, Rank.SEND_ERRORS, False, now_s)
+        return self.demote(reason, Rank.SEND_ERRORS, False, now_s)
 
     # -------------------------------------------------------------------------------- small
 
-    def _on(self, interface: str) -> list[Vhost]:
+    def new_vhost(self, form: WireForm) -> Vhost:
+        return Vhost(
+            form,
+            advskew=self.config.node.advskew,
+            preempt=self.config.group.preempt,
+            demotion=self.demotion,
+            clock=self._clock,
+        )
+
+    def port(self, interface: str) -> Port:
+        return self.ports.setdefault(interface, Port())
+
+    def on(self, interface: str) -> list[Vhost]:
         return [vhost for key, vhost in self.vhosts.items() if key.interface == interface]

@@ -12,16 +12,21 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from carpool.model.config import AddressWithMask, VhostKey, Vip
+from carpool.model.config import Address, AddressWithMask, VhostKey, Vip
 from carpool.proto.carp import Advert, Signer
 
 SEARCH_EVERY_S = 1.0  # a search costs some hundred HMACs; a forger must not buy them at will
 CANDIDATES_MAX = 600
+GAP_S = 60.0  # without such adverts: what comes then is another story
+SENDERS_MAX = 1000
 KNOWN_MAX = 8  # explanations kept a VHID: as many as a group has nodes
 
 _UNEXPLAINED = (
     "signs another set of addresses or uses another password: compare group.toml on both nodes"
 )
+
+
+Sender = tuple[VhostKey, Address]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,17 @@ class MismatchFinder:
     def __init__(self) -> None:
         self._known: dict[VhostKey, list[tuple[Signer, Explanation]]] = {}
         self._searched_s: dict[VhostKey, float] = {}
+        self._lasting_s: dict[Sender, tuple[float, float]] = {}  # first and last time
+
+    def lasts_s(self, sender: Sender, now_s: float) -> float:
+        """For how long this sender's adverts have been signed for another form, too."""
+        first_s, last_s = self._lasting_s.get(sender, (now_s, now_s))
+        if now_s - last_s > GAP_S:
+            first_s = now_s
+        if len(self._lasting_s) >= SENDERS_MAX:
+            self._lasting_s.clear()
+        self._lasting_s[sender] = first_s, now_s
+        return now_s - first_s
 
     def explain(self, vip: Vip, advert: Advert, now_s: float) -> Explanation:
         known = self._known.setdefault(vip.key, [])

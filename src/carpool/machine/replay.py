@@ -53,6 +53,7 @@ class _Record:
     last: int
     steps: int  # how often in a row it grew by less than STEP_MAX
     seen_s: float
+    own_form_s: float | None = None  # when something came that was signed as we sign
 
 
 class CounterMemory:
@@ -76,6 +77,16 @@ class CounterMemory:
         record.last = counter
         record.seen_s = now_s
         return True
+
+    def signs_as_we(self, source: Address, now_s: float) -> None:
+        """What was just accepted of `source` was signed for a form of ours."""
+        self._records[source].own_form_s = now_s
+
+    def has_our_form(self, source: Address, now_s: float, lifetime_s: float) -> bool:
+        """Whether that was so within `lifetime_s`."""
+        record = self._records.get(source)
+        at_s = record.own_form_s if record else None
+        return at_s is not None and now_s - at_s <= lifetime_s
 
     def _remember(self, source: Address, record: _Record) -> None:
         if source not in self._records and len(self._records) >= PEERS_MAX:

@@ -19,7 +19,7 @@ Rule 5: a BACKUP that follows a living master does not heed a slower one: that o
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from carpool.machine.demotion import ADVSKEW_CAP, Demotion, send_errors
 from carpool.machine.effects import (
@@ -34,6 +34,7 @@ from carpool.machine.effects import (
     Transition,
 )
 from carpool.machine.replay import CounterClock, CounterMemory
+from carpool.machine.wireform import Standing, WireForm
 from carpool.model.config import Address, Family, Vip, family_of
 from carpool.proto import carp
 
@@ -46,42 +47,37 @@ PREEMPTED_S = 1.0  # an inferior master heard within this time of our take-over 
 LEAVING_ADVBASE_S = 255  # slower than 3 * advbase: peers without preemption take over, too
 
 
-class Standing(NamedTuple):
-    """How good a master somebody is: the lower, the better."""
-
-    interval: int  # advbase + advskew, in 1/256 s
-    demote: int
-
-
 BEST = Standing(0, 0)
 LEAVING = Standing(LEAVING_ADVBASE_S * 256 + carp.LEAVING_ADVSKEW, 255)
-
-
-def standing_of(advert: carp.Advert) -> Standing:
-    return Standing(advert.advbase_s * 256 + advert.advskew, advert.demote)
 
 
 class Vhost:
     """See the module. `demotion` and `clock` are shared by all virtual hosts of the node."""
 
     def __init__(
-        self, vip: Vip, *, advskew: int, preempt: bool, demotion: Demotion, clock: CounterClock
+        self,
+        form: WireForm,
+        *,
+        advskew: int,
+        preempt: bool,
+        demotion: Demotion,
+        clock: CounterClock,
     ) -> None:
-        self.vip = vip
-        self.key = vip.key
+        self.form = form
+        self.key = form.vip.key
         self.advskew = advskew
         self.preempt = preempt
         self.demotion = demotion
         self.clock = clock
-        self.signer = carp.Signer(vip.vhid, vip.password, (a.ip for a in vip.addresses))
         self.memory = CounterMemory()
         self.state = State.INIT
         self.reason = "starting"
         self.since_s = 0.0
         self.own: dict[Family, Address] = {}  # our source address by family
         self.master: Address | None = None  # whose adverts we follow as BACKUP
-        self.counter = 0  # the last that we sent
+        self.counters: list[int] = []  # those that we sent last
         self.leaving = False
+        self.fresh = False  # it came while the group was running, and nobody has been its master
         self._heard_s = 0.0
         self._followed_s = 0.0  # when the followed master was heard
         self._followed = BEST  # and what it advertised
@@ -93,6 +89,11 @@ class Vhost:
     # ------------------------------------------------------------------------------- asking
 
     @property
+    def vip(self) -> Vip:
+        """What is owned by who is MASTER."""
+        return self.form.vip
+
+    @property
     def effective_advskew(self) -> int:
         return self.demotion.advskew(self.advskew)
 
@@ -101,7 +102,7 @@ class Vhost:
         """What we advertise."""
         if self.leaving:
             return LEAVING
-        return Standing(self.vip.advbase_s * 256 + self.effective_advskew, self.demotion.rank)
+        return Standing(self.form.advbase_s * 256 + self.effective_advskew, self.demotion.rank)
 
     @property
     def mute(self) -> bool:
@@ -116,13 +117,13 @@ class Vhost:
     @property
     def down_after_s(self) -> float:
         """The master-down interval: silence of this length makes a BACKUP take over."""
-        return 3 * self.vip.advbase_s + self.effective_advskew / 256
+        return 3.0 * self.form.slowest_s + self.effective_advskew / 256
 
     @property
     def deadline_s(self) -> float | None:
         """When `on_tick` is due; None while nothing but an input can change anything."""
         if self.state is State.BACKUP:
-            return self._heard_s + self.down_after_s
+            return None if self.fresh else self._heard_s + self.down_after_s
         if self.state is State.MASTER:
             return min(self._advert_at_s, self._held_s + HOLD_EVERY_S, *self._announce_at_s[:1])
         return None
@@ -134,6 +135,15 @@ class Vhost:
         return self._sent_s + self.standing.interval / 256
 
     # ------------------------------------------------------------------------------- inputs
+
+    def take_sources(self, addresses: Iterable[Address]) -> None:
+        """Our own addresses on the link, none if it is down. IPv6 adverts come from the link-local
+        one (as FreeBSD's), IPv4 from the first."""
+        self.own = {}
+        for address in addresses:
+            family = family_of(address)
+            if family in self.form.families and (address.version == 4 or address.is_link_local):
+                self.own.setdefault(family, address)
 
     def on_usable(self, now_s: float, reason: str) -> list[Effect]:
         """The interface is up and has an own address."""
@@ -161,6 +171,8 @@ class Vhost:
     def on_tick(self, now_s: float) -> list[Effect]:
         """Do what is due at `now_s`."""
         if self.state is State.BACKUP and now_s >= self._heard_s + self.down_after_s:
+            if self.fresh:
+                return []  # the group's master is to bring it
             silence = f"no advertisement for {now_s - self._heard_s:.2f} s"
             return self.take_over(silence, now_s)
         if self.state is not State.MASTER:
@@ -190,11 +202,24 @@ class Vhost:
         """Become MASTER: own, announce, and only then tell the old master by an advert."""
         self._held_s = self._asserted_s = now_s
         self._announce_at_s = [now_s + after_s for after_s in ANNOUNCE_AGAIN_S]
-        self.leaving = False
+        self.leaving = self.fresh = False
         self.master = None
         transition = self._become(State.MASTER, reason, now_s)
         own: list[Effect] = [TakeAddresses(self.key), Announce(self.key)]
         return own + self.advertise(now_s) + transition
+
+    def wait_as_others(self, now_s: float) -> None:
+        """It is new no more: whoever hears nobody takes it."""
+        if self.fresh:
+            self.fresh, self._heard_s = False, now_s
+
+    def retake(self, now_s: float) -> list[Effect]:
+        """Own what belongs to us by now, if we are MASTER; new addresses are announced."""
+        if self.state is not State.MASTER:
+            return []
+        self._held_s = now_s
+        self._announce_at_s = [now_s + after_s for after_s in ANNOUNCE_AGAIN_S]
+        return [TakeAddresses(self.key), Announce(self.key)]
 
     def adopt(self, now_s: float) -> list[Effect]:
         """Go on owning what a dead process of this node owned, but as one who is leaving: a peer
@@ -207,22 +232,22 @@ class Vhost:
     def advertise(self, now_s: float) -> list[Effect]:
         """Send what we are now, in every family in which we have a source address."""
         self._sent_s = now_s
+        self.counters = []
         interval, demote = self.standing
-        advbase_s = LEAVING_ADVBASE_S if self.leaving else self.vip.advbase_s
+        advbase_s = LEAVING_ADVBASE_S if self.leaving else self.form.advbase_s
         adverts: list[Effect] = []
-        for family in self.vip.families:
-            if family not in self.own:
-                continue
-            self.counter = self.clock.next(now_s)
-            payload = carp.build(
-                self.signer,
-                vhid=self.key.vhid,
-                advbase_s=advbase_s,
-                advskew=interval - advbase_s * 256,
-                demote=demote,
-                counter=self.counter,
-            )
-            adverts.append(SendAdvert(self.key, family, payload))
+        for family in (one for one in self.form.families if one in self.own):
+            for signer in self.form.signers:
+                self.counters.append(self.clock.next(now_s))
+                payload = carp.build(
+                    signer,
+                    vhid=self.key.vhid,
+                    advbase_s=advbase_s,
+                    advskew=interval - advbase_s * 256,
+                    demote=demote,
+                    counter=self.counters[-1],
+                )
+                adverts.append(SendAdvert(self.key, family, payload))
         return adverts
 
     def leave(self, now_s: float) -> list[Effect]:
@@ -242,7 +267,7 @@ class Vhost:
     # ---------------------------------------------------------------------------- internals
 
     def _as_backup(self, advert: carp.Advert, source: Address, now_s: float) -> list[Effect]:
-        theirs, ours = standing_of(advert), self.standing
+        theirs, ours = self.form.standing(advert), self.standing
         if ours < theirs and self._follows_another_than(source, now_s):
             return []  # Rule 5
         if advert.leaving:
@@ -255,7 +280,7 @@ class Vhost:
         if advert.advskew >= ADVSKEW_CAP and ours < theirs:
             # Without preemption, too: a node that lost an interface must not keep half a group.
             return self.take_over(f"{source} is demoted", now_s)
-        if theirs.interval > 3 * self.vip.advbase_s * 256 + self.effective_advskew:
+        if theirs.interval > self.down_after_s * 256:
             return self.take_over(f"{source} advertises too slowly to be waited for", now_s)
         self.hear(source, now_s)
         if self.master == source:
@@ -266,6 +291,7 @@ class Vhost:
     def hear(self, source: Address, now_s: float) -> None:
         """Somebody is master: wait for his silence, from now on."""
         self._heard_s = now_s
+        self.fresh = False
         known = self.master and family_of(self.master)
         if known is None or family_of(source) in (known, self._first_family):
             self.master = source  # of a dual-stack master the address that node.toml names it by
@@ -281,7 +307,7 @@ class Vhost:
     def _as_master(self, advert: carp.Advert, source: Address, now_s: float) -> list[Effect]:
         if advert.leaving:
             return self._as_successor(now_s)
-        theirs, ours = standing_of(advert), self.standing
+        theirs, ours = self.form.standing(advert), self.standing
         if self.leaving:
             return self._step_down(f"handed over to {source}", source, now_s)
         if self.mute:
@@ -310,7 +336,7 @@ class Vhost:
     @property
     def _first_family(self) -> Family | None:
         """The family by which nodes are compared and named: IPv4 where there is one."""
-        return next((family for family in self.vip.families if family in self.own), None)
+        return next((family for family in self.form.families if family in self.own), None)
 
     def _assert_against(self, source: Address, now_s: float) -> list[Effect]:
         """We are the better master: tell the other at once, and take the switches' and

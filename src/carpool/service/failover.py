@@ -15,12 +15,15 @@ from carpool.kernel.addresses import AddressHolder
 from carpool.kernel.adverts import AdvertSocket
 from carpool.kernel.flagfile import FlagFile
 from carpool.kernel.journal import Journal
+from carpool.kernel.later import Later
 from carpool.kernel.links import LinkMonitor, LinkState
 from carpool.kernel.poller import Poller
 from carpool.kernel.unixserver import Client
 from carpool.machine import effects as fx
 from carpool.machine.engine import Engine
-from carpool.model.config import Address, Config, Family, MacMode, Transport, VhostKey, family_of
+from carpool.model.config import Address, Family, MacMode, Transport, VhostKey, family_of
+from carpool.proto.ipheader import group_of
+from carpool.service.groupchange import CONFIRM_MAX_S, Files, GroupChange, Start, Wish
 
 PACKETS_MAX = 64  # handled a round, so that a flood cannot keep the deadline waiting
 WATCHERS_MAX = 8
@@ -35,6 +38,8 @@ class Hands:
     holder: AddressHolder
     journal: Journal
     flag: FlagFile  # of maintenance
+    files: Files  # node.toml and group.toml
+    later: Later
     now_s: Callable[[], float]
     wall_iso: Callable[[], str]
 
@@ -42,10 +47,16 @@ class Hands:
 class FailoverService:
     """Everything of one node's failover; `run` returns when the engine has stopped."""
 
-    def __init__(self, engine: Engine, hands: Hands, identity: Mapping[str, object]) -> None:
-        """`identity`: of this process, for `status`: pid, version..."""
+    def __init__(
+        self,
+        engine: Engine,
+        hands: Hands,
+        identity: Mapping[str, object],
+        start: Start,
+    ) -> None:
+        """`identity`: of this process, for `status`: pid, version... `start`: what the engine goes
+        by, as it is written."""
         self.engine = engine
-        self.config: Config = engine.config
         self.poller = hands.poller
         self.links = hands.links
         self.holder = hands.holder
@@ -63,6 +74,9 @@ class FailoverService:
         self._watchers: list[Client] = []
         self._was_master: bool | None = None
         self.poller.add(self.links, self._on_links)
+        self.change = GroupChange(
+            engine, start, hands.files, hands.later, self.put, self.now_s, self._tell_of_files
+        )
 
     # --------------------------------------------------------------------------------- loop
 
@@ -75,10 +89,12 @@ class FailoverService:
         if held:
             self.put(fx.Adopt(held))
         while not self.stopped:
-            self.poller.run_once(self.engine.deadline_s)
+            due_s = [self.engine.deadline_s, self.change.deadline_s]
+            self.poller.run_once(min((at_s for at_s in due_s if at_s is not None), default=None))
             deadline_s = self.engine.deadline_s
             if deadline_s is not None and self.now_s() >= deadline_s:
                 self.put(fx.Tick())
+            self.change.on_time()
 
     def put(self, event: fx.Input) -> None:
         """Hand an input to the engine and perform what follows; inputs that arise meanwhile
@@ -120,6 +136,8 @@ class FailoverService:
                 self._record(effect.kind, effect.key, effect.text)
             case fx.SwitchoverDone():
                 self._answer_switchover(effect)
+            case fx.Reconfigure():
+                self._reconfigure()
             case fx.Stopped():
                 self.stopped = True
 
@@ -142,10 +160,12 @@ class FailoverService:
         self.put(fx.SendResult(interface, error))
 
     def _destinations(self, key: VhostKey, family: Family) -> Sequence[Address] | None:
-        """Unicast peers; None: the multicast group."""
-        if self.engine.vhosts[key].vip.transport is Transport.MULTICAST:
+        """Unicast peers; None: the multicast group. Both, while one gives way to the other."""
+        transports = self.engine.vhosts[key].form.transports
+        if transports == {Transport.MULTICAST}:
             return None
-        return [
+        group = [group_of(family)] if Transport.MULTICAST in transports else []
+        return group + [
             address
             for (interface, address) in self.engine.peers
             if interface == key.interface and family_of(address) is family
@@ -167,8 +187,36 @@ class FailoverService:
             action()
         except KernelError as error:
             self._record("kernel", None, f"{what}: {error}")
+            self.change.failures.append(f"{what}: {error.message}")
             return error.message
         return None
+
+    def _reconfigure(self) -> None:
+        """Sockets, devices and addresses for the virtual hosts that there are by now."""
+        config = self.engine.acting
+        self._try(lambda: self.holder.follow(config), "following the group")
+        self.links.follow({name: config.device(name) for name in config.vip_interfaces()})
+        for interface in [name for name in self.sockets if name not in self.engine.ports]:
+            self._close(interface)
+        for interface, socket in self.sockets.items():
+            socket.follow([vip for vip in config.group.vips if vip.interface == interface])
+            self._tell_not_joined(socket)
+        for state in self.links.current():
+            self._on_link(state)
+
+    def _close(self, interface: str) -> None:
+        socket = self.sockets.pop(interface)
+        self.poller.remove(socket)
+        socket.close()
+
+    def _tell_not_joined(self, socket: AdvertSocket) -> None:
+        for group, reason in socket.not_joined.items():
+            self._record(
+                "group",
+                None,
+                f"{socket.interface}: cannot join {group} ({reason}): a switch that snoops on MLD "
+                "may keep neighbours' questions for IPv6 VIPs from us",
+            )
 
     # -------------------------------------------------------------------- packets and links
 
@@ -187,9 +235,8 @@ class FailoverService:
             return
         socket = self.sockets.get(state.interface)
         if socket is not None and socket.index != state.index:
-            self.poller.remove(socket)
-            socket.close()
-            del self.sockets[state.interface]
+            self._close(state.interface)
+            socket = None
         if state.present and state.interface not in self.sockets:
             error = self._try(lambda: self._open(state), f"opening {state.device}")
             if error:
@@ -203,23 +250,17 @@ class FailoverService:
 
     def _prepare(self, state: LinkState) -> None:
         """Harmless when nothing has changed; a device that got another MAC is prepared again."""
-        for vip in self.config.group.vips:
+        for vip in self.engine.acting.group.vips:
             if vip.interface == state.interface:
                 self.holder.prepare(vip, state)
 
     def _open(self, state: LinkState) -> None:
         self._prepare(state)
-        vips = [vip for vip in self.config.group.vips if vip.interface == state.interface]
+        vips = [vip for vip in self.engine.acting.group.vips if vip.interface == state.interface]
         socket = AdvertSocket(state, vips)
         self.sockets[state.interface] = socket
         self.poller.add(socket, lambda: self._on_packets(state.interface))
-        for group, reason in socket.not_joined.items():
-            self._record(
-                "group",
-                None,
-                f"{state.interface}: cannot join {group} on {state.device} ({reason}): a switch"
-                " that snoops on MLD may keep neighbours' questions for IPv6 VIPs from us",
-            )
+        self._tell_not_joined(socket)
 
     # ----------------------------------------------------------------------------- commands
 
@@ -246,6 +287,14 @@ class FailoverService:
                 client.answer()
             case {"command": "watch"}:
                 self._watch(client)
+            case {"command": "reload", **rest}:
+                self._reload(client, rest)
+            case {"command": "settle", "digest": str(digest)}:
+                self.change.settle(client, digest)
+            case {"command": "confirm"}:
+                self.change.confirm(client)
+            case {"command": "take_back"}:
+                self.change.take_back(client)
             case _:
                 client.refuse(
                     f"unknown command {str(request.get('command'))[:40]!r}, or wrong arguments",
@@ -259,7 +308,18 @@ class FailoverService:
         for interface, socket in self.sockets.items():
             for name, count in socket.counters.items():
                 status["counters"][f"{interface}_{name}"] = count
-        return {**self.identity, "uptime_s": round(now_s - self.started_s, 3), **status}
+        uptime_s = round(now_s - self.started_s, 3)
+        return {**self.identity, "uptime_s": uptime_s, **status, **self.change.status()}
+
+    def _reload(self, client: Client, request: Mapping[str, object]) -> None:
+        within_s = request.get("confirm_within_s")
+        if within_s is not None and not (
+            isinstance(within_s, int | float) and 0 < within_s <= CONFIRM_MAX_S
+        ):
+            client.refuse(f"confirm_within_s is {within_s!r}, expected 0 to {CONFIRM_MAX_S:g}")
+            return
+        dry_run, force = request.get("dry_run") is True, request.get("force") is True
+        self.change.reload(Wish(client, dry_run, force, within_s))
 
     def _set_maintenance(self, client: Client, on: bool) -> None:
         changed = self.engine.maintenance != on
@@ -307,6 +367,11 @@ class FailoverService:
         self._was_master = self.engine.is_master
         for client in list(self._watchers):
             client.send({"master": self._was_master})
+
+    def _tell_of_files(self) -> None:
+        """They were put back, for which nobody asked."""
+        for client in list(self._watchers):
+            client.send({"master": self.engine.is_master, "reload": True})
 
     def _record(
         self,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import partial
 
 from carpool.kernel.journal import say
 from carpool.kernel.process import Death, Worker
@@ -20,11 +21,14 @@ RESTART_WINDOW_S = 60.0
 STOP_WAIT_S = 5.0  # a worker that does not stop by then is hung
 
 
-def guard(main: Callable[[int], int], now_s: Callable[[], float]) -> int:
-    """Run `main` in a child until it stops cleanly or we are told to; returns the exit code."""
+def guard(main: Callable[..., int], now_s: Callable[[], float]) -> int:
+    """Run `main(parent_fd, again=...)` in a child until it stops cleanly or we are told to.
+    `again`: in place of one that died. Returns the exit code."""
     deaths_s: list[float] = []
+    again = False
     while True:
-        worker = Worker(main)
+        worker = Worker(partial(main, again=again))
+        again = True
         event = worker.wait()
         while event is None:
             event = worker.wait()

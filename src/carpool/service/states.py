@@ -22,6 +22,7 @@ from carpool.kernel.cores import Idle
 from carpool.kernel.ctevents import EventMask, EventSocket
 from carpool.kernel.journal import never_wait_for_stderr, say
 from carpool.kernel.poller import Poller
+from carpool.kernel.process import begin_anew
 from carpool.kernel.stream import Listener, Wire
 from carpool.kernel.sysctl import Sysctls
 from carpool.kernel.unixclient import UnixClient
@@ -39,6 +40,7 @@ from carpool.service.statesends import ends, settings
 from carpool.service.statesflow import DRAIN_MAX, Inflow, Outflow
 from carpool.service.stateslabels import Labels
 from carpool.service.stateslink import Link
+from carpool.service.statesreload import Read, reload
 from carpool.service.statesreport import LOOKS, compare, peer_status
 from carpool.service.statessweep import Sweep
 from carpool.service.statestable import Table
@@ -51,7 +53,7 @@ TOLD_MAX = 256
 SYSCTL_FILE = "states-sysctls.json"
 
 
-def run(config: Config, run_dir: os.PathLike[str] | str, wire: Wire) -> int:
+def run(config: Config, run_dir: os.PathLike[str] | str, wire: Wire, read: Read) -> int:
     """`carpool run states`: until a signal says stop. Returns the exit code.
 
     Raises ConfigError when group.toml asks for no replication or node.toml lacks an address for
@@ -59,11 +61,13 @@ def run(config: Config, run_dir: os.PathLike[str] | str, wire: Wire) -> int:
     """
     never_wait_for_stderr()
     poller = Poller()
-    service = StatesService(config, os.fspath(run_dir), poller, clock.monotonic_s, wire)
+    service = StatesService(config, os.fspath(run_dir), poller, clock.monotonic_s, wire, read)
     poller.on_signals(lambda _number: service.stop())
     say(f"states {__version__} of node {config.node.name} runs, pid {os.getpid()}")
     gc.freeze()  # what lives from here on is short-lived
     service.run()
+    if service.begins_anew:
+        begin_anew()
     return 0
 
 
@@ -81,9 +85,11 @@ class StatesService:
         poller: Poller,
         now_s: Callable[[], float],
         wire: Wire,
+        read: Read,
     ) -> None:
         states = settings(config)
         self.config = config
+        self.read, self.begins_anew = read, False
         self._wire = wire
         self.poller = poller
         self.now_s = now_s
@@ -98,12 +104,8 @@ class StatesService:
         rules = ctexclude.rules(exclusions, config.node.interfaces)
         self._labels = Labels(self.counters, self._tell)
         labels = self._labels.in_use
-        if ctexclude.LABEL in self._labels.names and any(one.interface for one in exclusions):
-            self._tell(
-                "label",
-                f"label {ctexclude.LABEL} has a name in connlabel.conf, and marks what is excluded"
-                " by interface: give the name another number",
-            )
+        if any(one.interface for one in exclusions):
+            self._labels.warn_of(ctexclude.LABEL)
         self._mask = EventMask(every=self._every, exclusions=rules, labels=labels)
         self._addresses = conntrack.Addresses()
         self.links = [self._link(states, peer) for peer in config.node.peers]
@@ -374,6 +376,8 @@ class StatesService:
             else:
                 self._want_events(master)
             self._be_master(master)
+            if answer.get("reload"):
+                reload(self)
         elif answer.get("ok") is False:
             self._tell("failover", f"failover refuses: {answer.get('error')}")
 
@@ -412,6 +416,8 @@ class StatesService:
             client.answer(self.status())
         elif request.get("command") in LOOKS:
             compare(client, request, self._comparisons, self.now_s())
+        elif request.get("command") == "reload":
+            reload(self, client)
         else:
             client.refuse(
                 f"unknown command {str(request.get('command'))[:40]!r}",
@@ -443,6 +449,13 @@ class StatesService:
 
     # -------------------------------------------------------------------------------- parts
 
+    def take_up(self, config: Config) -> None:
+        self.config = config
+        self._check_rules()
+
+    def begin_anew(self) -> None:
+        self.begins_anew = self.stopped = True
+
     def _link_of(self, peer: str) -> Link:
         return next(link for link in self.links if link.name == peer)
 
@@ -462,9 +475,8 @@ class StatesService:
         vips = frozenset(
             address.ip.packed for vip in self.config.group.vips for address in vip.addresses
         )
-        states = settings(self.config)
-        own = unmarked - vips
-        return ct.Rules(self._every, present | vips, own, states.exclusions)
+        exclusions = settings(self.config).exclusions
+        return ct.Rules(self._every, present | vips, unmarked - vips, exclusions)
 
     def _link(self, states: States, peer: Peer) -> Link:
         return Link(

@@ -32,6 +32,15 @@ class Labels:
         """What a peer is to know."""
         return ctlabels.build(self.names)
 
+    def warn_of(self, label: int) -> None:
+        """It is ours: connections that are excluded by interface bear it."""
+        if label in self.names:
+            self._tell(
+                "label",
+                f"label {label} has a name in connlabel.conf, and marks what is excluded"
+                " by interface: give the name another number",
+            )
+
     def changed(self) -> bool:
         """Look at the file again; whether it says something else now."""
         names = ctlabels.parse_file(connlabels.read())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from carpool.kernel.clock import monotonic_s
 from carpool.kernel.flagfile import FlagFile
+from carpool.kernel.later import Later
 from carpool.kernel.poller import Poller
 
 
@@ -17,19 +18,19 @@ def run_until(poller: Poller, answers: list[str | None], count: int) -> None:
 
 def test_set_and_cleared_in_order_and_idempotent(tmp_path: Path) -> None:
     poller, answers = Poller(), list[str | None]()
-    flag = FlagFile(tmp_path / "state" / "maintenance", poller)
+    flag = FlagFile(tmp_path / "state" / "maintenance", Later("test", poller))
     assert not flag.is_set()
     for on in (True, True, False, False, True):
         flag.set(on, answers.append)
     run_until(poller, answers, 5)
     assert answers == [None] * 5
     assert flag.is_set()
-    assert FlagFile(tmp_path / "state" / "maintenance", Poller()).is_set()
+    assert FlagFile(tmp_path / "state" / "maintenance", Later("test", Poller())).is_set()
 
 
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file where a directory should be")
     poller, answers = Poller(), list[str | None]()
-    FlagFile(tmp_path / "state" / "maintenance", poller).set(True, answers.append)
+    FlagFile(tmp_path / "state" / "maintenance", Later("test", poller)).set(True, answers.append)
     run_until(poller, answers, 1)
     assert answers[0] is not None and "maintenance: " in answers[0]

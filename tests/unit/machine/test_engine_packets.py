@@ -39,7 +39,7 @@ from tests.unit.proto.test_carp import sealed
 def snapshot(engine: Engine, now_s: float) -> object:
     """All that an input could have changed, but for the counters."""
     status = replace(engine.status(now_s), counters={})
-    return status, engine.deadline_s, [vhost.counter for vhost in engine.vhosts.values()]
+    return status, engine.deadline_s, [vhost.counters for vhost in engine.vhosts.values()]
 
 
 def altered(packet: fx.PacketReceived, **fields: int) -> fx.PacketReceived:
@@ -350,7 +350,7 @@ def test_a_changed_byte_under_a_right_checksum(offset: int, value: int) -> None:
     if packet.payload == GOOD.payload or offset in (2, 4) or (offset == 5 and value):
         advert = carp.parse(packet.payload, 255)
         assert isinstance(advert, carp.Advert)
-        assert MASTER.vhosts[LAN].signer.verify(advert)
+        assert MASTER.vhosts[LAN].form.verify(advert)
     elif offset in (6, 7):
         assert packet.payload == GOOD.payload
     else:

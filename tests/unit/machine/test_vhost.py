@@ -20,6 +20,7 @@ from carpool.machine.vhost import (
     LEAVING,
     Vhost,
 )
+from carpool.machine.wireform import WireForm
 from carpool.model.config import Address, Family, Vip
 from carpool.proto.carp import Advert
 from tests.unit.machine.group import LAN, START_US, adverts, kinds, moves, notes, own, vip
@@ -42,7 +43,7 @@ def new(
 ) -> Vhost:
     where = where or vip()
     vhost = Vhost(
-        where,
+        WireForm(where),
         advskew=100,
         preempt=preempt,
         demotion=Demotion() if demotion is None else demotion,
@@ -136,7 +137,7 @@ def test_silence_makes_master_and_the_order_of_effects_is_own_announce_advertise
     assert kinds(effects) == ["TakeAddresses", "Announce", "SendAdvert", "Transition"]
     (advert,) = adverts(effects)
     assert (advert.advbase_s, advert.advskew, advert.demote) == (1, 100, 0)
-    assert vhost.signer.verify(advert)
+    assert vhost.form.verify(advert)
     assert vhost.reason == "no advertisement for 3.39 s"
     assert vhost.deadline_s == 10.0 + DOWN_S + ANNOUNCE_AGAIN_S[0]
 
@@ -293,7 +294,7 @@ def test_dual_stack_sends_in_both_families_with_growing_counters() -> None:
     assert [e.family for e in effects if isinstance(e, fx.SendAdvert)] == list(Family)
     first, second = adverts(effects)
     assert second.counter == first.counter + 256
-    assert vhost.counter == second.counter
+    assert vhost.counters == [first.counter, second.counter]
 
 
 def test_a_family_without_own_address_is_silent() -> None:

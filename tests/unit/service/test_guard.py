@@ -15,7 +15,7 @@ import os, signal, sys, time
 from carpool.service import guard
 from carpool.kernel.clock import monotonic_s
 guard.STOP_WAIT_S = 0.5
-def main(parent_fd):
+def main(parent_fd, again):
     {setup}
     with open({log!r}, "a") as log:
         log.write(f"{{os.getpid()}}\\n")

@@ -1,0 +1,111 @@
+"""What failover goes by, kept on the disk: the texts of node.toml and group.toml, and older ones.
+
+Room: kernel. A process that is started again goes on in the middle of a change of the group. One
+file of JSON in the state directory, written whole or not at all; passwords are in it. Refuses to
+know what the texts mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from carpool.errors import KernelError
+
+NAME = "applied.json"
+SET_ASIDE = ".not-confirmed"  # ends the name of a file whose change nobody confirmed
+
+
+class Sources(NamedTuple):
+    """The texts of both files."""
+
+    node: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    now: Sources
+    older: tuple[Sources, ...] = ()  # what peers may have still, the latest first
+    pending: bool = False  # nobody has confirmed `now` yet
+
+
+class AppliedFile:
+    """`applied.json` in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / NAME
+
+    def read(self) -> Applied | None:
+        """None when there is none, or none that makes sense: then nothing is known."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+            older = tuple(_sources(one) for one in content["older"])
+            return Applied(_sources(content["now"]), older, bool(content["pending"]))
+        return None
+
+    def write(self, applied: Applied) -> None:
+        """Raises KernelError."""
+        content = {
+            "now": applied.now._asdict(),
+            "older": [one._asdict() for one in applied.older],
+            "pending": applied.pending,
+        }
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(self._path, json.dumps(content, indent=1))
+
+
+def put_back(directory: Path, before: Mapping[str, str]) -> list[str]:
+    """Give files of `directory` these texts again; what they say now is set aside. The names of
+    those that were changed. Raises KernelError."""
+    changed = []
+    for name, text in before.items():
+        path = directory / name
+        try:
+            if path.read_text(encoding="utf-8-sig") == text:
+                continue
+            shutil.copy2(path, f"{path}{SET_ASIDE}")
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise KernelError(f"set {path} aside: {error.strerror}") from error
+        _replace(path, text)
+        changed.append(name)
+    return changed
+
+
+def _replace(path: Path, text: str) -> None:
+    """Whole or not at all; readable for root alone unless it was readable for others before."""
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        fresh.unlink(missing_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            with contextlib.suppress(FileNotFoundError):
+                there = path.stat()
+                os.fchown(descriptor, there.st_uid, there.st_gid)
+                os.fchmod(descriptor, there.st_mode & 0o7777)
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        fresh.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise KernelError(f"write {path}: {error.strerror}") from error
+
+
+def _sources(fields: Mapping[str, object]) -> Sources:
+    node, group = fields["node"], fields["group"]
+    if not isinstance(node, str) or not isinstance(group, str):
+        raise TypeError
+    return Sources(node, group)

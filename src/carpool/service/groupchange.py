@@ -1,0 +1,297 @@
+"""A running failover process takes up what node.toml and group.toml say now, on command.
+
+Room: service. `reload`, `settle`, `confirm`, `take_back` of the control socket; what a change does
+to the virtual hosts is `machine/regroup.py`'s. Files are read and written in a thread.
+
+Rule 1: nothing is taken up of a configuration in which something is wrong, or which the kernel
+        refuses: then everything is as it was.
+Rule 2: with `confirm_within_s` all is put back, the files too, unless `confirm` is said in time. A
+        process that ends before that puts it back when it starts again.
+Rule 3: what was before counts beside what is now until `settle`, over restarts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from carpool.errors import CarpoolError, KernelError
+from carpool.kernel.appliedfile import Sources
+from carpool.kernel.later import Later
+from carpool.kernel.unixserver import Client
+from carpool.machine import effects as fx
+from carpool.machine import groupdiff
+from carpool.machine.engine import Engine
+from carpool.model.config import Config, Problem, family_of
+
+TOLD_MAX = 5  # problems in one refusal
+CONFIRM_MAX_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A configuration, and the texts that it is written in."""
+
+    config: Config
+    texts: Sources
+
+    @property
+    def digest(self) -> str:
+        """Of group.toml, SHA-256 in hex: the same on all nodes that have the same one."""
+        return hashlib.sha256(self.texts.group.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a process begins with; `older`, the latest first, peers may have still."""
+
+    form: Form
+    older: tuple[Form, ...] = ()
+
+
+class Files(Protocol):
+    """`api/running.py`; all of it may wait for a disk, and raises KernelError."""
+
+    def start(self, given: Form, *, again: bool) -> Start:
+        """`given`: what the files said when the first process was started; with `again` one that
+        died is replaced, which takes up nothing new."""
+        ...
+
+    def read(self) -> tuple[Form | None, list[Problem]]:
+        """What the files say now, judged with what the kernel says of the devices."""
+        ...
+
+    def keep(self, now: Form, older: Sequence[Form], *, pending: bool) -> None:
+        """For the next `start`."""
+        ...
+
+    def put_back(self, texts: Sources) -> list[str]:
+        """Make the files what they were; the names of those that were not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What `reload` is asked."""
+
+    client: Client
+    dry_run: bool
+    force: bool
+    confirm_within_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    before: Form
+    until_s: float
+
+
+class GroupChange:
+    """`put` hands an input to the engine and performs what follows; `failures` are the words of
+    what failed in doing so since it was emptied."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        start: Start,
+        files: Files,
+        later: Later,
+        put: Callable[[fx.Input], None],
+        now_s: Callable[[], float],
+        on_put_back: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._form = start.form
+        self._older = list(start.older)
+        self._files = files
+        self._later = later
+        self._put = put
+        self._now_s = now_s
+        self._on_put_back = on_put_back
+        self._since_s = now_s()
+        self._pending: _Pending | None = None
+        self._busy = False
+        self.failures: deque[str] = deque(maxlen=TOLD_MAX)
+        self._keep(lambda _error: None)
+
+    @property
+    def deadline_s(self) -> float | None:
+        """When `on_time` is due."""
+        return self._pending.until_s if self._pending else None
+
+    def status(self) -> dict[str, object]:
+        """`group_digest`, and `change`: null, or what peers may not have yet."""
+        change: dict[str, object] | None = None
+        if self._older or self._pending:
+            oldest = self._older[-1] if self._older else self._form
+            left_s = self._pending.until_s - self._now_s() if self._pending else None
+            change = {
+                "since_s": round(self._now_s() - self._since_s, 3),
+                "changes": groupdiff.lines(oldest.config, self._form.config),
+                "confirm_left_s": None if left_s is None else round(max(left_s, 0.0), 1),
+            }
+        return {"group_digest": self._form.digest, "change": change}
+
+    # ----------------------------------------------------------------------------- commands
+
+    def reload(self, wish: Wish) -> None:
+        """Take up what the files say. Answered with `changes`, lines for people, and `transition`:
+        whether what was before counts, too, until `settle`."""
+        if self._busy:
+            wish.client.refuse("a change is under way", "wait for its answer")
+        elif self._pending and not wish.dry_run:
+            wish.client.refuse(*_WAITS)
+        else:
+            self._busy = True
+            self._later.do(self._read, lambda found: self._judge(wish, *found))
+
+    def confirm(self, client: Client) -> None:
+        if self._pending is None:
+            client.refuse("no change of the group waits to be confirmed here")
+            return
+        self._pending = None
+        self._keep(lambda error: _answer(client, error, {}))
+
+    def take_back(self, client: Client | None) -> None:
+        """Put back what waits to be confirmed, in the kernel, on the wire and in the files."""
+        if self._pending is None:
+            if client is not None:
+                client.refuse("no change of the group waits to be confirmed here")
+            return
+        before, self._pending = self._pending.before, None
+        self._go_by(before)
+
+        def there(error: str | None) -> None:
+            self._on_put_back()
+            self._keep(lambda other: _answer(client, error or other, {}) if client else None)
+
+        self._later.do(lambda: _tried(lambda: self._files.put_back(before.texts)), there)
+
+    def settle(self, client: Client, digest: str) -> None:
+        """What was before counts no more, if `digest` is that of our group.toml."""
+        if digest != self._form.digest:
+            client.refuse(
+                "this node goes by another group.toml than that", "synchronise section carpool"
+            )
+        elif self._pending is not None:
+            client.refuse(*_WAITS)
+        else:
+            changed, self._older = bool(self._older), []
+            self._put(fx.Settle())
+            self._keep(lambda error: _answer(client, error, {"changed": changed}))
+
+    def on_time(self) -> None:
+        """Nobody has confirmed it."""
+        if self._pending is not None and self._now_s() >= self._pending.until_s:
+            self.take_back(None)
+
+    # ----------------------------------------------------------------------------- private
+
+    def _read(self) -> tuple[Form | None, list[Problem], str]:
+        try:
+            form, problems = self._files.read()
+        except KernelError as error:
+            return None, [], error.message
+        return form, problems, ""
+
+    def _judge(self, wish: Wish, form: Form | None, problems: list[Problem], error: str) -> None:
+        """Rule 1."""
+        self._busy = False
+        client = wish.client
+        wrong = [str(one) for one in problems if one.fatal or form is None] + [error] * bool(error)
+        if form is None or wrong:
+            client.refuse("; ".join(wrong[:TOLD_MAX]), "`carpool check` tells more")
+            return
+        old, new = self._form.config, form.config
+        obstacles = groupdiff.obstacles(old, new)
+        if obstacles:
+            hint = "restart the failover process of this node: what was before will count, too"
+            client.refuse(f"only a restart takes up: {'; '.join(obstacles)}", hint)
+            return
+        worse = [*_links_down(old, new, problems), *self._families_missing(new)]
+        if worse and not wish.force:
+            hint = "mend it first, or say --force: a peer will take over"
+            client.refuse(f"it would demote this node: {'; '.join(worse)}", hint)
+            return
+        changes = groupdiff.lines(old, new)
+        if wish.dry_run:
+            client.answer({"changes": changes, "transition": bool(self._older)})
+            return
+        self._take_up(wish, form, changes)
+
+    def _take_up(self, wish: Wish, form: Form, changes: list[str]) -> None:
+        before = self._form
+        self._go_by(form)
+        if self.failures:
+            failed = "; ".join(self.failures)
+            self._go_by(before)
+            wish.client.refuse(f"{failed}; everything is as it was")
+            return
+        if wish.confirm_within_s is not None and changes:
+            self._pending = _Pending(before, self._now_s() + wish.confirm_within_s)
+        answer = {"changes": changes, "transition": bool(self._older)}
+        self._keep(lambda error: _answer(wish.client, error, answer))
+
+    def _go_by(self, form: Form) -> None:
+        self.failures.clear()
+        known = [self._form, *self._older]
+        if form.config != self._form.config:
+            self._since_s = self._now_s()
+        self._form = form
+        self._put(fx.TakeUp(form.config))
+        self._older = [
+            one for one in known if any(one.config is older for older in self._engine.older)
+        ]
+
+    def _families_missing(self, new: Config) -> list[str]:
+        """VIPs of a family in which this node has no address of its own on that link."""
+        told = []
+        for vip in new.group.vips:
+            port = self._engine.ports.get(vip.interface)
+            if port is None or not port.ready:
+                continue
+            own = {family_of(one) for one in port.own if one.version == 4 or one.is_link_local}
+            told += [
+                f"{vip.key}: no own {family} address on {vip.interface}"
+                for family in vip.families
+                if family not in own
+            ]
+        return told
+
+    def _keep(self, done: Callable[[str | None], None]) -> None:
+        form, older, pending = self._form, tuple(self._older), self._pending is not None
+        self._later.do(lambda: _tried(lambda: self._files.keep(form, older, pending=pending)), done)
+
+
+_WAITS = (
+    "a change of the group waits to be confirmed here",
+    "`carpool confirm` keeps it, `carpool rollback --pending` puts it back",
+)
+
+
+def _links_down(old: Config, new: Config, problems: Sequence[Problem]) -> list[str]:
+    """Of interfaces that carry a VIP by this change only."""
+    fresh = [
+        f"interface.{name}" for name in new.vip_interfaces() if name not in old.vip_interfaces()
+    ]
+    return [str(one) for one in problems if one.key in fresh]
+
+
+def _tried(action: Callable[[], object]) -> str | None:
+    try:
+        action()
+    except CarpoolError as error:
+        return error.message
+    return None
+
+
+def _answer(client: Client, error: str | None, fields: dict[str, object]) -> None:
+    if error is None:
+        client.answer(fields)
+    else:
+        client.refuse(
+            f"done, but it will not survive a restart: {error}", "make room, and say it again"
+        )
