@@ -10,8 +10,10 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from carpool.agent.apply import DOWN
 from carpool.agent.client import PeerClient
 from carpool.agent.configuration import Configuration
+from carpool.agent.group import GroupFile
 from carpool.agent.localclient import SOCKET
 from carpool.agent.refusals import Refusals
 from carpool.agent.roles import RoleKeeper
@@ -22,7 +24,8 @@ from carpool.agent.systemd import SystemdServices
 from carpool.api import control
 from carpool.api.control import Answer
 from carpool.api.identity import keys_of
-from carpool.api.sections import load_sections
+from carpool.api.sections import load_sections, selected
+from carpool.api.settings import load
 from carpool.errors import CarpoolError, UnreachableError
 from carpool.kernel import clock
 from carpool.kernel.journal import say
@@ -72,9 +75,13 @@ class Agent:
         sections, problems = load_sections(config_dir, root=root)
         for problem in problems:
             say(f"agent: {problem}; `carpool check` tells more")
-        self.configuration = Configuration(self, sections, list(self.peers.values()))
+        self.sections = sections
+        self.selected = list(selected(config))
+        self.group = GroupFile(run_dir, config_dir, self.reload)
+        self.configuration = Configuration(self, list(self.peers.values()))
+        self.roster = Roster(self.sections, self.selected, self.services, root)
         self.schedule = ScheduleKeeper.of(self)
-        self.roster = Roster(sections, self.configuration.selected, self.services, root)
+        self._read_anew = asyncio.Condition()
 
     @property
     def name(self) -> str:
@@ -106,23 +113,63 @@ class Agent:
         found = await self.status(control.STATES)
         peers = found.get("peers") if isinstance(found, dict) else None
         return {
-            f"replication with {one['name']}": "up" if one["connected"] else "down"
+            f"replication with {one['name']}": "up" if one["connected"] else DOWN
             for one in (peers if isinstance(peers, list) else [])
         }
 
+    async def reload(self) -> None:
+        """Take up sections and values of the files as they are now. Addresses, peers and port of
+        `[sync]` are those of the start."""
+        config, _problems = await asyncio.to_thread(load, self.config_dir)
+        if config is None:
+            return  # who wrote it has been told
+        sections, _problems = await asyncio.to_thread(
+            load_sections, self.config_dir, root=self.root
+        )
+        if _ends(config) != _ends(self.config):
+            say("agent: other addresses, peers or [sync]: they count when it is started again")
+        old, self.config = self.config, config
+        self.sections.clear()
+        self.sections.update(sections)
+        self.selected[:] = selected(config)
+        self.configuration.refill()
+        if _timing(old) != _timing(config):
+            self.schedule = ScheduleKeeper.of(self)
+        async with self._read_anew:
+            self._read_anew.notify_all()
+
     async def keep_roles(self) -> None:
-        """Keep services of the master alone where the group is MASTER, if there are any."""
-        if self.roster.has_role:
-            failover = control.socket_of(self.run_dir, control.FAILOVER)
-            names = self.roster.of_master
-            await RoleKeeper(failover, self.services, names, self.now_s, Waits()).run()
+        """Keep services of the master alone where the group is MASTER, once there are any."""
+        async with self._read_anew:
+            await self._read_anew.wait_for(lambda: self.roster.has_role)
+        failover = control.socket_of(self.run_dir, control.FAILOVER)
+        names = self.roster.of_master
+        await RoleKeeper(failover, self.services, names, self.now_s, Waits()).run()
 
     async def keep_schedule(self) -> None:
-        """Synchronise when the schedule of `[sync]` says so, if there is one."""
-        if self.schedule is not None:
-            await self.schedule.run()
+        """Synchronise when the schedule of `[sync]` says so, while there is one."""
+        while True:
+            keeper = self.schedule
+            async with asyncio.TaskGroup() as tasks:
+                task = tasks.create_task(keeper.run()) if keeper is not None else None
+                async with self._read_anew:
+                    await self._read_anew.wait_for(lambda: self.schedule is not keeper)  # noqa: B023
+                if task is not None:
+                    task.cancel()
 
     async def close(self) -> None:
         """Hang up on all peers."""
         for peer in self.peers.values():
             await peer.close()
+
+
+def _timing(config: Config) -> tuple[object, ...]:
+    sync = config.group.sync
+    return () if sync is None else (sync.schedule, sync.schedule_jitter_s)
+
+
+def _ends(config: Config) -> tuple[object, ...]:
+    """What listeners and clients are made of."""
+    sync, node = config.group.sync, config.node
+    link = (sync.interface, sync.port) if sync is not None else None
+    return link, node.name, node.addresses, node.peers

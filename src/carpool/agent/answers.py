@@ -139,6 +139,13 @@ class Digests(Answer):
     sections: dict[Short, SectionState] = Field(max_length=1000)
 
 
+class GroupStand(Answer):
+    """The group.toml that the processes of a node go by."""
+
+    digest: Short = Field(description="SHA-256 of group.toml")
+    changing: bool = Field(description="whether what was before counts, too")
+
+
 _Kind = TypeVar("_Kind", bound=BaseModel)
 
 

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from carpool.agent.group import GroupFile
 from carpool.agent.job import Event
 from carpool.agent.rulesets import Rulesets
 from carpool.agent.services import Action, ServiceError, Services
+from carpool.api.sections import CARPOOL
 from carpool.errors import CarpoolError, KernelError
 from carpool.kernel import checkrun, clock, tree
 from carpool.kernel.journal import say
@@ -28,6 +30,7 @@ from carpool.model.section import OnChange, RolePolicy, Section, Service
 
 VERIFY_WAIT_S = 5.0  # that a service may take to be as active as before
 VERIFY_EVERY_S = 0.1
+DOWN = "down"  # of replication: from there it can only become better
 DIFF_FILE_MAX_BYTES = 4 * 1024 * 1024
 Source = Callable[[Entry], Path]  # where the content of a wanted file is
 
@@ -69,6 +72,7 @@ class Node(Protocol):
     root: Path
     state_dir: Path
     services: Services
+    group: GroupFile
 
     async def health(self) -> dict[str, str]:
         """What must not become worse by it: role by VIP, and how replication is."""
@@ -96,6 +100,7 @@ class Applier:
             return ""
         note = left.note
         await asyncio.to_thread(left.roll_back)
+        await self._regroup(note.get("group") is True)
         async for _event in self._react(_services(note), undo=True):
             pass
         return (
@@ -116,11 +121,13 @@ class Applier:
         confirm_within_s: float | None = None,
         restart: bool = False,
         keep: Callable[[], Awaitable[None]] | None = None,
+        force: bool = False,
     ) -> AsyncIterator[Event]:
         """Each step as it is done. Raises Refused or Undone. With `confirm_within_s` the last event
         is `waiting`: without `confirm` in that time all is put back. With `restart` every service
         of these sections that runs is restarted, in place of what it needs otherwise. `keep` is
-        awaited just before the change cannot be put back any more."""
+        awaited just before the change cannot be put back any more. With `force` a group.toml that
+        demotes this node is taken up all the same."""
         if self._waiting is not None:
             raise Refused(
                 f"{self._waiting.what} of {self._waiting.by} waits to be confirmed",
@@ -143,6 +150,8 @@ class Applier:
         note: dict[str, object] = {"what": what, "by": by}
         note["services"] = _noted(services)
         await self._rulesets.note(_files(services, active))
+        of_group = any(plan.section.name == CARPOOL for plan in plans)
+        note["group"] = of_group
         transaction = self.transaction()
         yield {"step": "keeping", "files": sum(len(plan.changes) for plan in plans)}
         await asyncio.to_thread(self._prepare, transaction, plans, note)
@@ -150,6 +159,8 @@ class Applier:
         try:
             await asyncio.to_thread(transaction.swap)
             yield {"step": "swap", "files": sum(len(plan.changes) for plan in plans)}
+            if of_group:
+                yield {"step": "group", "changes": await self._node.group.take_up(force=force)}
             async for event in self._react(services):
                 yield event
             await self._verify(active, before)
@@ -157,14 +168,16 @@ class Applier:
             if keep is not None and confirm_within_s is None:
                 await keep()
         except CarpoolError as error:
-            await self._undo(transaction, services)
+            await self._undo(transaction, services, of_group)
             raise Undone(
                 f"{error.message}; everything is put back as it was", hint=error.hint
             ) from error
         if confirm_within_s is None:
             await asyncio.to_thread(transaction.confirm)
             return
-        self._waiting = _Waiting(transaction, services, what, by, confirm_within_s, keep)
+        self._waiting = _Waiting(
+            transaction, services, of_group, what, by, confirm_within_s, keep
+        )
         self._waiting.begin(self._time_is_up)
         yield {"step": "waiting", "within_s": confirm_within_s}
 
@@ -176,7 +189,7 @@ class Applier:
                 await waiting.keep()
             await asyncio.to_thread(waiting.transaction.confirm)
         except CarpoolError as error:
-            await self._undo(waiting.transaction, waiting.services)
+            await self._undo(waiting.transaction, waiting.services, waiting.of_group)
             told = f"{error.message}; everything is put back as it was"
             raise Undone(told, hint=error.hint) from error
         finally:
@@ -187,7 +200,7 @@ class Applier:
         """Put back what waits to be confirmed; what that was. Raises Refused when nothing does."""
         waiting = self._pending()
         try:
-            await self._undo(waiting.transaction, waiting.services)
+            await self._undo(waiting.transaction, waiting.services, waiting.of_group)
         finally:
             self._waiting = None
         return waiting.what
@@ -212,7 +225,7 @@ class Applier:
     async def _time_is_up(self, waiting: _Waiting) -> None:
         """Until all is put back, nothing else is begun."""
         try:
-            await self._undo(waiting.transaction, waiting.services)
+            await self._undo(waiting.transaction, waiting.services, waiting.of_group)
             say(f"agent: nobody confirmed {waiting.what} of {waiting.by}: all of it is put back")
         except CarpoolError as error:
             say(f"agent: nobody confirmed {waiting.what} of {waiting.by}, and: {error}")
@@ -355,7 +368,7 @@ class Applier:
             worse = [
                 f"{key} was {old}, is {after.get(key, 'gone')}"
                 for key, old in before.items()
-                if after.get(key) != old
+                if after.get(key) != old and old != DOWN
             ]
             if not dead and not worse:
                 return
@@ -364,10 +377,21 @@ class Applier:
                 raise KernelError(f"after the change: {', '.join(told)}")
             await asyncio.sleep(VERIFY_EVERY_S)
 
-    async def _undo(self, transaction: Transaction, services: Sequence[_Reaction]) -> None:
+    async def _undo(
+        self, transaction: Transaction, services: Sequence[_Reaction], of_group: bool
+    ) -> None:
         await asyncio.to_thread(transaction.roll_back)
+        await self._regroup(of_group)
         async for _event in self._react(services, undo=True):
             pass
+
+    async def _regroup(self, of_group: bool) -> None:
+        """The processes go by the old group.toml again, whatever they say to it."""
+        if of_group:
+            try:
+                await self._node.group.take_up(force=True)
+            except CarpoolError as error:
+                say(f"agent: group.toml is put back, but {error.message}")
 
 
 _Reaction = tuple[Service, int]  # with the order of its section
@@ -379,6 +403,7 @@ class _Waiting:
 
     transaction: Transaction
     services: Sequence[_Reaction]
+    of_group: bool
     what: str
     by: str
     within_s: float

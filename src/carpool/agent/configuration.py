@@ -15,6 +15,7 @@ from typing import Protocol
 from carpool.agent.apply import Applier, Plan, Refused
 from carpool.agent.client import PeerClient as Peer
 from carpool.agent.give import Giver
+from carpool.agent.group import GroupFile
 from carpool.agent.history import History, Shown
 from carpool.agent.historyformat import Origin
 from carpool.agent.job import Event, Job
@@ -27,6 +28,7 @@ from carpool.agent.send import PREFIX, WORK_WAIT_S, Sender, Wish
 from carpool.agent.services import Services
 from carpool.agent.together import together
 from carpool.agent.wanted import Place
+from carpool.api.sections import CARPOOL
 from carpool.errors import CarpoolError
 from carpool.kernel import clock, links, tree
 from carpool.kernel.journal import say
@@ -49,6 +51,14 @@ class Node(Protocol):
     state_dir: Path
     root: Path
     services: Services
+    group: GroupFile
+
+    @property
+    def sections(self) -> Mapping[str, Section]:
+        """They follow the files, as `selected` does."""
+
+    @property
+    def selected(self) -> Sequence[str]: ...
 
     async def roles(self) -> dict[str, str]:
         """Role by VIP, of those whose link is up; empty when failover does not answer."""
@@ -60,12 +70,13 @@ class Node(Protocol):
 class Configuration(Facts):
     """One for each agent."""
 
-    def __init__(self, node: Node, sections: Mapping[str, Section], peers: Sequence[Peer]) -> None:
-        config = node.config
+    def __init__(self, node: Node, peers: Sequence[Peer]) -> None:
+        config, sections = node.config, node.sections
         self.name = config.node.name
         self.root, self.state_dir, self.services = node.root, node.state_dir, node.services
         self.sections = sections
-        self.selected = config.group.sync.sections if config.group.sync else ()
+        self.selected = node.selected
+        self.group = node.group
         self.history = History(node.state_dir / "history")
         self._writing = asyncio.Lock()
         self._soon: set[asyncio.Task[None]] = set()
@@ -96,6 +107,10 @@ class Configuration(Facts):
         if told:
             say(f"agent: {told}")
         await self.receiver.recover(put_back=bool(told))
+
+    def refill(self) -> None:
+        """What fills templates has changed."""
+        self._place.values = values(self._node.config)
 
     # ------------------------------------------------------------------------ facts of this node
 
@@ -221,6 +236,11 @@ class Configuration(Facts):
         chosen = self.sender.chosen(names)
         targets = self.sender.peers(peers)
         yield {"step": "look", "sections": [one.name for one in chosen]}
+        of_group = any(one.name == CARPOOL for one in chosen)
+        if of_group:
+            changes = await self.group.take_up(force=wish.force)
+            if changes:
+                yield {"step": "group", "changes": changes}
         async for event in self._own(chosen, wish):
             yield event
         agreed = await asyncio.to_thread(self._as_sent, chosen)
@@ -247,6 +267,9 @@ class Configuration(Facts):
             await asyncio.to_thread(self.results.add, tally.row)
         if not (failed or names or peers or wish.confirm_within_s):
             self.complete_s = clock.wall_us() / 1e6
+        if of_group and not self._unconfirmed:
+            async for event in self.group.settle_all(self.sender.peers(())):
+                yield event
         yield {"step": "over", "failed": failed}
 
     async def diff(
@@ -311,6 +334,9 @@ class Configuration(Facts):
         kept = any("error" not in one for one in found.values())
         if what == "confirm" and kept and self._unconfirmed:
             await asyncio.to_thread(self.record.write, self._unconfirmed)
+            if CARPOOL in self._unconfirmed:
+                async for _event in self.group.settle_all(self.sender.peers(())):
+                    pass
             self._unconfirmed = {}
         if not names and self._applier.waiting:
             do = self.confirm if what == "confirm" else self.take_back

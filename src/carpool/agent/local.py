@@ -57,3 +57,10 @@ async def status(agent: ThisAgent) -> Status:
     shown = as_json(failover)
     assert shown is not None, "a node without failover is none"
     return Status(failover=shown, states=as_json(states))
+
+
+@router.post("/reload")
+async def reload(agent: ThisAgent) -> dict[str, object]:
+    """Read node.toml and group.toml anew: sections, and what fills templates."""
+    await agent.reload()
+    return {}

@@ -145,7 +145,9 @@ class Receiver:
             return transfer.job
         if not force:
             await self._guard(transfer)
-        steps = self._steps(transfer, confirm_within_s=confirm_within_s, restart=restart)
+        steps = self._steps(
+            transfer, confirm_within_s=confirm_within_s, restart=restart, force=force
+        )
         offer = transfer.offer
         transfer.job = self.last = Job(number, _what(offer), f"{offer.by} on {offer.peer}", steps)
         return transfer.job
@@ -268,7 +270,7 @@ class Receiver:
         await asyncio.to_thread(refuse_hazards, self._facts, transfer.offer, plans)
 
     async def _steps(
-        self, transfer: _Transfer, *, confirm_within_s: float | None, restart: bool
+        self, transfer: _Transfer, *, confirm_within_s: float | None, restart: bool, force: bool
     ) -> AsyncIterator[Event]:
         offer = transfer.offer
         plans = await self._plans(transfer)
@@ -288,6 +290,7 @@ class Receiver:
             confirm_within_s=confirm_within_s,
             restart=restart,
             keep=lambda: self._keep(transfer),
+            force=force,
         ):
             waiting = waiting or event["step"] == "waiting"
             restarted = restarted or event["step"] == "restart"

@@ -32,9 +32,13 @@ class Roster:
         root: Path,
     ) -> None:
         self._known = sections
-        self._selected = [sections[name] for name in selected if name in sections]
+        self._names_selected = selected
         self._services = services
         self._root = root
+
+    @property
+    def _selected(self) -> list[Section]:
+        return [self._known[name] for name in self._names_selected if name in self._known]
 
     @property
     def has_role(self) -> bool:

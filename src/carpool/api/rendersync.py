@@ -167,6 +167,15 @@ _STEPS: dict[str, Callable[[Fields], str]] = {
         [f"loaded the rules of {text_of(event, 'service')}{_took(event)}", *_words(event, "told")]
     ),
     "restart": lambda event: f"restarted {text_of(event, 'service')}{_took(event)}",
+    "group": lambda event: (
+        f"group.toml counts: {'; '.join(_words(event, 'changes')) or 'as before'}"
+    ),
+    "settled": lambda event: (
+        f"all {text_of(event, 'nodes')} nodes have this group.toml: what was before counts no more"
+    ),
+    "unsettled": lambda event: (
+        f"what was before counts, too, until all nodes have this group.toml: {_without(event)}"
+    ),
     "verify": lambda _event: "verified: services, VIPs and replication are as before",
     "waiting": lambda event: (
         f"waits {duration(number_of(event, 'within_s'))} for `carpool confirm`"
@@ -174,6 +183,11 @@ _STEPS: dict[str, Callable[[Fields], str]] = {
     "warning": lambda event: f"! {text_of(event, 'text')}",
     "link": lambda event: f"the link broke ({text_of(event, 'error')}): asking for the outcome",
 }
+
+
+def _without(event: Fields) -> str:
+    who = event.get("without")
+    return "; ".join(f"{name}: {why}" for name, why in who.items()) if isinstance(who, dict) else ""
 
 
 def _counted(count: int) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from carpool.api.sectiontable import SECTION_KEYS, check_packages, read
 from carpool.api.settings import HOMES, placed
 from carpool.api.tomlfile import Table, TomlFile
-from carpool.model.config import Problem
+from carpool.model.config import Config, Problem
 from carpool.model.finding import GROUP_FILE, closest, is_name
 from carpool.model.keypath import KeyPath, quoted
 from carpool.model.section import Section
@@ -65,6 +65,13 @@ def load_sections(
     files.append(group)
     problems = [problem for file in files for problem in file.problems] + found
     return dict(sorted(known.items())), placed(problems, files)
+
+
+def selected(config: Config) -> tuple[str, ...]:
+    """What is synchronised when nobody names a section: `[sync] sections`, and group.toml, which is
+    the same on all nodes."""
+    sync = config.group.sync
+    return () if sync is None else tuple(dict.fromkeys((CARPOOL, *sync.sections)))
 
 
 def is_installed(section: Section, root: Path = Path("/")) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from carpool.api.control import Answer
-from carpool.api.sections import is_installed, load_sections
+from carpool.api.sections import is_installed, load_sections, selected
 from carpool.api.settings import load
 from carpool.cli import drift
 from carpool.cli.problems import counted
@@ -29,7 +29,7 @@ class Row:
     name: str
     description: str
     installed: bool  # on this node
-    selected: bool  # in [sync] sections
+    selected: bool  # synchronised when nobody names a section
     services: int  # as they are written: instances of one count as one
     role: RolePolicy
     # By peer, how it stands there: drift, why, since, agreed. Without an agent nothing is known.
@@ -58,10 +58,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"the configuration cannot be used: {counted(fatal)}", hint="`carpool check` tells"
         )
-    sync = config.group.sync
     told = drift.stands(drift.ask(args.run_dir, config, DRIFT_WAIT_S)) or {}
-    selected = sync.sections if sync else ()
-    rows = [row(section, selected, told) for section in sections.values()]
+    chosen = selected(config)
+    rows = [row(section, chosen, told) for section in sections.values()]
     if args.json:
         print(json.dumps([asdict(one) for one in rows], indent=1))
     else:
@@ -69,12 +68,12 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def row(section: Section, selected: Sequence[str], told: drift.Stands) -> Row:
+def row(section: Section, chosen: Sequence[str], told: drift.Stands) -> Row:
     return Row(
         name=section.name,
         description=section.description,
         installed=is_installed(section),
-        selected=section.name in selected,
+        selected=section.name in chosen,
         services=len(section.services),
         role=section.role,
         peers={

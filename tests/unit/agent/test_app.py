@@ -38,6 +38,9 @@ ROUTES = {
     ("POST", "/v1/peer/agreed"),
     ("GET", "/v1/peer/services"),
     ("POST", "/v1/peer/services/{name}/{action}"),
+    ("POST", "/v1/reload"),
+    ("GET", "/v1/peer/group"),
+    ("POST", "/v1/peer/group/settle"),
 }
 
 

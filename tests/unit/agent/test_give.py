@@ -52,7 +52,7 @@ def test_what_is_synchronised_and_nothing_else(app: FastAPI) -> None:
     answer = ask(app, "/v1/peer/sections/web").json()
     assert {row["path"]: row["sha256"] for row in answer["entries"]}["/etc/web/a"] == SHA256
     assert answer["devices"] == {"sync": "lo"}
-    for name in ("other", "nginx", "carpool", "x" * 64):
+    for name in ("other", "nginx", "x" * 64):
         answer = ask(app, f"/v1/peer/sections/{name}")
         assert answer.status_code == 400
         assert answer.json()["error"] == f"section {name} is not synchronised here"

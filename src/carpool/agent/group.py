@@ -1,0 +1,99 @@
+"""The group.toml that this node's processes go by: taking up another one, and agreeing that all
+nodes have it.
+
+Room: agent. The failover process does it (`service/groupchange.py`), and sends and accepts what was
+before, too, until it is told that every node has the new one. Here it is asked, and told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+from carpool.agent.answers import GroupStand, checked
+from carpool.agent.client import PeerClient as Peer
+from carpool.agent.job import Event
+from carpool.api.control import FAILOVER, STATES, Answer, request, socket_of
+from carpool.errors import CarpoolError, UnreachableError
+from carpool.model.finding import GROUP_FILE
+
+PATH = "/v1/peer/group"
+ANSWER_WAIT_S = 10.0
+
+
+class GroupFile:
+    """`reload`: the agent's own reading of the files anew."""
+
+    def __init__(
+        self, run_dir: Path, config_dir: Path, reload: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._run_dir = run_dir
+        self._file = config_dir / GROUP_FILE
+        self._reload = reload
+
+    async def take_up(self, *, force: bool = False) -> list[str]:
+        """All processes of this node go by the files as they are now; in words what that changes
+        for failover. One that does not run reads them when it starts. Raises CarpoolError."""
+        answer = await self._ask(FAILOVER, {"command": "reload", "force": force})
+        await self._ask(STATES, {"command": "reload"})
+        await self._reload()
+        changes = answer.get("changes")
+        return [str(line) for line in changes] if isinstance(changes, list) else []
+
+    async def stand(self) -> GroupStand:
+        """Which group.toml counts here, and whether another one counts, too."""
+        status = await self._ask(FAILOVER, {"command": "status"})
+        told = status.get("group_digest")
+        digest = str(told) if told else await asyncio.to_thread(_digest, self._file)
+        return GroupStand(digest=digest, changing=status.get("change") is not None)
+
+    async def settle(self, digest: str) -> None:
+        """What was before counts no more. Raises CarpoolError when this node goes by another
+        group.toml than that."""
+        await self._ask(FAILOVER, {"command": "settle", "digest": digest})
+
+    async def settle_all(self, peers: Sequence[Peer]) -> AsyncIterator[Event]:
+        """If all nodes have the same, on all of them; else a word about who has not."""
+        own = await self.stand()
+        others: dict[str, GroupStand] = {}
+        without: dict[str, str] = {}
+        for peer in peers:
+            try:
+                stand = checked(GroupStand, await peer.get(PATH), peer.name)
+            except CarpoolError as error:
+                without[peer.name] = error.message
+            else:
+                others[peer.name] = stand
+                if stand.digest != own.digest:
+                    without[peer.name] = "it goes by another group.toml"
+        changing = own.changing or any(one.changing for one in others.values())
+        if without:
+            if changing:
+                yield {"step": "unsettled", "without": without}
+            return
+        if not changing:
+            return
+        for peer in peers:
+            try:
+                await peer.post(f"{PATH}/settle", {"digest": own.digest})
+            except CarpoolError as error:
+                yield {"step": "unsettled", "without": {peer.name: error.message}}
+                return
+        await self.settle(own.digest)
+        yield {"step": "settled", "nodes": len(peers) + 1}
+
+    async def _ask(self, process: str, command: Mapping[str, object]) -> Answer:
+        path = socket_of(self._run_dir, process)
+        try:
+            return await asyncio.to_thread(request, path, command, ANSWER_WAIT_S)
+        except UnreachableError:
+            return {}
+
+
+def _digest(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return ""
