@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from carpool.agent.localclient import LocalClient
 from carpool.api.identity import introduce, make
 from carpool.kernel.tls import bare, pinning
-from tests.netns.agents import GROUP, PORT, AgentNode, made_pair, start
+from tests.netns.agents import GROUP, LINK, PORT, AgentNode, made_pair, start
 from tests.netns.lab import Namespace, Network, wait_until
 from tests.netns.pair import OUTSIDER, SYNC
 
@@ -33,14 +34,11 @@ def reaching(
     with source.entered():
         plain = socket.socket()
     plain.settimeout(5)
-    with plain:
-        plain.bind((address, 0))
-        plain.connect((SYNC[target.name], PORT))
-        if context is None:
-            yield plain
-        else:
-            with context.wrap_socket(plain) as wrapped:
-                yield wrapped
+    plain.bind((address, 0))
+    # Wrapped before it connects: of one that was reset meanwhile, Python 3.11 loses the descriptor.
+    with plain if context is None else context.wrap_socket(plain) as sock:
+        sock.connect((SYNC[target.name], PORT))
+        yield sock
 
 
 def ask(sock: socket.socket, path: str) -> tuple[int, dict[str, Any]]:
@@ -161,3 +159,31 @@ def test_a_second_agent_is_refused_a_dead_ones_place_is_taken_and_half_a_request
         _, took_s = fw1.stop()
         assert took_s < 5
     assert not (fw1.run_dir / "agent.sock").exists()
+
+
+def test_files_are_read_anew_on_command(nodes: tuple[AgentNode, AgentNode]) -> None:
+    """Sections and the schedule; a file that cannot be used changes nothing."""
+    node, _ = nodes
+    start(node)
+    with LocalClient(node.run_dir) as agent:
+
+        def schedule() -> object:
+            told = agent.get("/v1/schedule")["schedule"]
+            return told["expression"] if isinstance(told, dict) else told
+
+        assert schedule() is None
+        more = (
+            f'{LINK}sections = ["web"]\nschedule = "daily"\n[section.web]\npaths = ["/etc/web/"]\n'
+        )
+        node.configure(GROUP + more)
+        agent.post("/v1/reload", {})
+        assert schedule() == "daily"
+        peers = agent.get("/v1/drift")["peers"]
+        assert isinstance(peers, dict) and set(peers["fw2"]) == {"carpool", "web"}
+        node.configure(GROUP + LINK + "schedule = 1\n")
+        agent.post("/v1/reload", {})
+        assert schedule() == "daily"
+        node.configure(GROUP + LINK)
+        agent.post("/v1/reload", {})
+        assert schedule() is None
+    node.stop()

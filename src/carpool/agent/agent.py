@@ -18,6 +18,7 @@ from carpool.agent.localclient import SOCKET
 from carpool.agent.refusals import Refusals
 from carpool.agent.roles import RoleKeeper
 from carpool.agent.roster import Roster
+from carpool.agent.rulesets import Rulesets
 from carpool.agent.schedule import ScheduleKeeper
 from carpool.agent.services import CommandServices, Services
 from carpool.agent.systemd import SystemdServices
@@ -78,8 +79,9 @@ class Agent:
         self.sections = sections
         self.selected = list(selected(config))
         self.group = GroupFile(run_dir, config_dir, self.reload)
+        self.rulesets = Rulesets(state_dir / "sync", root)
         self.configuration = Configuration(self, list(self.peers.values()))
-        self.roster = Roster(self.sections, self.selected, self.services, root)
+        self.roster = Roster(self.sections, self.selected, self.services, self.rulesets, root)
         self.schedule = ScheduleKeeper.of(self)
         self._read_anew = asyncio.Condition()
 

@@ -73,6 +73,7 @@ class Node(Protocol):
     state_dir: Path
     services: Services
     group: GroupFile
+    rulesets: Rulesets
 
     async def health(self) -> dict[str, str]:
         """What must not become worse by it: role by VIP, and how replication is."""
@@ -86,7 +87,7 @@ class Applier:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._directory = node.state_dir / "sync" / "transaction"
-        self._rulesets = Rulesets(node.state_dir / "sync", node.root)
+        self._rulesets = node.rulesets
         self._waiting: _Waiting | None = None
 
     def transaction(self) -> Transaction:
@@ -100,12 +101,10 @@ class Applier:
             return ""
         note = left.note
         await asyncio.to_thread(left.roll_back)
-        await self._regroup(note.get("group") is True)
-        async for _event in self._react(_services(note), undo=True):
-            pass
+        but = await self._take_up_old(_services(note), note.get("group") is True)
         return (
             f"the change {note.get('what', '')} of {note.get('by', 'somebody')} was cut short: "
-            "all of it is put back"
+            f"all of it is put back{f', but: {but}' if but else ''}"
         )
 
     async def diff(self, plans: Sequence[Plan]) -> dict[str, object]:
@@ -168,10 +167,9 @@ class Applier:
             if keep is not None and confirm_within_s is None:
                 await keep()
         except CarpoolError as error:
-            await self._undo(transaction, services, of_group)
-            raise Undone(
-                f"{error.message}; everything is put back as it was", hint=error.hint
-            ) from error
+            left = await self._undo(transaction, services, of_group)
+            back = f"; everything is put back as it was{f', but: {left}' if left else ''}"
+            raise Undone(error.message + back, hint=error.hint) from error
         if confirm_within_s is None:
             await asyncio.to_thread(transaction.confirm)
             return
@@ -331,12 +329,14 @@ class Applier:
             for one, answer in zip(now, answers, strict=True):
                 if isinstance(answer, CarpoolError) and not undo:
                     raise ServiceError(f"{one.deed} {one.name}: {answer.message}", hint=answer.hint)
-                if isinstance(answer, CarpoolError):
-                    say(f"agent: while putting back: {one.deed} {one.name}: {answer.message}")
-                elif isinstance(answer, BaseException):
+                if isinstance(answer, BaseException) and not isinstance(answer, CarpoolError):
                     raise answer
                 took_s = clock.monotonic_s() - begun_s
-                told = {"told": list(answer)} if isinstance(answer, tuple) and answer else {}
+                told: dict[str, object] = {}
+                if isinstance(answer, CarpoolError):
+                    told = {"error": answer.message}
+                elif answer:
+                    told = {"told": list(answer)}
                 yield {"step": one.deed, "service": one.name, "took_s": took_s, **told}
 
     async def _act(self, service: Service) -> tuple[str, ...]:
@@ -379,19 +379,24 @@ class Applier:
 
     async def _undo(
         self, transaction: Transaction, services: Sequence[_Reaction], of_group: bool
-    ) -> None:
+    ) -> str:
+        """Files first; what processes and services say against it, which does not hinder it."""
         await asyncio.to_thread(transaction.roll_back)
-        await self._regroup(of_group)
-        async for _event in self._react(services, undo=True):
-            pass
+        return await self._take_up_old(services, of_group)
 
-    async def _regroup(self, of_group: bool) -> None:
-        """The processes go by the old group.toml again, whatever they say to it."""
+    async def _take_up_old(self, services: Sequence[_Reaction], of_group: bool) -> str:
+        left: list[str] = []
         if of_group:
             try:
                 await self._node.group.take_up(force=True)
             except CarpoolError as error:
-                say(f"agent: group.toml is put back, but {error.message}")
+                left.append(f"taking up group.toml: {error.message}")
+        async for event in self._react(services, undo=True):
+            if "error" in event:
+                left.append(f"{event['step']} {event['service']}: {event['error']}")
+        for text in left:
+            say(f"agent: while putting back: {text}")
+        return "; ".join(left)
 
 
 _Reaction = tuple[Service, int]  # with the order of its section

@@ -23,6 +23,7 @@ from carpool.agent.pull import Puller
 from carpool.agent.receive import Facts, Offer, Receiver, Search
 from carpool.agent.record import Agreed, Record
 from carpool.agent.results import Results, Tally
+from carpool.agent.rulesets import Rulesets
 from carpool.agent.seen import Seen
 from carpool.agent.send import PREFIX, WORK_WAIT_S, Sender, Wish
 from carpool.agent.services import Services
@@ -52,6 +53,7 @@ class Node(Protocol):
     root: Path
     services: Services
     group: GroupFile
+    rulesets: Rulesets
 
     @property
     def sections(self) -> Mapping[str, Section]:
@@ -76,7 +78,7 @@ class Configuration(Facts):
         self.root, self.state_dir, self.services = node.root, node.state_dir, node.services
         self.sections = sections
         self.selected = node.selected
-        self.group = node.group
+        self.group, self.rulesets = node.group, node.rulesets
         self.history = History(node.state_dir / "history")
         self._writing = asyncio.Lock()
         self._soon: set[asyncio.Task[None]] = set()

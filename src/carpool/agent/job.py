@@ -60,6 +60,10 @@ class Job:
                 last = {"step": "end", "outcome": "done"}
         except CarpoolError as error:
             last = {"step": "end", "outcome": "failed", "error": error.message, "hint": error.hint}
+        except asyncio.CancelledError:
+            text = "cut short: the agent ended"
+            last = {"step": "end", "outcome": "failed", "error": text, "hint": ""}
+            raise
         except BaseException as error:  # a bug: told to who waits, and to the log by asyncio
             last = {"step": "end", "outcome": "failed", "error": f"a bug: {error!r}", "hint": ""}
             raise

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from carpool.agent.apply import Refused
+from carpool.agent.rulesets import Rulesets
 from carpool.agent.services import Action, Services
 from carpool.errors import KernelError
 from carpool.kernel import tree
@@ -19,6 +20,8 @@ from carpool.kernel.journal import say
 from carpool.machine.roles import of_master
 from carpool.model.finding import closest
 from carpool.model.section import RolePolicy, Section
+
+_LOADS = (Action.RESTART, Action.RELOAD)
 
 
 class Roster:
@@ -29,11 +32,13 @@ class Roster:
         sections: Mapping[str, Section],
         selected: Sequence[str],
         services: Services,
+        rulesets: Rulesets,
         root: Path,
     ) -> None:
         self._known = sections
         self._names_selected = selected
         self._services = services
+        self._rulesets = rulesets
         self._root = root
 
     @property
@@ -68,7 +73,11 @@ class Roster:
             )
         outcome = "failed"
         try:
-            await self._services.act(name, action)
+            file = _ruleset(name, sections[name]) if action in _LOADS else ""
+            if file and (await self._services.states([name]))[0].active:
+                await self._rulesets.load(file)  # a restart would open the firewall in between
+            else:
+                await self._services.act(name, action)
             outcome = "done"
         finally:
             say(f"agent: {action} {name} by {by}: {outcome}")
@@ -110,6 +119,12 @@ class Roster:
         except OSError as error:
             raise KernelError(f"list {directory}: {error.strerror}") from error
         return [f"{directory}/{name}" for name in names]
+
+
+def _ruleset(name: str, sections: Iterable[Section]) -> str:
+    """The file that is loaded in place of a service, if there is one."""
+    services = (one for section in sections for one in section.services)
+    return next((one.ruleset for one in services if one.name == name and one.ruleset), "")
 
 
 def _policy(sections: Sequence[Section]) -> RolePolicy:

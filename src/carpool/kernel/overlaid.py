@@ -158,7 +158,8 @@ class _View:
         if path in self._mounted or path in KERNELS_OWN or os.path.islink(own):
             return
         if not os.path.isdir(own):
-            if not os.path.lexists(self.new + path):
+            # Sockets and pipes are of processes, and no configuration.
+            if os.path.isfile(own) and not os.path.lexists(self.new + path):
                 shutil.copy2(own, self.new + path)
         elif f"{self._root}/".startswith(f"{path}/"):
             for name in sorted(os.listdir(own)):

@@ -73,7 +73,9 @@ def rooted_pair(directory: Path, schedule: str = "") -> tuple[Agent, Agent]:
         homes[name] = root / "etc/carpool"
         homes[name].mkdir(parents=True)
         (root / "etc/web").mkdir()
-        (homes[name] / "group.toml").write_text(WEB)
+        group_file = homes[name] / "group.toml"
+        group_file.write_text(WEB)
+        group_file.chmod(0o600)  # as the section has it: nothing of it is to be synchronised here
         config = config_of(name, port)
         group = replace(config.group, sync=Sync("sync", ("web",), port, schedule))
         made.append(

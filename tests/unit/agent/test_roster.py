@@ -9,6 +9,7 @@ import pytest
 
 from carpool.agent.apply import Refused
 from carpool.agent.roster import Roster
+from carpool.agent.rulesets import Rulesets
 from carpool.agent.services import Action, CommandServices, ServiceError
 from carpool.model.section import RolePolicy, Section, Service
 
@@ -47,7 +48,8 @@ def roster(tmp_path: Path) -> Roster:
     for name in ("wg1.conf", "wg0.conf", "own.conf", "notes"):
         (directory / name).touch()
     services = CommandServices([str(script), "{service}", "{action}"])
-    return Roster(SECTIONS, ("web", "wg", "ra"), services, tmp_path)
+    rulesets = Rulesets(tmp_path / "state", tmp_path)
+    return Roster(SECTIONS, ("web", "wg", "ra"), services, rulesets, tmp_path)
 
 
 def test_services_of_selected_sections_that_are_installed(roster: Roster) -> None:

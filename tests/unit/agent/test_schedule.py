@@ -239,7 +239,6 @@ def test_without_a_schedule_nothing_is_remembered(tmp_path: Path) -> None:
     fw1.config = replace(fw1.config, group=group)
     anew(fw1)
     assert fw1.schedule is None and not file_of(fw1).exists()
-    asyncio.run(fw1.keep_schedule())  # ends at once
 
 
 def test_a_disk_that_takes_nothing_hinders_no_run(
