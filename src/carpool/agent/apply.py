@@ -10,52 +10,26 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from carpool.agent.group import GroupFile
 from carpool.agent.job import Event
+from carpool.agent.plan import Plan, file_diffs
 from carpool.agent.rulesets import Rulesets
 from carpool.agent.services import Action, ServiceError, Services
 from carpool.api.sections import CARPOOL
 from carpool.errors import CarpoolError, KernelError
-from carpool.kernel import checkrun, clock, tree
+from carpool.kernel import checkrun, clock
 from carpool.kernel.journal import say
 from carpool.kernel.transaction import Transaction
-from carpool.machine import textdiff
-from carpool.machine.changes import changes
-from carpool.model.manifest import Change, Entry, Kind, Manifest
+from carpool.model.manifest import Change, Kind
 from carpool.model.section import OnChange, RolePolicy, Section, Service
 
 VERIFY_WAIT_S = 5.0  # that a service may take to be as active as before
 VERIFY_EVERY_S = 0.1
 DOWN = "down"  # of replication: from there it can only become better
-DIFF_FILE_MAX_BYTES = 4 * 1024 * 1024
-Source = Callable[[Entry], Path]  # where the content of a wanted file is
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What becomes of one section here."""
-
-    section: Section
-    have: Manifest
-    want: Manifest
-    source: Source
-    stage: Path | None = None  # `apply` may move contents out of this directory
-    changes: Sequence[Change] = field(default=())
-
-    @classmethod
-    def of(
-        cls,
-        section: Section,
-        have: Manifest,
-        want: Manifest,
-        source: Source,
-        stage: Path | None = None,
-    ) -> Plan:
-        return cls(section, have, want, source, stage, changes(have, want))
 
 
 class Refused(CarpoolError):
@@ -109,7 +83,7 @@ class Applier:
 
     async def diff(self, plans: Sequence[Plan]) -> dict[str, object]:
         """What `apply` would change, for people."""
-        return {"sections": [await asyncio.to_thread(self._section_diff, plan) for plan in plans]}
+        return {"sections": [await asyncio.to_thread(self._diff, plan) for plan in plans]}
 
     async def apply(
         self,
@@ -168,14 +142,11 @@ class Applier:
                 await keep()
         except CarpoolError as error:
             left = await self._undo(transaction, services, of_group)
-            back = f"; everything is put back as it was{f', but: {left}' if left else ''}"
-            raise Undone(error.message + back, hint=error.hint) from error
+            raise Undone(error.message + _back(left), hint=error.hint) from error
         if confirm_within_s is None:
             await asyncio.to_thread(transaction.confirm)
             return
-        self._waiting = _Waiting(
-            transaction, services, of_group, what, by, confirm_within_s, keep
-        )
+        self._waiting = _Waiting(transaction, services, of_group, what, by, confirm_within_s, keep)
         self._waiting.begin(self._time_is_up)
         yield {"step": "waiting", "within_s": confirm_within_s}
 
@@ -187,9 +158,8 @@ class Applier:
                 await waiting.keep()
             await asyncio.to_thread(waiting.transaction.confirm)
         except CarpoolError as error:
-            await self._undo(waiting.transaction, waiting.services, waiting.of_group)
-            told = f"{error.message}; everything is put back as it was"
-            raise Undone(told, hint=error.hint) from error
+            left = await self._undo(waiting.transaction, waiting.services, waiting.of_group)
+            raise Undone(error.message + _back(left), hint=error.hint) from error
         finally:
             self._waiting = None
         return waiting.what
@@ -230,44 +200,16 @@ class Applier:
         finally:
             self._waiting = None
 
-    def _section_diff(self, plan: Plan) -> dict[str, object]:
-        files = []
-        for change in plan.changes:
-            old, new = self._text(plan, change.old, live=True), self._text(plan, change.new)
-            secret = plan.section.is_secret(change.path)
-            found = textdiff.unified(change.path, old, new, secret=secret)
-            files.append(
-                {
-                    "path": change.path,
-                    "deed": change.deed,
-                    "binary": found.binary,
-                    "secret": found.secret,
-                    "added": found.added,
-                    "removed": found.removed,
-                    "text": found.text,
-                    "attributes": _attributes(change),
-                }
-            )
+    def _diff(self, plan: Plan) -> dict[str, object]:
+        files = file_diffs(plan, self._node.root)
+        services = [f"{one.deed} {one.name}" for one, _order in _reactions([plan])]
+        checks = [" ".join(plan.section.check)] if plan.section.check else []
         return {
             "name": plan.section.name,
             "files": files,
-            "services": [f"{one.deed} {one.name}" for one, _order in _reactions([plan])]
-            if files
-            else [],
-            "checks": [" ".join(plan.section.check)] if files and plan.section.check else [],
+            "services": services if files else [],
+            "checks": checks if files else [],
         }
-
-    def _text(self, plan: Plan, entry: Entry | None, *, live: bool = False) -> bytes | None:
-        """A file's content, or what stands for it: a link's target."""
-        if entry is None or entry.kind is Kind.DIRECTORY:
-            return None
-        if entry.kind is Kind.SYMLINK:
-            return f"-> {entry.target}\n".encode()
-        if entry.size > DIFF_FILE_MAX_BYTES:
-            return b"\0" + entry.sha256.encode()  # as binary ones: it differs
-        if live:
-            return b"".join(tree.contents(entry, self._node.root))
-        return plan.source(entry).read_bytes()
 
     async def _check(self, plan: Plan, plans: Sequence[Plan]) -> Event:
         """Its command must succeed with all new files in place, those of other sections too."""
@@ -430,6 +372,11 @@ class _Waiting:
             self._timer.cancel()
 
 
+def _back(left: str) -> str:
+    """For a sentence that says what failed; `left` is what hindered the way back."""
+    return f"; everything is put back as it was{f', but: {left}' if left else ''}"
+
+
 def _ordered(plans: Sequence[Plan]) -> list[tuple[Plan, Change]]:
     """All changes in an order that works, as `changes` gives it for one section."""
     every = [(plan, change) for plan in plans for change in plan.changes]
@@ -488,18 +435,6 @@ def _services(note: Mapping[str, object]) -> list[_Reaction]:
         (Service(str(name), OnChange(how), ruleset="".join(ruleset)), int(order))
         for name, how, order, *ruleset in listed  # journals of older versions have none
     ]
-
-
-def _attributes(change: Change) -> str:
-    """What of mode and owner changes, in words."""
-    if change.old is None or change.new is None:
-        return ""
-    old, new = change.old, change.new
-    pairs = [
-        (f"{old.mode:04o}", f"{new.mode:04o}"),
-        (f"{old.owner}:{old.group}", f"{new.owner}:{new.group}"),
-    ]
-    return ", ".join(f"{before} -> {after}" for before, after in pairs if before != after)
 
 
 def runs_here(section: Section, *, master: bool) -> bool:

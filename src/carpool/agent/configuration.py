@@ -12,13 +12,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
-from carpool.agent.apply import Applier, Plan, Refused
+from carpool.agent.apply import Applier, Refused
 from carpool.agent.client import PeerClient as Peer
 from carpool.agent.give import Giver
 from carpool.agent.group import GroupFile
 from carpool.agent.history import History, Shown
 from carpool.agent.historyformat import Origin
 from carpool.agent.job import Event, Job
+from carpool.agent.plan import Plan
 from carpool.agent.pull import Puller
 from carpool.agent.receive import Facts, Offer, Receiver, Search
 from carpool.agent.record import Agreed, Record
@@ -273,6 +274,16 @@ class Configuration(Facts):
             async for event in self.group.settle_all(self.sender.peers(())):
                 yield event
         yield {"step": "over", "failed": failed}
+
+    async def pull(self, names: Sequence[str], peer: str, wish: Wish) -> AsyncIterator[Event]:
+        """Each step of taking over what was changed on a peer."""
+        of_group = False
+        async for event in self.puller.pull(names, peer, wish):
+            of_group = of_group or event.get("step") == "group"
+            if of_group and event.get("step") == "end" and "error" not in event:
+                async for told in self.group.settle_all(self.sender.peers(())):
+                    yield told
+            yield event
 
     async def diff(
         self, names: Sequence[str], peers: Sequence[str], wish: Wish

@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from dataclasses import dataclass
 from pathlib import Path
 
-from carpool.agent.apply import Plan, Refused
+from carpool.agent.apply import Refused
 from carpool.agent.bundle import bundled
+from carpool.agent.plan import Plan
 from carpool.agent.receive import Facts, Receiver
 from carpool.agent.record import Agreed, Record
 from carpool.agent.wanted import Place

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from carpool.agent.answers import SectionBody, checked
-from carpool.agent.apply import Applier, Plan, Refused
+from carpool.agent.apply import Applier, Refused
 from carpool.agent.bundle import CONTENTS_MAX_BYTES, HEADER_BYTES, in_thread, unbundle
 from carpool.agent.client import PeerClient as Peer
 from carpool.agent.job import Event
+from carpool.agent.plan import Plan
 from carpool.agent.receive import (
     Facts,
     Offer,

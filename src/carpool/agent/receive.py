@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from carpool import __version__
-from carpool.agent.apply import Applier, Plan, Refused, runs_here
+from carpool.agent.apply import Applier, Refused, runs_here
 from carpool.agent.historyformat import Origin
 from carpool.agent.job import Event, Job
 from carpool.agent.outcome import Outcomes
+from carpool.agent.plan import Plan
 from carpool.agent.record import Agreed, Record
 from carpool.agent.results import summary
 from carpool.agent.together import together

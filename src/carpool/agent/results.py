@@ -12,8 +12,8 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from carpool.agent.apply import Plan
 from carpool.agent.job import Event
+from carpool.agent.plan import Plan
 from carpool.kernel import clock
 from carpool.kernel.journal import say
 from carpool.model.manifest import Deed

@@ -102,7 +102,7 @@ async def pull_diff(agent: ThisAgent, body: PullDiffBody) -> dict[str, object]:
 async def pull(agent: ThisAgent, body: PullBody) -> StreamingResponse:
     """Take over what was changed on a peer; a line for each step."""
     wish = Wish(body.by, body.reason, body.force)
-    steps = agent.configuration.puller.pull(body.sections, body.peer, wish)
+    steps = agent.configuration.pull(body.sections, body.peer, wish)
     return await streamed(Job("local", f"pull from {body.peer}", body.by, steps).follow())
 
 

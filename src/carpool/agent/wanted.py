@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from carpool.agent.apply import Plan
+from carpool.agent.plan import Plan
 from carpool.errors import CarpoolError, ConfigError, KernelError, PeerError
 from carpool.kernel import tree
 from carpool.kernel.stage import Stage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from carpool.agent.apply import Plan
+from carpool.agent.plan import Plan
 from carpool.agent.results import FILES_MAX, KEPT_MAX, Results, Tally, summary
 from carpool.model.manifest import Entry, Kind, manifest
 from carpool.model.section import Section
