@@ -150,7 +150,10 @@ def check_results(fw1: Faulty) -> None:
     assert "reload webd" in failed["error"]
     assert rows(fw1, section="tunnel") == []
     said = carpool(fw1, "history", "--results")
-    assert re.search(r"fw3 +failed: reload webd: .* put back as it was +web +\w+ +second", said)
+    assert re.search(
+        r"fw3 +failed: reload webd: .* put back as it was, but: reload webd.* +web +\w+ +second",
+        said,
+    )
 
 
 def test_a_terminal_shows_how_far_it_is_and_keeps_what_came_of_it(trio: Trio) -> None:

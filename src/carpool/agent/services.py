@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -142,6 +142,24 @@ class CommandServices:
             ) from error
 
 
+async def _buried(process: asyncio.subprocess.Process) -> None:
+    await process.wait()
+    await asyncio.sleep(0)  # asyncio closes what was the process's in its next round
+
+
+async def _surely(work: Coroutine[object, object, None]) -> None:
+    """To its end, however often this is cancelled meanwhile: it is a matter of milliseconds."""
+    task = asyncio.create_task(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+
+
 async def run(argv: Sequence[str], timeout_s: float) -> tuple[int, str]:
     """Exit status and the end of what was said. TimeoutError when it was killed, with its process
     group; OSError if it cannot be started."""
@@ -160,7 +178,6 @@ async def run(argv: Sequence[str], timeout_s: float) -> tuple[int, str]:
         finally:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-            await asyncio.sleep(0)  # asyncio closes what was the process's in its next round
+            await _surely(_buried(process))
         said.seek(max(0, said.seek(0, os.SEEK_END) - TAIL_MAX_BYTES))
         return status, said.read().decode(errors="replace").strip()

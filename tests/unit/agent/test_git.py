@@ -14,6 +14,7 @@ from carpool.agent.git import NICE, Git
 from carpool.agent.history import Revision
 from carpool.errors import KernelError
 from tests.unit.agent.desk import Desk, run
+from tests.unit.agent.offspring import children
 
 
 @pytest.fixture
@@ -256,10 +257,10 @@ def test_a_git_that_hangs_is_ended(desk: Desk) -> None:
 
 def test_who_yields_is_nice(desk: Desk) -> None:
     desk.made(dns=[desk.put("/etc/a", b"1")])
-    told = []
+    told, others = [], children()
     for yields in (False, True):
         with Git(desk.path).talk("cat-file", "--batch-command", yields=yields):
-            [child] = children()
+            [child] = children() - others
             told.append(os.getpriority(os.PRIO_PROCESS, child))
     assert told[1] - told[0] == NICE
 
@@ -267,15 +268,11 @@ def test_who_yields_is_nice(desk: Desk) -> None:
 def test_a_content_that_is_abandoned_leaves_no_git_behind(desk: Desk) -> None:
     made = desk.made(dns=[desk.put("/etc/a", os.urandom(3_000_000))])
     [entry] = desk.history.manifest(made, "dns").values()
+    others = children()
     chunks = desk.history.content(made, "dns", entry)
     assert next(chunks)
-    [child] = children()
+    [child] = children() - others
     chunks.close()  # type: ignore[attr-defined]  # a generator
-    assert children() == []
+    assert children() == others
     with pytest.raises(ProcessLookupError):
         os.kill(child, signal.SIGCONT)
-
-
-def children() -> list[int]:
-    task = Path(f"/proc/self/task/{os.getpid()}/children")
-    return [int(word) for word in task.read_text().split()]

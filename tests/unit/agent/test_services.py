@@ -18,6 +18,8 @@ from carpool.agent.services import (
     checked,
     run,
 )
+from tests.unit.agent.home import until
+from tests.unit.agent.offspring import children
 
 SCRIPT = r"""#!/bin/sh
 # Knows the services that have a directory here: NAME/run when it runs. NAME/says holds what to
@@ -144,3 +146,21 @@ def test_what_is_no_name_is_refused(name: str, here: Path) -> None:
 )
 def test_names_of_units(name: str) -> None:
     assert checked(name) == name
+
+
+def test_who_is_cancelled_twice_still_waits_for_the_child_that_it_killed(tmp_path: Path) -> None:
+    began = tmp_path / "began"
+
+    async def days() -> None:
+        task = asyncio.create_task(run(["/bin/sh", "-c", f"touch {began}; sleep 60"], 60))
+        await until(began.exists, "it runs")
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    others = children()
+    asyncio.run(days())
+    assert children() == others
