@@ -102,7 +102,8 @@ class Vhost:
         """What we advertise."""
         if self.leaving:
             return LEAVING
-        return Standing(self.form.advbase_s * 256 + self.effective_advskew, self.demotion.rank)
+        advbase_s = self.form.slowest_s if self.demotion else self.form.advbase_s
+        return Standing(advbase_s * 256 + self.effective_advskew, self.demotion.rank)
 
     @property
     def mute(self) -> bool:
@@ -112,7 +113,7 @@ class Vhost:
     @property
     def follows_slower(self) -> bool:
         """Whether we leave the VHID to a slower master, as a BACKUP without preemption does."""
-        return self.master is not None and self.standing < self._followed
+        return self.master is not None and self._better_than(self._followed)
 
     @property
     def down_after_s(self) -> float:
@@ -132,7 +133,7 @@ class Vhost:
     def _advert_at_s(self) -> float:
         if self.leaving:
             return self._sent_s + LEAVE_EVERY_S
-        return self._sent_s + self.standing.interval / 256
+        return self._sent_s + self.form.advbase_s + self.effective_advskew / 256
 
     # ------------------------------------------------------------------------------- inputs
 
@@ -234,7 +235,7 @@ class Vhost:
         self._sent_s = now_s
         self.counters = []
         interval, demote = self.standing
-        advbase_s = LEAVING_ADVBASE_S if self.leaving else self.form.advbase_s
+        advbase_s, advskew = divmod(interval, 256)
         adverts: list[Effect] = []
         for family in (one for one in self.form.families if one in self.own):
             for signer in self.form.signers:
@@ -243,7 +244,7 @@ class Vhost:
                     signer,
                     vhid=self.key.vhid,
                     advbase_s=advbase_s,
-                    advskew=interval - advbase_s * 256,
+                    advskew=advskew,
                     demote=demote,
                     counter=self.counters[-1],
                 )
@@ -267,26 +268,32 @@ class Vhost:
     # ---------------------------------------------------------------------------- internals
 
     def _as_backup(self, advert: carp.Advert, source: Address, now_s: float) -> list[Effect]:
-        theirs, ours = self.form.standing(advert), self.standing
-        if ours < theirs and self._follows_another_than(source, now_s):
+        theirs = Standing.of(advert)
+        better = self._better_than(theirs)
+        if better and self._follows_another_than(source, now_s):
             return []  # Rule 5
         if advert.leaving:
             return self.take_over(f"{source} is leaving", now_s)
         if self.mute:
             self.hear(source, now_s)
             return []
-        if self.preempt and ours < theirs:
+        if self.preempt and better:
             return self.take_over(f"preempting {source}, which is slower", now_s)
-        if advert.advskew >= ADVSKEW_CAP and ours < theirs:
+        if advert.advskew >= ADVSKEW_CAP and better:
             # Without preemption, too: a node that lost an interface must not keep half a group.
             return self.take_over(f"{source} is demoted", now_s)
-        if theirs.interval > self.down_after_s * 256:
+        if self.form.level(theirs).interval > self.down_after_s * 256:
             return self.take_over(f"{source} advertises too slowly to be waited for", now_s)
         self.hear(source, now_s)
         if self.master == source:
             self._followed_s = now_s
             self._followed = theirs
         return []
+
+    def _better_than(self, theirs: Standing) -> bool:
+        """For them, who compare what is advertised, and for us, who know of a change of advbase."""
+        ours = self.standing
+        return ours < theirs and self.form.level(ours) < self.form.level(theirs)
 
     def hear(self, source: Address, now_s: float) -> None:
         """Somebody is master: wait for his silence, from now on."""
@@ -307,7 +314,7 @@ class Vhost:
     def _as_master(self, advert: carp.Advert, source: Address, now_s: float) -> list[Effect]:
         if advert.leaving:
             return self._as_successor(now_s)
-        theirs, ours = self.form.standing(advert), self.standing
+        theirs, ours = Standing.of(advert), self.standing  # as the other reads them: one yields
         if self.leaving:
             return self._step_down(f"handed over to {source}", source, now_s)
         if self.mute:

@@ -9,6 +9,8 @@ Rule 1: a node that has not got the change yet hears what it always heard.
 Rule 2: advbase is not signed, and decides who is faster. While it changes we advertise the lowest,
         wait by the highest, and take each of them for our own: a master that is a step behind us is
         no slower one.
+Rule 3: who is demoted advertises the highest (as often as before): the lowest would be faster than
+        a peer that has not got the change and is well. Of two that are demoted that peer may win.
 """
 
 from __future__ import annotations
@@ -26,6 +28,11 @@ class Standing(NamedTuple):
 
     interval: int  # advbase + advskew, in 1/256 s
     demote: int
+
+    @staticmethod
+    def of(advert: carp.Advert) -> Standing:
+        """Of its sender, as everybody reads it."""
+        return Standing(advert.advbase_s * 256 + advert.advskew, advert.demote)
 
 
 class WireForm:
@@ -45,8 +52,8 @@ class WireForm:
         self.families = tuple(family for family in Family if family in present)
         self.transports = frozenset(one.transport for one in forms)
         self._advbases_s = frozenset(one.advbase_s for one in forms)
-        self.advbase_s = min(self._advbases_s)  # what we advertise
-        self.slowest_s = max(self._advbases_s)  # what a living master may advertise
+        self.advbase_s = min(self._advbases_s)  # how often we advertise, and what if we are well
+        self.slowest_s = max(self._advbases_s)  # what a living master may advertise, and Rule 3
 
     @property
     def unicast_only(self) -> bool:
@@ -56,10 +63,12 @@ class WireForm:
         """Whether it is signed by a node that has one of these forms."""
         return any(signer.verify(advert) for signer in self.signers)
 
-    def standing(self, advert: carp.Advert) -> Standing:
-        """Of its sender, beside ours."""
-        advbase_s = self.advbase_s if advert.advbase_s in self._advbases_s else advert.advbase_s
-        return Standing(advbase_s * 256 + advert.advskew, advert.demote)
+    def level(self, standing: Standing) -> Standing:
+        """The same without what is owed to the change of advbase alone."""
+        advbase_s, advskew = divmod(standing.interval, 256)
+        if advbase_s not in self._advbases_s:
+            return standing
+        return standing._replace(interval=self.advbase_s * 256 + advskew)
 
 
 def _each_digest_once(forms: Sequence[Vip]) -> Iterator[Vip]:
