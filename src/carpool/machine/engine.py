@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from carpool.machine import effects as fx
@@ -105,7 +105,7 @@ class Engine:
             key: self.new_vhost(form) for key, form in regroup.forms(config, older).items()
         }
         self.ports = {key.interface: Port() for key in self.vhosts}
-        self.peers = regroup.names_of(config.node)
+        self.peers = regroup.names_of(config, older)
         self._mismatches = MismatchFinder()
         self._departure: _Departure | None = None
         self._stale_until_s = now_s  # packets may be older than they look
@@ -173,8 +173,7 @@ class Engine:
     def acting(self) -> Config:
         """The configuration with the VIPs that there are: those that go stay until Settle, without
         addresses."""
-        vips = tuple(vhost.vip for vhost in self.vhosts.values())
-        return replace(self.config, group=replace(self.config.group, vips=vips))
+        return regroup.acting(self.config, self.older, (v.vip for v in self.vhosts.values()))
 
     def status(self, now_s: float) -> FailoverStatus:
         """Everything that there is to tell."""

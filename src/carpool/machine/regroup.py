@@ -15,6 +15,7 @@ Rule 4: nothing of it moves a role by itself.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from carpool.machine import effects as fx
@@ -41,14 +42,34 @@ def forms(config: Config, older: Sequence[Config]) -> dict[VhostKey, WireForm]:
     }
 
 
-def names_of(node: Node) -> dict[tuple[str, Address], str]:
-    """Peers by interface and address."""
-    return {
-        (interface, address): peer.name
-        for peer in node.peers
-        for interface, addresses in peer.addresses.items()
-        for address in addresses
+def names_of(config: Config, older: Sequence[Config]) -> dict[tuple[str, Address], str]:
+    """Peers by interface and address; of links that node.toml names no more, too."""
+    there = config.node.interfaces
+    names = {
+        where: name
+        for one in reversed(older)
+        for where, name in _names(one.node)
+        if where[0] not in there
     }
+    return names | dict(_names(config.node))
+
+
+def _names(node: Node) -> Iterator[tuple[tuple[str, Address], str]]:
+    for peer in node.peers:
+        for interface, addresses in peer.addresses.items():
+            yield from (((interface, address), peer.name) for address in addresses)
+
+
+def acting(config: Config, older: Sequence[Config], vips: Iterable[Vip]) -> Config:
+    """`config` with `vips`: those that go stay until Settle, and the links that they are on."""
+    interfaces: dict[str, str] = {}
+    for one in (*reversed(older), config):
+        interfaces |= one.node.interfaces
+    vips = tuple(vips)
+    used = {vip.interface for vip in vips} | config.node.interfaces.keys()
+    kept = {name: device for name, device in interfaces.items() if name in used}
+    node = replace(config.node, interfaces=kept)
+    return replace(config, node=node, group=replace(config.group, vips=vips))
 
 
 def change(engine: Engine, event: fx.TakeUp | fx.Settle, now_s: float) -> list[Effect]:
@@ -74,7 +95,7 @@ def change(engine: Engine, event: fx.TakeUp | fx.Settle, now_s: float) -> list[E
 
 def _rebuild(engine: Engine, now_s: float) -> list[Effect]:
     config = engine.config
-    engine.peers = names_of(config.node)
+    engine.peers = names_of(config, engine.older)
     wanted = forms(config, engine.older)
     done = list(_remove(engine, wanted.keys()))
     moved = [vhost for vhost in engine.vhosts.values() if vhost.form.vip != wanted[vhost.key].vip]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def status_of(engine: Engine, now_s: float) -> FailoverStatus:
     """Everything that the engine knows, at `now_s`."""
-    config = engine.config
+    config = engine.acting  # links that only VIPs which go are on are in it
     return FailoverStatus(
         node=config.node.name,
         group=config.group.name,
