@@ -104,6 +104,8 @@ class Engine:
         self.vhosts: dict[VhostKey, Vhost] = {
             key: self.new_vhost(form) for key, form in regroup.forms(config, older).items()
         }
+        for key in regroup.coming(config, older):
+            self.vhosts[key].fresh = True
         self.ports = {key.interface: Port() for key in self.vhosts}
         self.peers = regroup.names_of(config, older)
         self._mismatches = MismatchFinder()

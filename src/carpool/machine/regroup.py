@@ -42,6 +42,13 @@ def forms(config: Config, older: Sequence[Config]) -> dict[VhostKey, WireForm]:
     }
 
 
+def coming(config: Config, older: Sequence[Config]) -> set[VhostKey]:
+    """The VIPs that a peer may not have yet; none if it may have no other."""
+    before = [{vip.key for vip in one.group.vips} for one in older]
+    fresh = {vip.key for vip in config.group.vips if any(vip.key not in had for had in before)}
+    return fresh if fresh < forms(config, older).keys() else set()
+
+
 def names_of(config: Config, older: Sequence[Config]) -> dict[tuple[str, Address], str]:
     """Peers by interface and address; of links that node.toml names no more, too."""
     there = config.node.interfaces

@@ -226,7 +226,7 @@ class Vhost:
         """Go on owning what a dead process of this node owned, but as one who is leaving: a peer
         that has not noticed anything takes over now, one that is master already stays it."""
         self._held_s = now_s
-        self.leaving = True
+        self.leaving, self.fresh = True, False
         transition = self._become(State.MASTER, "taken on from a process that died", now_s)
         return [TakeAddresses(self.key), *self.advertise(now_s), *transition]
 
