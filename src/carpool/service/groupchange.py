@@ -242,9 +242,7 @@ class GroupChange:
             self._since_s = self._now_s()
         self._form = form
         self._put(fx.TakeUp(form.config))
-        self._older = [
-            one for one in known if any(one.config is older for older in self._engine.older)
-        ]
+        self._older = [one for one in known if one.config in self._engine.older]
 
     def _families_missing(self, new: Config) -> list[str]:
         """VIPs of a family in which this node has no address of its own on that link."""
