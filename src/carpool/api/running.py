@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from carpool.api.settings import judge, load, load_texts
-from carpool.errors import ConfigError
+from carpool.errors import ConfigError, KernelError
 from carpool.kernel.appliedfile import Applied, AppliedFile, Sources, put_back
 from carpool.kernel.journal import say
 from carpool.kernel.links import device_facts
+from carpool.machine.regroup import OLDER_MAX
 from carpool.model.config import Config, Problem
 from carpool.model.finding import GROUP_FILE, NODE_FILE
 from carpool.model.validate import check_system
@@ -43,16 +44,14 @@ class RunningFiles(Files):
         applied = self._file.read()
         if applied is None:
             return Start(given)
-        if applied.pending and applied.older:
+        form = _form(applied.now, given) if again else given
+        if applied.before is not None:
             say("failover: it ended before its change of the group was confirmed: it is put back")
-            self.put_back(applied.older[0])
-            return Start(_form(applied.older[0], given), _forms(applied.now, *applied.older[1:]))
-        if again:
-            return Start(_form(applied.now, given), _forms(*applied.older))
+            form = _form(applied.before, given)
+            self._try_to_put_back(applied.before)
+        vips = form.config.group.vips
         every = _forms(applied.now, *applied.older)
-        return Start(
-            given, tuple(f for f in every if f.config.group.vips != given.config.group.vips)
-        )
+        return Start(form, tuple(one for one in every if one.config.group.vips != vips)[:OLDER_MAX])
 
     def read(self) -> tuple[Form | None, list[Problem]]:
         config, problems, texts = load_texts(self._config_dir)
@@ -61,11 +60,19 @@ class RunningFiles(Files):
         problems += check_system(config, device_facts(config.node.interfaces.values()))
         return Form(config, texts), problems
 
-    def keep(self, now: Form, older: Sequence[Form], *, pending: bool) -> None:
-        self._file.write(Applied(now.texts, tuple(one.texts for one in older), pending))
+    def keep(self, now: Form, older: Sequence[Form], before: Form | None) -> None:
+        texts = tuple(one.texts for one in older)
+        self._file.write(Applied(now.texts, texts, None if before is None else before.texts))
 
     def put_back(self, texts: Sources) -> list[str]:
         return put_back(self._config_dir, {NODE_FILE: texts.node, GROUP_FILE: texts.group})
+
+    def _try_to_put_back(self, texts: Sources) -> None:
+        """A disk that is full keeps no firewall from its addresses."""
+        try:
+            self.put_back(texts)
+        except KernelError as error:
+            say(f"failover: {error.message}: put back what {self._config_dir} says by hand")
 
 
 def _form(texts: Sources, given: Form) -> Form:

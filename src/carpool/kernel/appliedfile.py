@@ -33,7 +33,7 @@ class Sources(NamedTuple):
 class Applied:
     now: Sources
     older: tuple[Sources, ...] = ()  # what peers may have still, the latest first
-    pending: bool = False  # nobody has confirmed `now` yet
+    before: Sources | None = None  # what is put back, as nobody has confirmed `now` yet
 
 
 class AppliedFile:
@@ -47,7 +47,8 @@ class AppliedFile:
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             content = json.loads(self._path.read_text(encoding="utf-8"))
             older = tuple(_sources(one) for one in content["older"])
-            return Applied(_sources(content["now"]), older, bool(content["pending"]))
+            before = content["before"] and _sources(content["before"])
+            return Applied(_sources(content["now"]), older, before)
         return None
 
     def write(self, applied: Applied) -> None:
@@ -55,7 +56,7 @@ class AppliedFile:
         content = {
             "now": applied.now._asdict(),
             "older": [one._asdict() for one in applied.older],
-            "pending": applied.pending,
+            "before": applied.before and applied.before._asdict(),
         }
         self._path.parent.mkdir(parents=True, exist_ok=True)
         _replace(self._path, json.dumps(content, indent=1))

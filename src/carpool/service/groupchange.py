@@ -64,8 +64,8 @@ class Files(Protocol):
         """What the files say now, judged with what the kernel says of the devices."""
         ...
 
-    def keep(self, now: Form, older: Sequence[Form], *, pending: bool) -> None:
-        """For the next `start`."""
+    def keep(self, now: Form, older: Sequence[Form], before: Form | None) -> None:
+        """For the next `start`; `before` is what it is to put back, if anything."""
         ...
 
     def put_back(self, texts: Sources) -> list[str]:
@@ -260,8 +260,9 @@ class GroupChange:
         return told
 
     def _keep(self, done: Callable[[str | None], None]) -> None:
-        form, older, pending = self._form, tuple(self._older), self._pending is not None
-        self._later.do(lambda: _tried(lambda: self._files.keep(form, older, pending=pending)), done)
+        form, older = self._form, tuple(self._older)
+        before = self._pending.before if self._pending else None
+        self._later.do(lambda: _tried(lambda: self._files.keep(form, older, before)), done)
 
 
 _WAITS = (
