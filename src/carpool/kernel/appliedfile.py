@@ -7,6 +7,7 @@ know what the texts mean.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
@@ -58,7 +59,10 @@ class AppliedFile:
             "older": [one._asdict() for one in applied.older],
             "before": applied.before and applied.before._asdict(),
         }
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise KernelError(f"make {self._path.parent}: {error.strerror}") from error
         _replace(self._path, json.dumps(content, indent=1))
 
 
@@ -69,7 +73,7 @@ def put_back(directory: Path, before: Mapping[str, str]) -> list[str]:
     for name, text in before.items():
         path = directory / name
         try:
-            if path.read_text(encoding="utf-8-sig") == text:
+            if path.read_bytes().removeprefix(codecs.BOM_UTF8) == text.encode():
                 continue
             shutil.copy2(path, f"{path}{SET_ASIDE}")
         except FileNotFoundError:
