@@ -129,10 +129,11 @@ def _rebuild(engine: Engine, now_s: float) -> list[Effect]:
     for vhost in engine.vhosts.values():
         if vhost.state is State.MASTER:
             done += vhost.advertise(now_s)
-    if engine.enabled:
-        done += [effect for vhost in fresh for effect in engine.follow_link(vhost, now_s)]
-        done += join(engine, now_s)
-    return done
+    if not engine.enabled:
+        why = "disabled by an operator"
+        return done + [e for v in fresh for e in v.on_unusable(now_s, why, State.DISABLED)]
+    done += [effect for vhost in fresh for effect in engine.follow_link(vhost, now_s)]
+    return done + join(engine, now_s)
 
 
 def join(engine: Engine, now_s: float) -> list[Effect]:
