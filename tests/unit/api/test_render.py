@@ -323,3 +323,46 @@ def test_a_schedule_that_nobody_keeps() -> None:
     report = Report(FAILOVER_DOWN, None, None, None, UnreachableError("no agent", hint="start it"))
     shown = seen(render.status(report), 200)
     assert "Schedule: nothing is synchronised by itself\n  no agent\n  start it\n" in shown
+
+
+CHANGE: Answer = {
+    "since_s": 75.0,
+    "changes": ["51@lan: 10.10.1.5/24 added", "53@lan goes: 10.10.1.7/24"],
+    "confirm_left_s": None,
+}
+
+
+def changing(**more: object) -> str:
+    answer = {**answers.failover(), "group_digest": "ab", "change": {**CHANGE, **more}}
+    return seen(render.status(Report(as_answered(answer), answers.STATES, config())))
+
+
+def test_a_change_of_the_group_is_shown_until_all_have_it() -> None:
+    assert """
+Group is changing
+  51@lan: 10.10.1.5/24 added
+  53@lan goes: 10.10.1.7/24
+  for 1 min; what was before counts, too, until `carpool sync` is through
+
+""" in changing()
+    quiet = {**answers.failover(), "group_digest": "ab", "change": None}
+    text = seen(render.status(Report(as_answered(quiet), answers.STATES, config())))
+    assert "changing" not in text
+
+
+def test_a_change_that_waits_to_be_confirmed_says_when_it_is_put_back() -> None:
+    text = changing(confirm_left_s=42.0)
+    assert "  put back in 42 s, unless `carpool confirm` is said\n" in text
+    assert "put back in 0.0 s" in changing(confirm_left_s=0)
+
+
+@pytest.mark.parametrize(
+    "odd", ["x", 3, [], {}, {"changes": 3, "since_s": "x"}, {"changes": [None, {}]}]
+)
+def test_a_change_as_another_version_tells_it_breaks_nothing(odd: object) -> None:
+    answer = {**answers.failover(), "change": odd}
+    assert "51@lan" in seen(render.status(Report(as_answered(answer), answers.STATES, config())))
+
+
+def test_a_change_does_not_steer_the_terminal() -> None:
+    assert "\x1b" not in changing(changes=["51@lan: \x1b[2J added"])
