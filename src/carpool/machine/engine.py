@@ -108,7 +108,7 @@ class Engine:
             self.vhosts[key].fresh = True
         self.ports = {key.interface: Port() for key in self.vhosts}
         self.peers = regroup.names_of(config, older)
-        self._mismatches = MismatchFinder()
+        self.mismatches = MismatchFinder()
         self._departure: _Departure | None = None
         self._stale_until_s = now_s  # packets may be older than they look
         self._bulk_until_s = now_s + BULK_WAIT_S if await_bulk else None
@@ -252,7 +252,7 @@ class Engine:
         """Of a sender whose adverts are authentic otherwise: it signs for a group.toml, too, that
         is on its way to us (regroup.py). Only if it does not arrive is that worth a word."""
         done = self._refuse(Reject.AUTH, packet, now_s, tell=False)
-        if self._mismatches.lasts_s((vhost.key, packet.source), now_s) < TRANSITION_TOLD_S:
+        if self.mismatches.lasts_s((vhost.key, packet.source), now_s) < TRANSITION_TOLD_S:
             return done
         text = (
             f"{self.name_of(packet.interface, packet.source)} signs for another group.toml, too, "
@@ -272,7 +272,7 @@ class Engine:
         peer = self.peers.get((packet.interface, packet.source))
         if peer is None:
             return False, []
-        found = self._mismatches.explain(vhost.vip, advert, now_s)
+        found = self.mismatches.explain(vhost.vip, advert, now_s)
         text = f"{self.name_of(packet.interface, packet.source)} {found.text}"
         self.counters["mismatch"] += 1
         topic = "mismatch", vhost.key, packet.source

@@ -53,6 +53,12 @@ class MismatchFinder:
         self._lasting_s[sender] = first_s, now_s
         return now_s - first_s
 
+    def forget(self) -> None:
+        """Another group.toml counts: what explained adverts so far explains none any more."""
+        self._known.clear()
+        self._searched_s.clear()
+        self._lasting_s.clear()
+
     def explain(self, vip: Vip, advert: Advert, now_s: float) -> Explanation:
         known = self._known.setdefault(vip.key, [])
         for signer, explanation in known:

@@ -103,6 +103,7 @@ def change(engine: Engine, event: fx.TakeUp | fx.Settle, now_s: float) -> list[E
 def _rebuild(engine: Engine, now_s: float) -> list[Effect]:
     config = engine.config
     engine.peers = names_of(config, engine.older)
+    engine.mismatches.forget()
     wanted = forms(config, engine.older)
     done = list(_remove(engine, wanted.keys()))
     moved = [vhost for vhost in engine.vhosts.values() if vhost.form.vip != wanted[vhost.key].vip]

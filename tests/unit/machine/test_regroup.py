@@ -229,6 +229,28 @@ def test_noise_in_the_name_of_a_peer_that_is_no_member_is_a_mismatch_at_once() -
     assert (kind, "compare group.toml on both nodes" in text) == ("mismatch", True)
 
 
+def test_two_changes_within_a_minute_are_two_stories() -> None:
+    engine, peer = backup(config(OLD)), Sender()
+    told = notes(engine.handle(peer.says(OLD, 0), 1.0))
+    told += notes(engine.handle(peer.says(OTHER, 0), 1.0))
+    take(engine, OTHER, now_s=2.0)
+    settle(engine, 3.0)
+    told += notes(engine.handle(peer.says(OTHER, 0), 20.0))
+    told += notes(engine.handle(peer.says(ALIAS, 0), 20.0))
+    assert told == []
+
+
+def test_what_explained_a_peer_before_the_change_lets_nobody_in_after_it() -> None:
+    """Our old password over another address set had been taken for a member of the group."""
+    engine, peer = backup(config(ALIAS)), Sender()
+    engine.handle(peer.says(OLD, 0), 1.0)
+    assert engine.counters["accepted"] == 1
+    take(engine, replace(ALIAS, password=b"another"), now_s=2.0)
+    settle(engine, 3.0)
+    engine.handle(peer.says(OLD, 0), 10.0)
+    assert (engine.counters["accepted"], engine.counters[Reject.AUTH]) == (1, 1)
+
+
 # ------------------------------------------------------------------------ back, and often
 
 
