@@ -27,13 +27,15 @@ from carpool.model.config import (
     VhostKey,
     Vip,
 )
-from tests.sim.plan import Plan, VipPlan
+from tests.sim.disk import Disk
+from tests.sim.plan import Change, Plan, VipPlan
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
 INBOX_PACKETS_MAX = 64  # what a socket keeps for a process that does not read
 TIMER_LATE_S = 0.002  # a timer fires at most so late
+KEPT_S = 0.05  # from taking up a change until the disk has it
 BULK_TAKES_S = 2.0  # the states process says `bulk off` so long after boot
 WALL_CLOCK_US = 1_700_000_000_000_000
 
@@ -46,7 +48,8 @@ class Box:
         self.plan = world.plan.nodes[index]
         self.index = index
         self.name = f"fw{index + 1}"
-        self.config = config_of(world.plan, index, world.hosts)
+        self.config = config_of(world.plan, index, world.hosts, world.plan.before)
+        self.disk = Disk(self.config)
         self.engine: Engine | None = None
         self.maintenance = False  # the flag on disk
         self.wall_step_s = 0.0
@@ -108,19 +111,21 @@ class Box:
 
     # ------------------------------------------------------------------------------ process
 
-    def boot(self) -> None:
-        """Start the process, if nothing forbids it."""
+    def boot(self, *, again: bool = False) -> None:
+        """Start the process, if nothing forbids it; `again`: in place of one that died."""
         if self.engine is not None or self.off or self.dead or self.stopped:
             return
         now_s = self.clock_s()
         wall_us = WALL_CLOCK_US + int((now_s + self.wall_step_s) * 1_000_000)
         self._boots += 1
+        self.config = self.disk.start(again=again)
         self.engine = Engine(
             self.config,
             now_s=now_s,
             counter_start_us=wall_us,
             maintenance=self.maintenance,
             await_bulk=self.world.plan.await_bulk,
+            older=self.disk.older,
         )
         held = frozenset(key for key in self.engine.vhosts if self.owns(key))
         for interface in self.world.plan.interfaces:
@@ -132,6 +137,35 @@ class Box:
 
     def _bulk_done(self, boot: int) -> Callable[[], None]:
         return lambda: self.give(fx.SetBulkSync(False)) if boot == self._boots else None
+
+    def take_up(self, config: Config) -> None:
+        """Its file is this from now on; the process goes by it, too, if there is one."""
+        self.disk.file = config
+        if self.engine is None or self.frozen or self.engine.config == config:
+            return
+        self.world.tell(f"{self.name} takes up another group.toml")
+        self.put(fx.TakeUp(config))
+        self._keep()
+
+    def settle(self, config: Config) -> bool:
+        """Every node has this. False: say it again later."""
+        if self.engine is None or self.frozen:
+            return False
+        if self.engine.config == config:
+            self.world.tell(f"{self.name} is told that all have it")
+            self.put(fx.Settle())
+            self._keep()
+        return True
+
+    def _keep(self) -> None:
+        """Soon: a process may die before it is written."""
+        boot = self._boots
+
+        def write() -> None:
+            if self.engine is not None and boot == self._boots:
+                self.disk.keep(self.engine.config, self.engine.older)
+
+        self.world.at(self.world.now_s + KEPT_S, write)
 
     def die(self) -> None:
         """The process is gone from one instruction to the next."""
@@ -200,6 +234,7 @@ class Box:
             key
             for key, vhost in self.engine.vhosts.items()
             if vhost.state is State.MASTER and self.expires.get(key, 0.0) < now_s - 1e-6
+            if self._has_addresses(key)
         ]
 
     def _check_lost(self, lost: list[VhostKey], effects: list[fx.Effect]) -> None:
@@ -264,12 +299,7 @@ class Box:
                 failing = self.send_faults[interface] or not self.link_up(interface)
                 self.put(fx.SendResult(interface, "no buffer space" if failing else None))
             case fx.TakeAddresses(key) | fx.HoldAddresses(key):
-                news = not self.owns(key)
-                self.expires[key] = self.clock_s() + ADDRESS_LIFETIME_S
-                if news:
-                    world.look()  # now: it may let go in the same instant
-                self._watch_expiry(key)
-                self.put(fx.AddressResult(key, None))
+                self._own(key)
             case fx.ReleaseAddresses(key):
                 if self.expires.pop(key, None) is not None:
                     world.changed()
@@ -283,11 +313,32 @@ class Box:
             case fx.SwitchoverDone(ok, took_s, text):
                 world.tell(f"{self.name} switchover {ok} {took_s:.3f}: {text}")
             case fx.Reconfigure():
-                pass  # whoever owns a VHID here owns all of it
+                self._reconfigure()
             case fx.Stopped():
                 self.stopped = True
                 self.die()
                 world.changed()
+
+    def _own(self, key: VhostKey) -> None:
+        if self._has_addresses(key):
+            news = not self.owns(key)
+            self.expires[key] = self.clock_s() + ADDRESS_LIFETIME_S
+            if news:
+                self.world.look()  # now: it may let go in the same instant
+            self._watch_expiry(key)
+        self.put(fx.AddressResult(key, None))
+
+    def _reconfigure(self) -> None:
+        for key in [key for key in self.expires if not self._has_addresses(key)]:
+            del self.expires[key]
+        self.world.changed()
+        for interface in self.world.plan.interfaces:
+            self.put(self._link_event(interface))
+
+    def _has_addresses(self, key: VhostKey) -> bool:
+        """A VIP that goes has none."""
+        vhost = self.engine.vhosts.get(key) if self.engine is not None else None
+        return vhost is not None and bool(vhost.vip.addresses)
 
     def _watch_expiry(self, key: VhostKey) -> None:
         """Look again when the addresses run out, unless somebody does so already."""
@@ -311,7 +362,9 @@ def _key(effect: fx.Effect) -> VhostKey | None:
 # --------------------------------------------------------------------------- configurations
 
 
-def config_of(plan: Plan, index: int, hosts: dict[str, list[int]]) -> Config:
+def config_of(
+    plan: Plan, index: int, hosts: dict[str, list[int]], form: Change | None = None
+) -> Config:
     """The configuration of one node; `hosts` has each node's host number by interface."""
     addresses = [
         {i: own_addresses(plan, i, hosts[i][node]) for i in plan.interfaces}
@@ -328,7 +381,9 @@ def config_of(plan: Plan, index: int, hosts: dict[str, list[int]]) -> Config:
             if other != index
         ),
     )
-    group = Group("sim", tuple(vip_of(plan, vip) for vip in plan.vips), preempt=plan.preempt)
+    without = form.without if form else ()
+    vips = (vip_of(plan, vip, form) for place, vip in enumerate(plan.vips) if place not in without)
+    group = Group("sim", tuple(vips), preempt=plan.preempt)
     return Config(node, group)
 
 
@@ -337,15 +392,15 @@ def own_addresses(plan: Plan, interface: str, host: int) -> tuple[Address, ...]:
     return (IPv4Address(f"10.{net}.0.{host}"), IPv6Address(f"fe80::{net}:{host:x}"))
 
 
-def vip_of(plan: Plan, vip: VipPlan) -> Vip:
+def vip_of(plan: Plan, vip: VipPlan, form: Change | None) -> Vip:
     net = plan.interfaces.index(vip.interface) + 1
     texts = [f"10.{net}.0.{200 + vip.vhid}/24"] if "4" in vip.families else []
     texts += [f"2001:db8:{net}::{vip.vhid:x}/64"] if "6" in vip.families else []
     return Vip(
         interface=vip.interface,
         vhid=vip.vhid,
-        password=b"simulated",
+        password=form.password.encode() if form else b"simulated",
         addresses=tuple(ip_interface(text) for text in texts),
-        advbase_s=vip.advbase_s,
+        advbase_s=(form and form.advbase_s) or vip.advbase_s,
         transport=Transport.UNICAST if plan.unicast else Transport.MULTICAST,
     )

@@ -5,8 +5,8 @@ open, which faults hold) and never asks an engine what it thinks, except for its
 of demotions.
 
 Words. D: the longest one-way delay. I = advbase + 240/256 s: the longest interval that anybody
-advertises with. DOWN = 3 * advbase + 240/256 s: the longest master-down interval. Clocks drift by
-less than DRIFT.
+advertises with. DOWN = 3 * advbase + 240/256 s: the longest master-down interval. Where advbase
+changes, it is the slowest. Clocks drift by less than DRIFT.
 
 Where hearing is not mutual CARP cannot keep its promise: A hears B but not the other way round, so
 B, which hears no one, is master by right, and A, if it is the better one, stays master too, for
@@ -54,7 +54,7 @@ class Bounds:
 
     @staticmethod
     def of(plan: Plan) -> Bounds:
-        advbase_s = max(vip.advbase_s for vip in plan.vips)
+        advbase_s = max(plan.advbases_s())
         noise = [fault.delay_s for fault in plan.faults if isinstance(fault, Noise)]
         reboots = [fault for fault in plan.faults if isinstance(fault, Crash | Kill)]
         return Bounds(
@@ -155,7 +155,7 @@ class NeverWithoutOwner:
         bare = set()
         for interface in world.plan.interfaces:
             groups = components(world, interface)
-            for key in (key for key in world.keys if key.interface == interface):
+            for key in (key for key in self._asked(world) if key.interface == interface):
                 for group in groups:
                     if not any(box.owns(key) for box in group):
                         bare |= {(key, box.index) for box in group if box.ready(interface)}
@@ -169,6 +169,11 @@ class NeverWithoutOwner:
                 del self.since_s[item]
         for item in bare:
             self.since_s.setdefault(item, world.now_s)
+
+    @staticmethod
+    def _asked(world: World) -> tuple[VhostKey, ...]:
+        """A VHID that comes waits for Settle, in the worst case."""
+        return world.lasting if world.plan.changes else world.keys
 
 
 @dataclass(slots=True)
@@ -224,7 +229,7 @@ def check_quiet(world: World) -> None:
     )
     for box in world.boxes:
         _check_demotion(box)
-    for key in world.keys:
+    for key in world.lasting:
         for group in components(world, key.interface):
             able = [box for box in group if box.ready(key.interface)]
             if not able:
@@ -249,7 +254,13 @@ def _check_one(world: World, key: VhostKey, able: list[Box], owners: list[Box]) 
     ranked = {box.index: standing(box, key) for box in heard}
     assert master.index in ranked, f"{key}: {master.name} is master, but cannot be heard"
     best = min(ranked.values())
-    if world.plan.preempt:
+    if world.changing:
+        # Who waits longer than the other is no slower for it; but who is demoted is relieved.
+        well = [box.name for box in heard if not _expected(box) and box.plan.advskew < ADVSKEW_CAP]
+        assert master.name in well or not well or not _expected(master), (
+            f"{key}: {master.name} is demoted and still master, although {well} are well"
+        )
+    elif world.plan.preempt:
         assert ranked[master.index] == best, (
             f"{key}: master is {master.name} with {ranked[master.index]}, best is {ranked}"
         )
@@ -261,23 +272,23 @@ def _check_one(world: World, key: VhostKey, able: list[Box], owners: list[Box]) 
 def standing(box: Box, key: VhostKey) -> tuple[int, int]:
     """What the node should advertise, by the faults that hold: (interval in 1/256 s, rank)."""
     assert box.engine is not None
-    vip = box.engine.vhosts[key].vip
+    advbase_s = box.engine.vhosts[key].form.advbase_s
     reasons = _expected(box)
     advskew = min(ADVSKEW_CAP, box.plan.advskew + 240 * len(reasons))
-    return vip.advbase_s * 256 + advskew, min(255, sum(reasons.values()))
+    return advbase_s * 256 + advskew, min(255, sum(reasons.values()))
 
 
 def _expected(box: Box) -> dict[str, int]:
     """The demotions that an onlooker expects. A node that gave its mastership away once stays
     behind until it is master again: only the node itself knows that."""
+    assert box.engine is not None
     reasons: dict[str, int] = {
         f"interface {interface} down": Rank.INTERFACE_DOWN
-        for interface in box.world.plan.interfaces
+        for interface in box.engine.ports  # a VIP is there
         if not box.link_up(interface)
     }
     if box.maintenance:
         reasons[MAINTENANCE] = Rank.MAINTENANCE
-    assert box.engine is not None
     if SWITCHOVER in box.engine.demotion:
         reasons[SWITCHOVER] = Rank.SWITCHOVER
     for interface, failing in box.send_faults.items():
@@ -312,7 +323,8 @@ def check_ticks(world: World) -> None:
 
 
 def _state(box: Box, key: VhostKey) -> State | None:
-    return box.engine.vhosts[key].state if box.engine is not None else None
+    vhost = box.engine.vhosts.get(key) if box.engine is not None else None
+    return vhost.state if vhost is not None else None
 
 
 def _names(boxes: list[Box]) -> str:

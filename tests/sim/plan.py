@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 INTERFACES = ("lan", "wan", "dmz", "opt")
 DELAY_S = 0.001  # one way, at most, on a network that is well
+AGREED_S = 8.0  # all nodes have a change, and have power: so long until all are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,23 @@ class Command:
     verb: str
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Another group.toml. Each node gets it `late_s` after `at_s`, or once it has power again, or
+    never (None). When all have it, all are told so, each in its own time (regroup.py)."""
+
+    at_s: float
+    late_s: tuple[float | None, ...]  # by node
+    password: str = "simulated"
+    advbase_s: int | None = None  # of all VIPs; None: what each VipPlan says
+    without: tuple[int, ...] = ()  # the VIPs that it has not, by their place in the plan
+
+    @property
+    def ends_s(self) -> float:
+        """When the last node has had it, if it has power."""
+        return self.at_s + max((late_s for late_s in self.late_s if late_s is not None), default=0)
+
+
 Fault = Noise | Split | OneWay | LinkDown | SendFault | Pause | Crash | Kill | Command
 
 
@@ -127,6 +145,8 @@ class Plan:
     preempt: bool = True
     unicast: bool = False
     await_bulk: bool = False  # every boot holds preemption until the states process is done
+    changes: tuple[Change, ...] = ()
+    before: Change | None = None  # what the group begins with; of times nothing is heeded
 
     @property
     def interfaces(self) -> tuple[str, ...]:
@@ -134,6 +154,12 @@ class Plan:
 
     @property
     def ends_s(self) -> float:
-        """When the last fault begins or ends."""
+        """When the last fault begins or ends, and every change has come as far as it gets."""
         times = [fault.at_s + (getattr(fault, "for_s", 0.0) or 0.0) for fault in self.faults]
-        return max(times, default=0.0)
+        times += [change.ends_s for change in self.changes]
+        return max(times, default=0.0) + (AGREED_S if self.changes else 0.0)
+
+    def advbases_s(self) -> set[int]:
+        """All that ever count."""
+        forms = (self.before, *self.changes)
+        return {(form and form.advbase_s) or vip.advbase_s for vip in self.vips for form in forms}

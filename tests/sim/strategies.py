@@ -5,10 +5,13 @@ Room: tests. Draws values of plan.py only. Times are in tenths of a second, whic
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from tests.sim.plan import (
     INTERFACES,
+    Change,
     Command,
     Crash,
     Fault,
@@ -114,3 +117,29 @@ def plans(draw: st.DrawFn, one_way: bool = False, max_faults: int = 10) -> Plan:
         unicast=draw(st.booleans()),
         await_bulk=draw(st.sampled_from((False, False, True))),
     )
+
+
+@st.composite
+def changes(draw: st.DrawFn, nodes: int, vips: int, settles: bool) -> Change:
+    late = st.one_of(st.just(0.0), tenths(0, 3), tenths(0, 20), *([] if settles else [st.none()]))
+    return Change(
+        at_s=draw(tenths(BEGIN_S, END_S)),
+        late_s=tuple(draw(late) for _ in range(nodes)),
+        password=draw(st.sampled_from(("simulated", "another", "a third"))),
+        advbase_s=draw(st.sampled_from((None, 1, 2, 5))),
+        without=draw(st.sampled_from(((), (), *((n,) for n in range(1, vips))))),
+    )
+
+
+@st.composite
+def changing_plans(draw: st.DrawFn, settles: bool = True, max_faults: int = 6) -> Plan:
+    """`settles`: in the end every node that has power has every change."""
+    plan = draw(plans(max_faults=max_faults))
+    some = draw(st.lists(changes(len(plan.nodes), len(plan.vips), settles), min_size=1, max_size=3))
+    before = draw(st.sampled_from((None, None, some[-1])))
+    if any(change.without for change in some):
+        # A VIP that comes with one password and changes it before all have it: nodes that have only
+        # one of both share no form of it. docs/decisions/0040-group-changes.md
+        some = [replace(change, password="simulated") for change in some]
+        before = before and replace(before, password="simulated")
+    return replace(plan, changes=tuple(sorted(some, key=lambda change: change.at_s)), before=before)

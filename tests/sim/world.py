@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from carpool.machine import effects as fx
+from carpool.machine.engine import Engine
 from carpool.model.config import Family, VhostKey
 from tests.sim.box import Box
 from tests.sim.plan import (
@@ -30,6 +31,7 @@ from tests.sim.plan import (
     SendFault,
     Split,
 )
+from tests.sim.regroup import Coordinator
 
 COMMANDS: dict[str, fx.Input] = {
     "maintenance on": fx.SetMaintenance(True),
@@ -75,6 +77,7 @@ class World:
             self.at(0.0, box.boot)
         for fault in plan.faults:
             self._schedule(fault)
+        self.coordinator = Coordinator(self)
 
     def _host_numbers(self) -> list[int]:
         """The order of addresses differs from link to link, as it does in the field."""
@@ -115,6 +118,27 @@ class World:
 
     def path_open(self, interface: str, sender: int, receiver: int) -> bool:
         return not self._cuts[interface, sender, receiver]
+
+    @property
+    def lasting(self) -> tuple[VhostKey, ...]:
+        """The VHIDs that no change adds or removes, and those of all nodes once all agree."""
+        if self.changing or not self.engines:
+            forms = (self.plan.before, *self.plan.changes)
+            gone = {place for form in forms if form for place in form.without}
+            return tuple(key for place, key in enumerate(self.keys) if place not in gone)
+        return tuple(vip.key for vip in self.engines[0].config.group.vips)
+
+    @property
+    def engines(self) -> list[Engine]:
+        return [box.engine for box in self.boxes if box.engine is not None]
+
+    @property
+    def changing(self) -> bool:
+        """Whether one node goes by another group.toml than another, or by more than one."""
+        engines = self.engines
+        return any(
+            engine.older or engine.config.group != engines[0].config.group for engine in engines
+        )
 
     @property
     def noisy(self) -> bool:
@@ -227,7 +251,7 @@ class World:
         box = self.boxes[node]
         box.dead -= 1
         box.wall_step_s += step_s
-        box.boot()
+        box.boot(again=True)
 
     def _command(self, node: int, verb: str) -> None:
         box = self.boxes[node]
