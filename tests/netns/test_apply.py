@@ -236,7 +236,8 @@ def test_processes_that_are_started_again_go_on_within_the_change(pair: Pair) ->
         pair.write(pair.fw2, *NEW)
         pair.fw2.start()  # with another file than before, as after a copy and a restart
         assert "51@lan: 10.10.1.6/24 added" in change_of(pair.fw2)["changes"]
-        wait_until(lambda: pair.masters_are("fw1"), 8)
+        # Who comes back within a second of the kill is still handed what the dead process had.
+        wait_until(lambda: pair.masters_are("fw1") or pair.masters_are("fw2"), 8)
 
 
 def test_mac_and_transport_change_while_it_runs(pair: Pair) -> None:
