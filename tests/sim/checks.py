@@ -25,11 +25,9 @@ from carpool.machine.demotion import ADVSKEW_CAP, BULK_SYNC, CRASH, MAINTENANCE,
 from carpool.machine.effects import State
 from carpool.machine.engine import (
     BULK_WAIT_S,
-    LEAVE_WAIT_S,
     PROBE_EVERY_S,
     RETRY_AFTER_S,
     SEND_ERRORS_MAX,
-    SWITCHOVER_WAIT_S,
 )
 from carpool.machine.vhost import ADDRESS_LIFETIME_S
 from carpool.model.config import VhostKey
@@ -92,8 +90,6 @@ class Bounds:
         then masters that hear each other agree, which may move the group once more."""
         plan = world.plan
         demotion_s = max(
-            LEAVE_WAIT_S,
-            SWITCHOVER_WAIT_S,
             (SEND_ERRORS_MAX + 1) * max(PROBE_EVERY_S, self.interval_s),
             BULK_TAKES_S if plan.await_bulk else 0.0,
             RETRY_AFTER_S if any(isinstance(f, Kill) for f in plan.faults) else 0.0,

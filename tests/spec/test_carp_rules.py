@@ -9,8 +9,8 @@ from __future__ import annotations
 import pytest
 
 from carpool.machine import effects as fx
+from carpool.machine.departure import LEAVE_WAIT_S, SWITCHOVER_WAIT_S
 from carpool.machine.effects import State
-from carpool.machine.engine import LEAVE_WAIT_S, SWITCHOVER_WAIT_S
 from carpool.machine.replay import CounterClock
 from carpool.model.config import Family
 from carpool.model.reject import Reject

@@ -19,10 +19,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from carpool.machine import departure, regroup
 from carpool.machine import effects as fx
-from carpool.machine import regroup
 from carpool.machine.demotion import (
     BULK_SYNC,
     CRASH,
@@ -34,6 +33,7 @@ from carpool.machine.demotion import (
     no_source,
     send_errors,
 )
+from carpool.machine.departure import LEAVE_WAIT_S, SWITCHOVER_WAIT_S, Departure
 from carpool.machine.effects import Effect, State
 from carpool.machine.mismatch import MismatchFinder
 from carpool.machine.replay import CounterClock
@@ -46,8 +46,6 @@ from carpool.model.reject import Reject
 from carpool.model.status import FailoverStatus
 from carpool.proto import carp
 
-LEAVE_WAIT_S = 0.3  # a successor answers within milliseconds or not at all
-SWITCHOVER_WAIT_S = 1.0
 BULK_WAIT_S = 60.0  # hold preemption for the table at most so long
 SEND_ERRORS_MAX = 3  # consecutive; as many successes clear them
 PROBE_EVERY_S = 1.0
@@ -55,18 +53,6 @@ RETRY_AFTER_S = 30.0  # a node that could not own addresses may compete again af
 SLEPT_S = 1.0  # a Tick that comes so late: what waits in the sockets is as old
 TRANSITION_TOLD_S = 10.0  # a synchronisation brings the same group.toml to all within seconds
 STALE_S = 0.1  # from waking until the last of it has been read
-
-
-DepartureKind = Literal["stop", "disable", "switchover"]
-
-
-@dataclass(slots=True)
-class _Departure:
-    """We are on our way out: of the process, of CARP, or of the mastership."""
-
-    kind: DepartureKind
-    started_s: float
-    until_s: float
 
 
 @dataclass(slots=True)
@@ -109,11 +95,11 @@ class Engine:
         self.ports = {key.interface: Port() for key in self.vhosts}
         self.peers = regroup.names_of(config, older)
         self.mismatches = MismatchFinder()
-        self._departure: _Departure | None = None
+        self.departure: Departure | None = None
         self._stale_until_s = now_s  # packets may be older than they look
         self._bulk_until_s = now_s + BULK_WAIT_S if await_bulk else None
         self._teller = Teller()
-        self._retry_s: dict[str, float] = {}  # when each reason that ends by itself is forgotten
+        self.retry_s: dict[str, float] = {}  # when each reason that ends by itself is forgotten
         for interface in self.ports:
             self.demotion.set(link_down(interface), Rank.INTERFACE_DOWN, True)
         self.demotion.set(MAINTENANCE, Rank.MAINTENANCE, maintenance)
@@ -148,13 +134,13 @@ class Engine:
             case fx.Adopt(keys):
                 done += self._on_adopt(keys, now_s)
             case fx.Stop():
-                done += self._depart("stop", LEAVE_WAIT_S, now_s)
+                done += departure.depart(self, "stop", LEAVE_WAIT_S, now_s)
             case fx.TakeUp() | fx.Settle():
                 done += regroup.change(self, event, now_s)
             case fx.Tick():
                 done += self._on_tick(now_s)
         done += self._after_moves(done, now_s)
-        return done + self._finish_departure(now_s)
+        return done + departure.finish(self, now_s)
 
     @property
     def deadline_s(self) -> float | None:
@@ -162,8 +148,8 @@ class Engine:
         due = [vhost.deadline_s for vhost in self.vhosts.values()]
         due += [port.probe_at_s for port in self.ports.values()]
         due.append(self._bulk_until_s)
-        due += self._retry_s.values()
-        due.append(self._departure.until_s if self._departure else None)
+        due += self.retry_s.values()
+        due.append(self.departure.until_s if self.departure else None)
         return min((at_s for at_s in due if at_s is not None), default=None)
 
     @property
@@ -348,21 +334,21 @@ class Engine:
         if event.error is None:
             return self._forget(reason, now_s)
         self.counters["address_errors"] += 1
-        self._retry_s[reason] = now_s + RETRY_AFTER_S
+        self.retry_s[reason] = now_s + RETRY_AFTER_S
         return self.demote(reason, Rank.SEND_ERRORS, True, now_s)
 
     # ----------------------------------------------------------------------------- commands
 
     def _on_disabled(self, on: bool, now_s: float) -> list[Effect]:
-        if self._departure and self._departure.kind == "stop":
+        if self.departure and self.departure.kind == "stop":
             return []  # the process is about to end: nothing holds it back
         if on:
-            return self._depart("disable", LEAVE_WAIT_S, now_s) if self.enabled else []
+            return departure.depart(self, "disable", LEAVE_WAIT_S, now_s) if self.enabled else []
         self.enabled = True
         done: list[Effect] = []
-        if self._departure and self._departure.kind == "disable":
-            self._departure = None
-            done += self._stay(now_s)
+        if self.departure and self.departure.kind == "disable":
+            self.departure = None
+            done += departure.stay(self, now_s)
         return done + [e for v in self.vhosts.values() for e in self.follow_link(v, now_s)]
 
     def _on_bulk(self, event: fx.SetBulkSync, now_s: float) -> list[Effect]:
@@ -375,13 +361,13 @@ class Engine:
         return [*done, fx.Note("bulk", event.reason or ("running" if event.on else "complete"))]
 
     def _on_switchover(self, now_s: float) -> list[Effect]:
-        if self._departure is not None:
-            text = f"refused: this node is busy with a {self._departure.kind}; try again"
+        if self.departure is not None:
+            text = f"refused: this node is busy with a {self.departure.kind}; try again"
             return [fx.SwitchoverDone(False, 0.0, text)]
         if not self.is_master:
             return [fx.SwitchoverDone(True, 0.0, "this node is not master: nothing to give away")]
         self.demotion.set(SWITCHOVER, Rank.SWITCHOVER, True)
-        return self._depart("switchover", SWITCHOVER_WAIT_S, now_s)
+        return departure.depart(self, "switchover", SWITCHOVER_WAIT_S, now_s)
 
     def _on_adopt(self, keys: frozenset[VhostKey], now_s: float) -> list[Effect]:
         """Hand over what a dead process held. The reason keeps us from taking it back at once."""
@@ -389,8 +375,8 @@ class Engine:
         if not adopted:
             return []
         self.demotion.set(CRASH, Rank.CRASH, True)
-        self._retry_s[CRASH] = now_s + RETRY_AFTER_S
-        self._departure = _Departure("switchover", now_s, now_s + SWITCHOVER_WAIT_S)
+        self.retry_s[CRASH] = now_s + RETRY_AFTER_S
+        self.departure = Departure("switchover", now_s, now_s + SWITCHOVER_WAIT_S)
         return [effect for vhost in adopted for effect in vhost.adopt(now_s)]
 
     # ------------------------------------------------------------------------- time, moves
@@ -400,7 +386,7 @@ class Engine:
         if self._bulk_until_s is not None and now_s >= self._bulk_until_s:
             text = f"not complete after {BULK_WAIT_S:g} s: this node takes part without the table"
             done += self._on_bulk(fx.SetBulkSync(on=False, reason=text), now_s)
-        for reason in [r for r, until_s in self._retry_s.items() if now_s >= until_s]:
+        for reason in [r for r, until_s in self.retry_s.items() if now_s >= until_s]:
             done += self._forget(reason, now_s)
         for vhost in self.vhosts.values():
             done += vhost.on_tick(now_s)
@@ -445,62 +431,9 @@ class Engine:
                 done += vhost.advertise(now_s)
         return done
 
-    def _depart(self, kind: DepartureKind, wait_s: float, now_s: float) -> list[Effect]:
-        earlier = self._departure
-        if earlier is not None and earlier.kind in (kind, "stop"):
-            return []
-        done: list[Effect] = []
-        if earlier is not None and earlier.kind == "switchover":
-            self.demotion.set(SWITCHOVER, Rank.SWITCHOVER, False)
-            text = f"cut short: this node was told to {kind}"
-            done.append(fx.SwitchoverDone(False, now_s - earlier.started_s, text))
-        if kind == "disable":
-            self.enabled = False
-        self._departure = _Departure(kind, now_s, now_s + wait_s)
-        return done + [e for vhost in self.vhosts.values() for e in vhost.leave(now_s)]
-
-    def _finish_departure(self, now_s: float) -> list[Effect]:
-        departure = self._departure
-        if departure is None:
-            return []
-        over = not self.is_master or now_s >= departure.until_s
-        if over:
-            self._departure = None
-        if departure.kind == "switchover":
-            return self._end_switchover(now_s - departure.started_s, now_s) if over else []
-        state = State.DISABLED if departure.kind == "disable" else State.INIT
-        reason = "disabled by an operator" if departure.kind == "disable" else "stopping"
-        # What is handed over leaves the game at once: as BACKUP it would preempt its successor.
-        gone = [v for v in self.vhosts.values() if over or v.state is not State.MASTER]
-        done = [effect for v in gone for effect in v.on_unusable(now_s, reason, state)]
-        return [*done, fx.Stopped()] if over and departure.kind == "stop" else done
-
-    def _stay(self, now_s: float) -> list[Effect]:
-        """Go on as master where nobody came."""
-        return [e for vhost in self.vhosts.values() for e in vhost.stay(now_s)]
-
-    def _end_switchover(self, took_s: float, now_s: float) -> list[Effect]:
-        successors = self.masters_heard()
-        if not self.is_master and successors:
-            text = f"{successors} took over"
-            return [fx.SwitchoverDone(True, took_s, text), fx.Note("switchover", text)]
-        done: list[Effect] = []
-        for reason in (SWITCHOVER, CRASH):  # first: a peer would preempt who advertises demoted
-            self._retry_s.pop(reason, None)
-            if self.demotion.set(reason, Rank.SWITCHOVER, False):
-                done.append(fx.Note("demotion", f"no longer demoted: {reason}"))
-        done += [e for vhost in self.vhosts.values() for e in vhost.stay(now_s)]
-        text = f"nobody took over within {took_s:.1f} s; "
-        text += (
-            "this node stays master: is a peer running?"
-            if self.is_master
-            else "this node lost the mastership meanwhile: see `carpool events`"
-        )
-        return [*done, fx.SwitchoverDone(False, took_s, text), fx.Note("switchover", text)]
-
     def _forget(self, reason: str, now_s: float) -> list[Effect]:
         """End a reason that `_retry_s` limits in time; nothing if it does not hold."""
-        self._retry_s.pop(reason, None)
+        self.retry_s.pop(reason, None)
         return self.demote(reason, Rank.SEND_ERRORS, False, now_s)
 
     # -------------------------------------------------------------------------------- small
