@@ -8,6 +8,7 @@ before, too, until it is told that every node has the new one. Here it is asked,
 from __future__ import annotations
 
 import asyncio
+import codecs
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from carpool.model.finding import GROUP_FILE
 
 PATH = "/v1/peer/group"
 ANSWER_WAIT_S = 10.0
+TRIES_MAX, AGAIN_S = 10, 0.1  # while a socket is there that nobody serves
 
 
 class GroupFile:
@@ -85,15 +87,22 @@ class GroupFile:
         yield {"step": "settled", "nodes": len(peers) + 1}
 
     async def _ask(self, process: str, command: Mapping[str, object]) -> Answer:
+        """Nothing from a process that does not run. One that died is replaced within milliseconds,
+        and the next one goes by what counted before: it is to hear of this, too."""
         path = socket_of(self._run_dir, process)
-        try:
-            return await asyncio.to_thread(request, path, command, ANSWER_WAIT_S)
-        except UnreachableError:
-            return {}
+        for _ in range(TRIES_MAX):
+            if not path.exists():
+                break
+            try:
+                return await asyncio.to_thread(request, path, command, ANSWER_WAIT_S)
+            except UnreachableError:
+                await asyncio.sleep(AGAIN_S)
+        return {}
 
 
 def _digest(file: Path) -> str:
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        text = file.read_bytes().removeprefix(codecs.BOM_UTF8)  # as those who read it do
+        return hashlib.sha256(text).hexdigest()
     except OSError:
         return ""

@@ -223,11 +223,14 @@ class GroupChange:
         self._take_up(wish, form, changes)
 
     def _take_up(self, wish: Wish, form: Form, changes: list[str]) -> None:
-        before = self._form
+        before, was_settled = self._form, not self._older
         self._go_by(form)
         if self.failures:
             failed = "; ".join(self.failures)
             self._go_by(before)
+            if was_settled:  # no peer has what was taken up for an instant
+                self._older = []
+                self._put(fx.Settle())
             wish.client.refuse(f"{failed}; everything is as it was")
             return
         if wish.confirm_within_s is not None and changes:
