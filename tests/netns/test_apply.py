@@ -276,6 +276,11 @@ def test_what_would_harm_is_refused_and_changes_nothing(pair: Pair) -> None:
         pair.write(pair.fw1, *NEW)
         assert "it would demote this node" in refused()
         pair.fw1.namespace.run("ip", "link", "set", "dmz0", "up")
+        index = pair.fw1.namespace.run("cat", "/sys/class/net/dmz0/ifindex").stdout.strip()
+        taken = f"carp54-{index}"  # the name that the macvlan of the new VIP is to have
+        pair.fw1.namespace.run("ip", "link", "add", taken, "type", "bridge")
+        assert "is not the macvlan" in (told := refused()) and "everything is as it was" in told
+        pair.fw1.namespace.run("ip", "link", "del", taken)
         node = pair.fw1.directory / "node.toml"
         node.write_text(node.read_text().replace('lan = "lan0"', 'lan = "eth9"'))
         assert "only a restart takes up: device of lan: lan0 -> eth9" in refused()
