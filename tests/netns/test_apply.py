@@ -274,7 +274,7 @@ def test_what_would_harm_is_refused_and_changes_nothing(pair: Pair) -> None:
         assert not pair.fw1.ask("reload")["ok"]  # whoever asks
         pair.fw1.namespace.run("ip", "link", "set", "dmz0", "down")
         pair.write(pair.fw1, *NEW)
-        assert "it would demote this node" in refused()
+        assert "which is set down" in refused()
         pair.fw1.namespace.run("ip", "link", "set", "dmz0", "up")
         index = pair.fw1.namespace.run("cat", "/sys/class/net/dmz0/ifindex").stdout.strip()
         taken = f"carp54-{index}"  # the name that the macvlan of the new VIP is to have

@@ -1,4 +1,5 @@
-"""All that a paired node may ask the agent: this file is the whole list.
+"""What a paired node may ask the agent about itself; the rest of the list is in syncpeer.py,
+servicepeer.py and grouppeer.py.
 
 Room: agent. A route here may be asked by another machine: what it takes is hostile until checked.
 """

@@ -27,6 +27,7 @@ from carpool.proto.ipheader import virtual_mac
 
 ADDRESS_LIFETIME_S = 3  # without being held again; whole seconds are what the kernel counts
 SET_DOWN_AFTER_S = 0.05
+FOLLOW_WAIT_S = 0.5  # far less than a master may be silent for
 SYSCTL_FILE = "sysctls.json"  # in the run directory
 DELETE_GROUP = 0x43415250  # "CARP": the group of links that our macvlans are put in to be deleted
 
@@ -61,6 +62,13 @@ class _Vhost:
     def virtual(self) -> bool:
         return self.vip.mac is MacMode.VIRTUAL
 
+    def become(self, vip: Vip) -> None:
+        """Of the same VHID; nothing of it is done yet."""
+        self.vip = vip
+        index = self.macvlan.index if self.macvlan else self.parent
+        self.put = list(_put(vip, index))
+        self.drop = list(_drop(vip, index))
+
     def without(self, kept: Iterable[AddressWithMask]) -> list[Request]:
         """Delete all addresses but these."""
         index = self.macvlan.index if self.macvlan else self.parent
@@ -94,29 +102,42 @@ class AddressHolder:
 
     def follow(self, config: Config) -> None:
         """These are the VIPs now. Addresses that are no more are deleted; the rest stays as it is,
-        until `prepare` and `take` make it fit. KernelError."""
-        vips = {vip.key: vip for vip in config.group.vips}
-        with self._lock:
-            self._config = config
-            gone: list[Request] = []
-            for key, vhost in list(self._vhosts.items()):
-                vip = vips.get(key)
-                if vip == vhost.vip:
-                    continue
-                self._prepared.pop(key.interface, None)
-                kept = vip.addresses if vip is not None and vip.mac is vhost.vip.mac else ()
-                gone += vhost.without(kept)
-                if vip is None:
-                    del self._vhosts[key]
-                else:
-                    vhost.vip = vip
-            for key in vips.keys() - self._vhosts.keys():
-                self._prepared.pop(key.interface, None)
-                self._vhosts[key] = _Vhost(vips[key])
-            refusals = self._socket.attempt(gone)
+        until `prepare` and `take` make it fit. KernelError, also when refreshing has waited for the
+        kernel for long: whoever asks for this must not wait as well."""
+        if not self._lock.acquire(timeout=FOLLOW_WAIT_S):
+            raise KernelError(
+                "the kernel is busy: addresses are being refreshed for more than "
+                f"{FOLLOW_WAIT_S:g} s",
+                hint="say it again",
+            )
+        try:
+            refusals = self._socket.attempt(self._follow(config))
             self._forget_unused(config)
+        finally:
+            self._lock.release()
         if refusals:
             raise KernelError(refusals[0].reason)
+
+    def _follow(self, config: Config) -> list[Request]:
+        """What deletes the addresses that are no more."""
+        self._config = config
+        vips = {vip.key: vip for vip in config.group.vips}
+        gone: list[Request] = []
+        for key, vhost in list(self._vhosts.items()):
+            vip = vips.get(key)
+            if vip is None:
+                gone += vhost.without(())
+                self._prepared.pop(key.interface, None)
+                del self._vhosts[key]
+            elif vip != vhost.vip:
+                gone += vhost.without(vip.addresses if vip.mac is vhost.vip.mac else ())
+                if (vip.mac, _has_v6(vip)) != (vhost.vip.mac, _has_v6(vhost.vip)):
+                    self._prepared.pop(key.interface, None)
+                vhost.become(vip)
+        for key in vips.keys() - self._vhosts.keys():
+            self._prepared.pop(key.interface, None)
+            self._vhosts[key] = _Vhost(vips[key])
+        return gone
 
     def _forget_unused(self, config: Config) -> None:
         """Interfaces without a VIP: their macvlans go, and what is in the table for them."""
@@ -152,9 +173,7 @@ class AddressHolder:
             if vhost.parent != state.index:
                 vhost.taken = False
             vhost.parent = state.index
-            index = vhost.macvlan.index if vhost.macvlan else state.index
-            vhost.put = list(_put(vhost.vip, index))
-            vhost.drop = list(_drop(vhost.vip, index))
+            vhost.become(vhost.vip)
         macvlans = tuple(vhost.macvlan for vhost in ours if vhost.macvlan)
         if macvlans:
             for name, value in _PARENT_IPV4.items():
@@ -195,7 +214,7 @@ class AddressHolder:
             ]
         )
         for name, vip in wanted.items() if _has_ipv6() else ():
-            _configure_ipv6(name, wanted=any(own.version == 6 for own in vip.addresses))
+            _configure_ipv6(name, wanted=_has_v6(vip))
         return topology
 
     @staticmethod
@@ -390,6 +409,10 @@ def _subnet(vip: Vip, own: AddressWithMask) -> int | None:
     so it needs their subnet."""
     on_macvlan = vip.mac is MacMode.VIRTUAL
     return 64 if on_macvlan and own.version == 6 and own.ip.is_link_local else None
+
+
+def _has_v6(vip: Vip) -> bool:
+    return any(own.version == 6 for own in vip.addresses)
 
 
 def _configure_ipv6(name: str, *, wanted: bool) -> None:

@@ -11,7 +11,6 @@ import codecs
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +62,7 @@ class AppliedFile:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise KernelError(f"make {self._path.parent}: {error.strerror}") from error
-        _replace(self._path, json.dumps(content, indent=1))
+        _replace(self._path, json.dumps(content, indent=1).encode(), like=None)
 
 
 def put_back(directory: Path, before: Mapping[str, str]) -> list[str]:
@@ -71,32 +70,34 @@ def put_back(directory: Path, before: Mapping[str, str]) -> list[str]:
     those that were changed. Raises KernelError."""
     changed = []
     for name, text in before.items():
-        path = directory / name
+        path = (directory / name).resolve()  # a link stays one
         try:
-            if path.read_bytes().removeprefix(codecs.BOM_UTF8) == text.encode():
+            content = path.read_bytes()
+            if content.removeprefix(codecs.BOM_UTF8) == text.encode():
                 continue
-            shutil.copy2(path, f"{path}{SET_ASIDE}")
+            _replace(directory / f"{name}{SET_ASIDE}", content, like=path)
         except FileNotFoundError:
             pass
         except OSError as error:
             raise KernelError(f"set {path} aside: {error.strerror}") from error
-        _replace(path, text)
+        _replace(path, text.encode(), like=path)
         changed.append(name)
     return changed
 
 
-def _replace(path: Path, text: str) -> None:
-    """Whole or not at all; readable for root alone unless it was readable for others before."""
+def _replace(path: Path, content: bytes, *, like: Path | None) -> None:
+    """Whole or not at all; readable for root alone, or for whom `like` is."""
     fresh = path.with_name(f".{path.name}.new")
     try:
         fresh.unlink(missing_ok=True)
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "wb") as file:
             with contextlib.suppress(FileNotFoundError):
-                there = path.stat()
-                os.fchown(descriptor, there.st_uid, there.st_gid)
-                os.fchmod(descriptor, there.st_mode & 0o7777)
-            file.write(text)
+                if like is not None:
+                    there = like.stat()
+                    os.fchown(descriptor, there.st_uid, there.st_gid)
+                    os.fchmod(descriptor, there.st_mode & 0o7777)
+            file.write(content)
             file.flush()
             os.fsync(descriptor)
         fresh.replace(path)

@@ -34,6 +34,11 @@ def obstacles(old: Config, new: Config) -> list[str]:
         if before != after:
             told.append(f"{what}: {before} -> {after}")
     used = {*old.vip_interfaces(), *new.vip_interfaces()}
+    names = {device: name for name, device in old.node.interfaces.items() if name in used}
+    for name, device in new.node.interfaces.items():
+        before = names.get(device, name)
+        if name in used and before != name:  # its macvlans have one name in the kernel
+            told.append(f"name of device {device}: {before} -> {name}")
     for name in sorted(used & old.node.interfaces.keys() & new.node.interfaces.keys()):
         before, after = old.device(name), new.device(name)
         if before != after:

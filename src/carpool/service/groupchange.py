@@ -25,6 +25,7 @@ from carpool.kernel.unixserver import Client
 from carpool.machine import effects as fx
 from carpool.machine import groupdiff
 from carpool.machine.engine import Engine
+from carpool.machine.regroup import OLDER_MAX
 from carpool.model.config import Config, Problem, family_of
 
 TOLD_MAX = 5  # problems in one refusal
@@ -212,9 +213,10 @@ class GroupChange:
             client.refuse(f"only a restart takes up: {'; '.join(obstacles)}", hint)
             return
         worse = [*_links_down(old, new, problems), *self._families_missing(new)]
+        worse += self._forms_missing(new)
         if worse and not wish.force:
-            hint = "mend it first, or say --force: a peer will take over"
-            client.refuse(f"it would demote this node: {'; '.join(worse)}", hint)
+            hint = "mend it first, or say --force"
+            client.refuse(f"it would make this node, or a peer, fail: {'; '.join(worse)}", hint)
             return
         changes = groupdiff.lines(old, new)
         if wish.dry_run:
@@ -223,6 +225,24 @@ class GroupChange:
         self._take_up(wish, form, changes)
 
     def _take_up(self, wish: Wish, form: Form, changes: list[str]) -> None:
+        """With a time limit: on the disk first, or a change that ends this process, or the machine,
+        would be taken up by the next one for good."""
+        if wish.confirm_within_s is None:
+            self._take_up_now(wish, form, changes)
+            return
+        self._busy = True
+        before, older = self._form, (self._form, *self._older)
+
+        def written(error: str | None) -> None:
+            self._busy = False
+            if error is None:
+                self._take_up_now(wish, form, changes)
+            else:
+                wish.client.refuse(f"{error}; nothing was changed", "make room, and say it again")
+
+        self._later.do(lambda: _tried(lambda: self._files.keep(form, older, before)), written)
+
+    def _take_up_now(self, wish: Wish, form: Form, changes: list[str]) -> None:
         before, was_settled = self._form, not self._older
         self._go_by(form)
         if self.failures:
@@ -231,6 +251,7 @@ class GroupChange:
             if was_settled:  # no peer has what was taken up for an instant
                 self._older = []
                 self._put(fx.Settle())
+            self._keep(lambda _error: None)
             wish.client.refuse(f"{failed}; everything is as it was")
             return
         if wish.confirm_within_s is not None and changes:
@@ -261,6 +282,16 @@ class GroupChange:
                 if family not in own
             ]
         return told
+
+    def _forms_missing(self, new: Config) -> list[str]:
+        """Forms are bounded: who has the oldest one would hear nobody, and be a second master."""
+        known = [self._form, *self._older]
+        if len(known) <= OLDER_MAX or any(one.config.group.vips == new.group.vips for one in known):
+            return []
+        return [
+            f"{OLDER_MAX} older forms of the group count already, and a peer that still has the "
+            "oldest would become a second master: bring the last change to all nodes first"
+        ]
 
     def _keep(self, done: Callable[[str | None], None]) -> None:
         form, older = self._form, tuple(self._older)

@@ -104,3 +104,17 @@ def test_what_cannot_be_put_back_is_told(tmp_path: Path) -> None:
     (tmp_path / "group.toml").mkdir()
     with pytest.raises(KernelError, match=r"set .*group.toml aside: Is a directory"):
         put_back(tmp_path, {"group.toml": "back"})
+
+
+def test_a_link_stays_one_and_nobody_else_may_read_what_is_set_aside(tmp_path: Path) -> None:
+    """Such as etckeeper and Ansible make."""
+    kept = tmp_path / "kept.toml"
+    kept.write_text("unconfirmed")
+    kept.chmod(0o640)
+    link = tmp_path / "group.toml"
+    link.symlink_to(kept.name)
+    assert put_back(tmp_path, {"group.toml": "before"}) == ["group.toml"]
+    assert link.is_symlink() and kept.read_text() == "before"
+    aside = tmp_path / f"group.toml{SET_ASIDE}"
+    assert aside.read_text() == "unconfirmed"
+    assert {path.stat().st_mode & 0o777 for path in (kept, aside)} == {0o640}

@@ -85,3 +85,11 @@ def test_a_device_that_no_vip_is_on_may_change() -> None:
 def test_links_that_come_and_go_are_no_obstacle() -> None:
     one, two = config(OLD), config(OLD, vip(WAN))
     assert obstacles(one, two) == obstacles(two, one) == obstacles(two, two) == []
+
+
+def test_another_name_for_a_link_with_vips_needs_a_new_start() -> None:
+    """The macvlans of both would have the same name in the kernel."""
+    old = config(OLD)
+    inner = replace(old.group, vips=(replace(OLD, interface="inner"),))
+    new = devices(replace(old, group=inner), inner="lan0")
+    assert obstacles(old, new) == ["name of device lan0: lan -> inner"]
