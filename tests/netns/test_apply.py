@@ -205,6 +205,25 @@ def test_what_nobody_confirms_is_put_back_with_the_file(pair: Pair) -> None:
         assert pair.fw1.owns(OTHER) and group.read_text() == new
 
 
+def test_an_edit_that_is_not_failovers_waits_to_be_confirmed_too(
+    network: Network, tmp_path: Path
+) -> None:
+    host = network.host("fw1", forwarding=True)
+    network.bridge("switch", [(host, "lan0", (f"{PEERS['fw1']['lan']}/24",))])
+    node = CarpNode(host, tmp_path, "fw1", 0)
+    node.configure(vip(addresses=(f"{LAN}/24",)))
+    with running(node):
+        group = node.directory / "group.toml"
+        old = group.read_text()
+        new = old + '[section.mine]\npaths = ["/etc/mine"]\n'
+        group.write_text(new)
+        told = apply(node, "--confirm-within", "1s")
+        assert "nothing changes for failover" in told and "is said in 1 s" in told
+        wait_until(lambda: group.read_text() == old, 5, "it is put back")
+        assert group.with_name("group.toml.not-confirmed").read_text() == new
+        assert "is said in" not in apply(node, "--confirm-within", "1s"), "nothing differs"
+
+
 def test_a_process_that_ends_unconfirmed_puts_it_back(pair: Pair) -> None:
     with started(pair, *OLD):
         group = pair.fw1.directory / "group.toml"

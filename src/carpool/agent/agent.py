@@ -22,6 +22,7 @@ from carpool.agent.rulesets import Rulesets
 from carpool.agent.schedule import ScheduleKeeper
 from carpool.agent.services import CommandServices, Services
 from carpool.agent.systemd import SystemdServices
+from carpool.agent.watch import reread
 from carpool.api import control
 from carpool.api.control import Answer
 from carpool.api.identity import keys_of
@@ -147,6 +148,10 @@ class Agent:
         failover = control.socket_of(self.run_dir, control.FAILOVER)
         names = self.roster.of_master
         await RoleKeeper(failover, self.services, names, self.now_s, Waits()).run()
+
+    async def keep_files(self) -> None:
+        """Go by the files that failover puts back."""
+        await reread(control.socket_of(self.run_dir, control.FAILOVER), self.reload)
 
     async def keep_schedule(self) -> None:
         """Synchronise when the schedule of `[sync]` says so, while there is one."""

@@ -7,18 +7,17 @@ agent ends it leaves every service as it is: a restart of the agent is no failov
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from carpool.agent.services import Action, Services
 from carpool.agent.together import together
+from carpool.agent.watch import watch
 from carpool.errors import CarpoolError
 from carpool.kernel.journal import say
-from carpool.kernel.lines import LINE_MAX_BYTES, parse_object
 from carpool.machine.roles import Roles, Waits, deeds
 
 RETRY_S = 0.25  # until failover is asked again whether it is there
-REFUSED_WAIT_S = 10.0  # after an answer that makes no sense
 ACT_WAIT_S = 30.0  # that a service may take to start or stop
 
 
@@ -69,8 +68,8 @@ class RoleKeeper:
 
     async def _listen(self) -> None:
         while True:
-            async for master in _watch(self._socket):
-                self._hear(master)
+            async for told in watch(self._socket):
+                self._hear(told.master)
             self._hear(None)
             await asyncio.sleep(RETRY_S)
 
@@ -107,25 +106,3 @@ class RoleKeeper:
             else:
                 say(f"agent: {why}: {verb} {name} took {self._now_s() - begun_s:.2f} s")
         return well
-
-
-async def _watch(socket: Path) -> AsyncIterator[bool]:
-    """Whether this node is MASTER, now and at each change; ends when failover is lost."""
-    try:
-        reader, writer = await asyncio.open_unix_connection(socket, limit=LINE_MAX_BYTES)
-    except OSError:
-        return
-    try:
-        writer.write(b'{"command": "watch"}\n')
-        await writer.drain()
-        while line := await reader.readline():
-            answer = parse_object(line) or {}
-            if not isinstance(answer.get("master"), bool):
-                say(f"agent: failover answers {line[:200]!r} to who watches it")
-                await asyncio.sleep(REFUSED_WAIT_S)
-                return
-            yield bool(answer["master"])
-    except (OSError, ValueError):  # ValueError: a line that is too long
-        return
-    finally:
-        writer.close()

@@ -51,12 +51,14 @@ async def serve(agent: Agent) -> None:
         say(f"agent {__version__} of node {agent.name} runs, pid {os.getpid()}")
         async with asyncio.TaskGroup() as tasks:  # a bug in there ends the process
             serving = tasks.create_task(listeners.serve())
-            keeping = tasks.create_task(agent.keep_roles())
-            scheduling = tasks.create_task(agent.keep_schedule())
+            keeping = [
+                tasks.create_task(task)
+                for task in (agent.keep_roles(), agent.keep_files(), agent.keep_schedule())
+            ]
             await stopping.wait()
             serving.cancel()
-            keeping.cancel()
-            scheduling.cancel()
+            for task in keeping:
+                task.cancel()
     finally:
         await listeners.close(STOP_WAIT_S)
         await agent.close()

@@ -109,12 +109,14 @@ def _change_of_group(answer: Fields) -> Iterator[Text]:
     change = answer.get("change")
     if not isinstance(change, dict):
         return
-    for line in _words(change, "changes"):
-        yield Text(line)
+    changes = _words(change, "changes")
+    yield from map(Text, changes)
     since = duration(number_of(change, "since_s"))
     if change.get("confirm_left_s") is not None:
         left = duration(number_of(change, "confirm_left_s"))
         yield Text(f"put back in {left}, unless `carpool confirm` is said", WARN)
+        if not changes:  # nothing of it is failover's
+            return
     yield Text(f"for {since}; what was before counts, too, until `carpool sync` is through")
 
 

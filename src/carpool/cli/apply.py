@@ -78,6 +78,8 @@ def decide(run_dir: Path, command: str) -> bool:
     if not isinstance(change, dict) or change.get("confirm_left_s") is None:
         return False
     request(path, {"command": command}, ANSWER_WAIT_S)
+    if command == "take_back":
+        _reload_agent(run_dir)
     return True
 
 
@@ -95,11 +97,11 @@ def _print(answer: Answer, args: argparse.Namespace) -> None:
         print(line)
     if not lines:
         print("nothing changes for failover")
-    elif args.dry_run:
+    if lines and args.dry_run:
         print("nothing was changed (--dry-run)")
-    elif args.confirm_within is not None:
+    elif answer.get("waits"):
         print(f"done; it is put back unless `carpool confirm` is said in {args.confirm_within} s")
-    else:
+    elif lines:
         print("done")
     if answer.get("transition") and not args.dry_run:
         print("the peers may still have what was before, so that counts, too, until `carpool sync`")

@@ -140,7 +140,9 @@ class GroupChange:
 
     def reload(self, wish: Wish) -> None:
         """Take up what the files say. Answered with `changes`, lines for people, and `transition`:
-        whether what was before counts, too, until `settle`."""
+        whether what was before counts, too, until `settle`, and
+        `waits`: whether it is put back unless confirmed, which an edit that concerns other
+        processes only is, too."""
         if self._busy:
             wish.client.refuse("a change is under way", "wait for its answer")
         elif self._pending and not wish.dry_run:
@@ -254,15 +256,19 @@ class GroupChange:
             self._keep(lambda _error: None)
             wish.client.refuse(f"{failed}; everything is as it was")
             return
-        if wish.confirm_within_s is not None and changes:
+        if wish.confirm_within_s is not None and form.texts != before.texts:
             self._pending = _Pending(before, self._now_s() + wish.confirm_within_s)
-        answer = {"changes": changes, "transition": bool(self._older)}
+        answer = {
+            "changes": changes,
+            "transition": bool(self._older),
+            "waits": self._pending is not None,
+        }
         self._keep(lambda error: _answer(wish.client, error, answer))
 
     def _go_by(self, form: Form) -> None:
         self.failures.clear()
         known = [self._form, *self._older]
-        if form.config != self._form.config:
+        if form.config != self._form.config or not self._older:
             self._since_s = self._now_s()
         self._form = form
         self._put(fx.TakeUp(form.config))

@@ -366,3 +366,8 @@ def test_a_change_as_another_version_tells_it_breaks_nothing(odd: object) -> Non
 
 def test_a_change_does_not_steer_the_terminal() -> None:
     assert "\x1b" not in changing(changes=["51@lan: \x1b[2J added"])
+
+
+def test_a_change_that_is_not_failovers_only_waits_to_be_confirmed() -> None:
+    shown = changing(changes=[], confirm_left_s=290)
+    assert "put back in 4 min" in shown and "carpool sync" not in shown
