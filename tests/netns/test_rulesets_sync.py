@@ -134,6 +134,9 @@ def test_rules_that_cannot_or_must_not_be_loaded(pair: tuple[SyncNode, SyncNode]
     before = rules(fw2).split("expires")[0]
     fw1.write(FILE, text)
     (fw2.services / "nftables.stopped").touch()
-    assert outcome(fw1.sync()) == ("applied", "")
+    events = fw1.sync()
+    assert outcome(events) == ("applied", "")
+    skipped = [(event["deed"], event["service"]) for event in events if event["step"] == "skipped"]
+    assert skipped == [("load", "nftables")]
     assert fw2.read(FILE) == text
     assert rules(fw2).split("expires")[0] == before

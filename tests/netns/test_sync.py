@@ -365,7 +365,10 @@ def test_a_sync_starts_nothing_on_a_backup_and_restarts_what_runs_when_that_is_w
     fw1, fw2 = pair
     fw1.write("etc/tunnel.conf", "key 1\n")
     (fw2.services / "tunneld.stopped").touch()  # a service of the master alone, on a backup
-    assert outcome(fw1.sync("tunnel")) == ("applied", "")
+    events = fw1.sync("tunnel")
+    assert outcome(events) == ("applied", "")
+    skipped = [event["service"] for event in events if event["step"] == "skipped"]
+    assert skipped == ["tunneld"], "nobody is to think that it has them"
     assert fw2.read("etc/tunnel.conf") == "key 1\n"
     assert fw2.log() == ["restart webd"]
     assert outcome(fw1.sync("web", restart_services=True)) == ("applied", "")

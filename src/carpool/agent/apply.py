@@ -253,15 +253,28 @@ class Applier:
         transaction.prepare(changes, sources.__getitem__, note, spare)
 
     async def _active(self, services: Sequence[_Reaction]) -> set[str]:
+        return (await self._states(services))[0]
+
+    async def _states(self, services: Sequence[_Reaction]) -> tuple[set[str], set[str]]:
+        """Those that run, and those that are installed and do not."""
         states = await self._node.services.states([one.name for one, _order in services])
-        return {one.name for one in states if one.active}
+        idle = {one.name for one in states if one.installed and not one.active}
+        return {one.name for one in states if one.active}, idle
 
     async def _react(
         self, services: Sequence[_Reaction], *, undo: bool = False
     ) -> AsyncIterator[Event]:
         """Reload or restart what runs, lower orders first, equal ones at once. What does not run is
         not started: it may be a service of the master alone, or one that somebody stopped."""
-        active = await self._active(services)
+        active, idle = await self._states(services)
+        for one, _order in services:
+            if one.name in idle and not undo:
+                yield {
+                    "step": "skipped",
+                    "service": one.name,
+                    "deed": one.deed,
+                    "why": "it does not run",
+                }
         for order in sorted({order for _one, order in services}):
             now = [one for one, its in services if its == order and one.name in active]
             begun_s = clock.monotonic_s()

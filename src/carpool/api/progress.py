@@ -18,7 +18,7 @@ from carpool.api import rendersync
 from carpool.api.render import Fields, clean, duration, number_of, text_of
 
 BAR_WIDTH = 24
-_STAYING = ("warning", "link", "waiting")  # steps that are to be read afterwards, too
+_STAYING = ("warning", "link", "waiting", "skipped")  # steps that are to be read afterwards, too
 
 
 class Board:

@@ -167,6 +167,7 @@ _STEPS: dict[str, Callable[[Fields], str]] = {
         [f"loaded the rules of {text_of(event, 'service')}{_took(event)}", *_words(event, "told")]
     ),
     "restart": lambda event: f"restarted {text_of(event, 'service')}{_took(event)}",
+    "skipped": lambda event: f"! did not {_deed(event)}: {text_of(event, 'why')}",
     "group": lambda event: (
         f"group.toml counts: {'; '.join(_words(event, 'changes')) or 'as before'}"
     ),
@@ -176,7 +177,7 @@ _STEPS: dict[str, Callable[[Fields], str]] = {
     "unsettled": lambda event: (
         f"what was before counts, too, until all nodes have this group.toml: {_without(event)}"
     ),
-    "verify": lambda _event: "verified: services, VIPs and replication are as before",
+    "verify": lambda _event: "verified: services that run, VIPs and replication are as before",
     "waiting": lambda event: (
         f"waits {duration(number_of(event, 'within_s'))} for `carpool confirm`"
     ),
@@ -188,6 +189,11 @@ _STEPS: dict[str, Callable[[Fields], str]] = {
 def _without(event: Fields) -> str:
     who = event.get("without")
     return "; ".join(f"{name}: {why}" for name, why in who.items()) if isinstance(who, dict) else ""
+
+
+def _deed(event: Fields) -> str:
+    service, deed = text_of(event, "service"), text_of(event, "deed") or "reload"
+    return f"load the rules of {service}" if deed == "load" else f"{deed} {service}"
 
 
 def _counted(count: int) -> str:

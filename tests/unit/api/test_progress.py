@@ -65,3 +65,12 @@ def test_what_came_of_it_stays_section_by_section() -> None:
         {"step": "end", "peer": "fw3", "outcome": "failed", "error": "no", "hint": "x"}
     )
     assert text(end).splitlines() == ["fw3: failed: no", "  x"]
+
+
+def test_a_service_that_does_not_run_is_told_and_stays() -> None:
+    board = Board(lambda: 0.0)
+    event = {"step": "skipped", "service": "nftables", "deed": "load", "why": "it does not run"}
+    told = text(board.take(event)).strip()
+    assert told == "! did not load the rules of nftables: it does not run"
+    told = text(board.take({**event, "service": "dns\x1b[2J", "deed": "restart"})).strip()
+    assert told == "! did not restart dns?[2J: it does not run"
