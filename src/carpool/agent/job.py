@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
+from carpool.agent.objectlines import ALIVE
 from carpool.errors import CarpoolError
 from carpool.kernel.journal import say
 
@@ -30,11 +31,17 @@ class Job:
         self._news = asyncio.Condition()
         self._task = asyncio.create_task(self._run(steps))
 
-    async def follow(self) -> AsyncGenerator[Event, None]:
-        """All events from the first on, as they come, to the last one."""
+    async def follow(self, alive_s: float | None = None) -> AsyncGenerator[Event, None]:
+        """All events from the first on, as they come, to the last one. With `alive_s`, also ALIVE
+        whenever there was none for so long: who listens over a wire knows that we are there."""
         told = 0
         while not (self.ended and told == len(self.events)):
-            await self._more_than(told)
+            try:
+                async with asyncio.timeout(alive_s):
+                    await self._more_than(told)
+            except TimeoutError:
+                yield ALIVE
+                continue
             fresh = self.events[told:]
             told += len(fresh)
             for event in fresh:

@@ -14,6 +14,7 @@ LINE_MAX_BYTES = 1024 * 1024  # newline included
 RESTART = "it may be busy or stuck: look at its log, then restart it"
 
 Answer = dict[str, object]
+ALIVE: Answer = {"step": "alive"}  # a line that says nothing else, and is handed to nobody
 
 
 class ObjectLines:
@@ -27,7 +28,8 @@ class ObjectLines:
     def feed(self, data: bytes) -> Iterator[Answer]:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            yield self._item(line)
+            if (item := self._item(line)) != ALIVE:
+                yield item
         if len(self._rest) > LINE_MAX_BYTES:
             raise PeerError(f"{self._who} sent a line of more than {LINE_MAX_BYTES} bytes")
 

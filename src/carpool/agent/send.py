@@ -28,7 +28,8 @@ from carpool.model.finding import closest
 from carpool.model.manifest import Entry, Kind, Manifest, digest
 from carpool.model.section import Drift, Section
 
-OUTCOME_WAIT_S = 60.0  # for the end of what a peer was doing when the link broke
+OUTCOME_WAIT_S = 60.0  # for an answer about what a peer was doing when the link broke
+OUTCOME_MAX_S = 3600.0  # for its end, while it answers: checks of sections take long
 ASK_AGAIN_S = 0.3
 WORK_WAIT_S = 120.0  # a peer reads and writes all files of all sections
 ENTRIES_MAX = 200_000  # of one offer: some 50 MB; a peer reads 64 MB
@@ -239,11 +240,11 @@ class Sender:
         if not ended:
             yield await self._outcome(peer, number)
 
-    async def _outcome(self, peer: Peer, number: str) -> Event:
+    async def _outcome(self, peer: Peer, number: str, wait_s: float = OUTCOME_WAIT_S) -> Event:
         """What became of a change whose steps can be watched no more."""
         why = "it is not over"
-        deadline_s = clock.monotonic_s() + OUTCOME_WAIT_S
-        while clock.monotonic_s() < deadline_s:
+        begun_s = heard_s = clock.monotonic_s()
+        while clock.monotonic_s() < min(heard_s + wait_s, begun_s + OUTCOME_MAX_S):
             try:
                 answer = await peer.get(f"{PREFIX}/sync/{number}/outcome")
             except UnreachableError as error:
@@ -254,6 +255,7 @@ class Sender:
             else:
                 if answer.get("step") == "end":
                     return answer
+                why, heard_s = "it is not over", clock.monotonic_s()
             await asyncio.sleep(ASK_AGAIN_S)
         raise UnreachableError(
             f"the link to {peer.name} broke while it applied the change, and how that ended cannot "

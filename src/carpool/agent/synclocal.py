@@ -20,6 +20,7 @@ from carpool.agent.job import Job
 from carpool.agent.ndjson import streamed
 from carpool.agent.send import WORK_WAIT_S, Wish
 from carpool.agent.syncpeer import CONFIRM_MAX_S
+from carpool.agent.waits import ALIVE_S
 
 HISTORY_MAX = 1000
 Names = Annotated[tuple[Name, ...], Field(max_length=256)]
@@ -88,7 +89,7 @@ async def sync(agent: ThisAgent, body: SyncBody) -> StreamingResponse:
     """Synchronise; a line for each step. It goes on when nobody listens any more."""
     wish = Wish(body.by, body.reason, body.force, body.confirm_within_s, body.restart_services)
     steps = agent.configuration.sync(body.sections, body.peers, wish)
-    return await streamed(Job("local", "sync", body.by, steps).follow())
+    return await streamed(Job("local", "sync", body.by, steps).follow(ALIVE_S))
 
 
 @router.post("/pull/diff")
@@ -103,7 +104,7 @@ async def pull(agent: ThisAgent, body: PullBody) -> StreamingResponse:
     """Take over what was changed on a peer; a line for each step."""
     wish = Wish(body.by, body.reason, body.force)
     steps = agent.configuration.pull(body.sections, body.peer, wish)
-    return await streamed(Job("local", f"pull from {body.peer}", body.by, steps).follow())
+    return await streamed(Job("local", f"pull from {body.peer}", body.by, steps).follow(ALIVE_S))
 
 
 @router.post("/confirm")
@@ -158,4 +159,4 @@ async def show(
 async def rollback(agent: ThisAgent, body: BackBody) -> StreamingResponse:
     """Make sections of this node what they were in a revision; a line for each step."""
     job = agent.configuration.rollback(body.revision, body.sections, by=body.by)
-    return await streamed(job.follow())
+    return await streamed(job.follow(ALIVE_S))

@@ -19,6 +19,7 @@ from carpool.agent.doorman import takes
 from carpool.agent.give import Taken
 from carpool.agent.ndjson import streamed
 from carpool.agent.receive import ENTRIES_MAX, Offer
+from carpool.agent.waits import ALIVE_S
 from carpool.errors import PeerError
 
 SECTIONS_MAX = 256
@@ -150,7 +151,7 @@ async def apply(agent: ThisAgent, peer: Asker, number: Name, body: ApplyBody) ->
         confirm_within_s=body.confirm_within_s,
         restart=body.restart_services,
     )
-    return await streamed(job.follow())
+    return await streamed(job.follow(ALIVE_S))
 
 
 @router.get("/sync/{number}/outcome")

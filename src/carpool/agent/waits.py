@@ -6,6 +6,7 @@ Room: agent. For both clients, and for the command line, which loads nothing els
 from carpool.model.section import SERVICE_TIMEOUT_S
 
 ANSWER_WAIT_S = 10.0
-STREAM_WAIT_S = 120.0  # between two lines: a check command of a section may take long
+STREAM_WAIT_S = 120.0  # between two lines
+ALIVE_S = 20.0  # after so long without a step a line says that it goes on: a check may take 600 s
 LIST_WAIT_S = 30.0  # how the services of a node do
 ACT_WAIT_S = SERVICE_TIMEOUT_S + 15.0  # acting on one, and how it does then

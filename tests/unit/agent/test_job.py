@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 
 from carpool.agent.job import Event, Job
+from carpool.agent.objectlines import ALIVE, ObjectLines
 from carpool.errors import KernelError
 
 
@@ -57,3 +59,21 @@ def test_a_bug_is_told_to_who_waits() -> None:
             await job._task
 
     asyncio.run(main())
+
+
+def test_a_step_that_takes_long_is_not_taken_for_a_broken_link() -> None:
+    async def main() -> None:
+        go = asyncio.Event()
+        job = Job("1", "a change", "alice", steps(go))
+        heard: list[Event] = []
+        async for event in job.follow(0.01):
+            heard.append(event)
+            if heard.count(ALIVE) == 2:
+                go.set()
+        assert [event["step"] for event in heard if event != ALIVE] == ["one", "two", "end"]
+        assert ALIVE not in job.events, "it is no step"
+        lines = ObjectLines("fw2")
+        wire = b"".join(json.dumps(event).encode() + b"\n" for event in heard)
+        assert list(lines.feed(wire)) == job.events, "who reads it is told of steps alone"
+
+    asyncio.run(asyncio.wait_for(main(), 5))

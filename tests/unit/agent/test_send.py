@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from carpool import __version__
 from carpool.agent.agent import Agent
 from carpool.agent.apply import Refused
 from carpool.agent.bundle import header
+from carpool.agent.doorman import Doorman
 from carpool.agent.job import Event
-from carpool.agent.send import PREFIX, Wish, oddities, refuse_many
+from carpool.agent.send import ASK_AGAIN_S, PREFIX, Wish, oddities, refuse_many
 from carpool.errors import PeerError
 from carpool.kernel import clock
 from carpool.model.manifest import Entry, Kind, manifest
@@ -251,3 +253,26 @@ def test_what_is_odd_about_a_peer(answer: dict[str, Any], words: list[str]) -> N
     found = list(oddities("fw2", answer))
     assert len(found) == len(words)
     assert all(part in text for text, part in zip(found, words, strict=True))
+
+
+def test_the_outcome_is_waited_for_while_the_peer_is_at_it(tmp_path: Path) -> None:
+    """A check may take longer than a peer may be silent."""
+    wait_s = 1.5 * ASK_AGAIN_S
+    fw1, fw2 = rooted_pair(tmp_path)
+    app = FastAPI()
+    app.add_middleware(Doorman, peers=fw2.peers, refusals=fw2.refusals)
+    begun_s = clock.monotonic_s()
+
+    @app.get(f"{PREFIX}/sync/7/outcome")
+    async def outcome() -> dict[str, object]:
+        is_over = clock.monotonic_s() > begun_s + 1.5 * wait_s
+        return {"step": "end", "outcome": "applied"} if is_over else {"step": "checking"}
+
+    async def asked() -> Event:
+        async with serving(fw2, app):
+            try:
+                return await fw1.configuration.sender._outcome(fw1.peers["fw2"], "7", wait_s)
+            finally:
+                await fw1.close()
+
+    assert asyncio.run(asked())["outcome"] == "applied"
