@@ -165,7 +165,8 @@ class Agent:
                     task.cancel()
 
     async def close(self) -> None:
-        """Hang up on all peers."""
+        """Hang up on all peers, and begin nothing more."""
+        self.configuration.tidy.stop()
         for peer in self.peers.values():
             await peer.close()
 

@@ -28,6 +28,7 @@ from carpool.agent.rulesets import Rulesets
 from carpool.agent.seen import Seen
 from carpool.agent.send import PREFIX, WORK_WAIT_S, Sender, Wish
 from carpool.agent.services import Services
+from carpool.agent.tidy import Tidy
 from carpool.agent.together import together
 from carpool.agent.wanted import Place
 from carpool.api.sections import CARPOOL
@@ -81,6 +82,7 @@ class Configuration(Facts):
         self.selected = node.selected
         self.group, self.rulesets = node.group, node.rulesets
         self.history = History(node.state_dir / "history")
+        self.tidy = Tidy(self.history)
         self._writing = asyncio.Lock()
         self._soon: set[asyncio.Task[None]] = set()
         self.record = Record(node.state_dir / "sync")
@@ -167,6 +169,7 @@ class Configuration(Facts):
                     kind=kind,
                     when_s=clock.wall_us() / 1e6,
                 )
+            self.tidy.soon()
         except CarpoolError as error:
             say(f"agent: history: {error}")
 

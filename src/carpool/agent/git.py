@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -175,7 +176,7 @@ class Git:
 
             def end() -> None:
                 late.set()
-                process.kill()
+                _kill(process)
 
             timer = threading.Timer(timeout_s, end)
             timer.daemon = True
@@ -192,7 +193,7 @@ class Git:
                 broken = True
             finally:
                 timer.cancel()
-                process.kill()
+                _kill(process)
                 process.wait()
                 process.stdout.close()
                 with contextlib.suppress(BrokenPipeError):
@@ -277,6 +278,7 @@ class Git:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 umask=0o077,
+                process_group=0,  # it has children
                 pass_fds=() if lock is None else (lock,),
             )
         except OSError as error:
@@ -331,6 +333,12 @@ def _environment() -> dict[str, str]:
         "GIT_LITERAL_PATHSPECS": "1",
         "GIT_TERMINAL_PROMPT": "0",
     }
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """With all that it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _said(errors: bytes, code: int) -> str:

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import select
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -43,8 +46,13 @@ LOOK_BACK_BYTES = 1 << 20  # less than this is read from the disk sooner than fo
 LOOK_BACK_MAX = 20  # revisions
 LARGE_BYTES = 8 << 20  # more takes long, and the synchronisation of it should not
 PACKS_MAX = 30  # each revision is a pack; more of them make reading slow
+GIVE_WAY_S = 0.05  # what a revision waits at most for the joining of packs
 _SHORT_DIGITS = 10
 _ASKED = re.compile(r"(?P<id>[0-9a-f]{4,40})|(?:HEAD|head|latest)(?:~(?P<back>[0-9]{1,5}))?")
+
+
+class _GivesWay(Exception):
+    """To somebody who cannot wait."""
 
 
 class NotRecorded(CarpoolError):
@@ -98,6 +106,7 @@ class History:
 
     def __init__(self, directory: Path) -> None:
         self._git = Git(directory)
+        self._wanted = threading.Event()  # somebody writes, or wants to
 
     def commit(
         self,
@@ -117,7 +126,7 @@ class History:
         On the disk when it returns. After kill -9 or a power loss at any moment the history is
         whole, with or without this revision.
         """
-        with self._git.writing() as lock:
+        with self._wanting(), self._git.writing() as lock:
             with self._git.objects() as objects:
                 edits = self._edits(objects, sections)
             if not edits.sections:
@@ -227,21 +236,38 @@ class History:
                     rows.append(row)
         return shown
 
-    def maintain(self) -> bool:
-        """Join packs when there are many; whether it did. Takes at most ten minutes of one core,
-        most often a second; readers go on meanwhile, a `commit` waits."""
+    def maintain(self, stop: threading.Event | None = None) -> bool:
+        """Join packs when there are many; whether it did. Takes at most ten minutes of what nobody
+        else wants of one core, most often a second. Readers go on meanwhile; it ends, with nothing
+        done, when a `commit` of this object comes, or at `stop`."""
         if not self._git.exists():
             return False
         packs = len(list((self._git.directory / "objects" / "pack").glob("*.pack")))
         if packs <= PACKS_MAX:
             return False
         with self._git.writing() as lock:
-            with self._git.talk(
-                "repack", "--geometric=2", "-d", "-q", timeout_s=WRITE_TIMEOUT_S, lock=lock
-            ):
-                pass
+            try:
+                with self._git.talk(
+                    "repack", "--geometric=2", "-d", "-q",
+                    timeout_s=WRITE_TIMEOUT_S, lock=lock, yields=True,
+                ) as (_into, out):  # fmt: skip
+                    over: list[IO[bytes]] = []
+                    while not over:
+                        if self._wanted.is_set() or (stop is not None and stop.is_set()):
+                            raise _GivesWay
+                        over = select.select([out], [], [], GIVE_WAY_S)[0]
+            except _GivesWay:
+                return False
             self._git.settle()
         return True
+
+    @contextmanager
+    def _wanting(self) -> Iterator[None]:
+        self._wanted.set()
+        try:
+            yield
+        finally:
+            self._wanted.clear()
 
     def _head(self) -> str | None:
         return self._git.head() if self._git.exists() else None
