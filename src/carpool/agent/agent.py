@@ -82,7 +82,14 @@ class Agent:
         self.group = GroupFile(run_dir, config_dir, self.reload)
         self.rulesets = Rulesets(state_dir / "sync", root)
         self.configuration = Configuration(self, list(self.peers.values()))
-        self.roster = Roster(self.sections, self.selected, self.services, self.rulesets, root)
+        self.roster = Roster(
+            self.sections,
+            self.selected,
+            self.services,
+            self.rulesets,
+            root,
+            self.configuration.is_master,
+        )
         self.schedule = ScheduleKeeper.of(self)
         self._read_anew = asyncio.Condition()
 

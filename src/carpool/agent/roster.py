@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from carpool.model.finding import closest
 from carpool.model.section import RolePolicy, Section
 
 _LOADS = (Action.RESTART, Action.RELOAD)
+_BEGINS = (Action.START, Action.RESTART, Action.ENABLE)  # where it did not run
 
 
 class Roster:
@@ -34,12 +35,14 @@ class Roster:
         services: Services,
         rulesets: Rulesets,
         root: Path,
+        is_master: Callable[[], Awaitable[bool]],
     ) -> None:
         self._known = sections
         self._names_selected = selected
         self._services = services
         self._rulesets = rulesets
         self._root = root
+        self._is_master = is_master
 
     @property
     def _selected(self) -> list[Section]:
@@ -62,8 +65,8 @@ class Roster:
         return await self._told(sorted(sections), sections)
 
     async def act(self, name: str, action: Action, by: str) -> dict[str, object]:
-        """Do it; how the service does then. Raises Refused for one that no section names, and
-        ServiceError for one that does not do it."""
+        """Do it; how the service does then. Raises Refused for one that no section names, or that
+        would run twice in the group, and ServiceError for one that does not do it."""
         sections = await asyncio.to_thread(self._by_name, self._known.values())
         if name not in sections:
             raise Refused(
@@ -71,6 +74,8 @@ class Roster:
                 hint=closest(name, sections)
                 or "`carpool services` lists them; carpool acts on no other: use systemctl",
             )
+        if action in _BEGINS:
+            await self._guard(name, action)
         outcome = "failed"
         try:
             file = _ruleset(name, sections[name]) if action in _LOADS else ""
@@ -83,6 +88,15 @@ class Roster:
             say(f"agent: {action} {name} by {by}: {outcome}")
         (row,) = await self._told([name], sections) or [{"name": name, "installed": False}]
         return row
+
+    async def _guard(self, name: str, action: Action) -> None:
+        """A service of the master alone begins nowhere else. Raises Refused."""
+        if name in await asyncio.to_thread(self.of_master) and not await self._is_master():
+            raise Refused(
+                f"{action} {name}: it runs on the master only, and this node is not MASTER",
+                hint="`carpool status` tells who is: say it there; the agent starts it where the "
+                "group is MASTER",
+            )
 
     async def _told(
         self, names: Sequence[str], sections: Mapping[str, Sequence[Section]]

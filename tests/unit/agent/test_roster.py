@@ -40,6 +40,11 @@ SECTIONS = {
 
 @pytest.fixture
 def roster(tmp_path: Path) -> Roster:
+    """Of a node that is MASTER."""
+    return roster_of(tmp_path, master=True)
+
+
+def roster_of(tmp_path: Path, *, master: bool) -> Roster:
     script = tmp_path / "act"
     script.write_text(SCRIPT)
     script.chmod(0o755)
@@ -49,7 +54,11 @@ def roster(tmp_path: Path) -> Roster:
         (directory / name).touch()
     services = CommandServices([str(script), "{service}", "{action}"])
     rulesets = Rulesets(tmp_path / "state", tmp_path)
-    return Roster(SECTIONS, ("web", "wg", "ra"), services, rulesets, tmp_path)
+
+    async def is_master() -> bool:
+        return master
+
+    return Roster(SECTIONS, ("web", "wg", "ra"), services, rulesets, tmp_path, is_master)
 
 
 def test_services_of_selected_sections_that_are_installed(roster: Roster) -> None:
@@ -87,3 +96,19 @@ def test_what_no_section_names_is_not_touched(roster: Roster, tmp_path: Path, na
     with pytest.raises(Refused, match="names a service"):
         asyncio.run(roster.act(name, Action.STOP, "alice"))
     assert not (tmp_path / "log").exists()
+
+
+def test_what_runs_on_the_master_only_begins_nowhere_else(tmp_path: Path) -> None:
+    backup = roster_of(tmp_path, master=False)
+    for action in (Action.START, Action.RESTART, Action.ENABLE):
+        with pytest.raises(Refused, match="it runs on the master only, and this node is not"):
+            asyncio.run(backup.act("radvd", action, "alice"))
+    assert not (tmp_path / "log").exists()
+    asyncio.run(backup.act("radvd", Action.STOP, "alice"))
+    asyncio.run(backup.act("webd", Action.START, "alice"))  # of a section for all nodes as well
+    asyncio.run(backup.act("xd", Action.START, "alice"))  # not selected: no agent keeps it
+    assert (tmp_path / "log").read_text().split("\n")[:-1] == [
+        "stop radvd",
+        "start webd",
+        "start xd",
+    ]
