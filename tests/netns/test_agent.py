@@ -186,4 +186,9 @@ def test_files_are_read_anew_on_command(nodes: tuple[AgentNode, AgentNode]) -> N
         node.configure(GROUP + LINK)
         agent.post("/v1/reload", {})
         assert schedule() is None
-    node.stop()
+        node.configure(GROUP + LINK + "port = 3785\n")
+        for _again in range(2):  # it is so until the agent is started anew
+            assert agent.post("/v1/reload", {}) == {"restart": ["[sync] interface or port"]}
+        node.configure(GROUP + LINK)
+        assert agent.post("/v1/reload", {}) == {"restart": []}
+    assert "other [sync] interface or port: they count" in node.stop()[0]

@@ -52,7 +52,7 @@ class Agent:
         now_s: Callable[[], float] = clock.monotonic_s,
         wall_iso: Callable[[], str] = clock.wall_iso,
     ) -> None:
-        self.config = config
+        self.config = self._begun = config
         self.config_dir = config_dir
         self.run_dir = run_dir
         self.state_dir = state_dir
@@ -127,17 +127,18 @@ class Agent:
             for one in (peers if isinstance(peers, list) else [])
         }
 
-    async def reload(self) -> None:
+    async def reload(self) -> list[str]:
         """Take up sections and values of the files as they are now. Addresses, peers and port of
-        `[sync]` are those of the start."""
+        `[sync]` are those of the start; which of them are others in the files, in words."""
         config, _problems = await asyncio.to_thread(load, self.config_dir)
         if config is None:
-            return  # who wrote it has been told
+            return []  # who wrote it has been told
         sections, _problems = await asyncio.to_thread(
             load_sections, self.config_dir, root=self.root
         )
-        if _ends(config) != _ends(self.config):
-            say("agent: other addresses, peers or [sync]: they count when it is started again")
+        left = _differing(self._begun, config)
+        if left and left != _differing(self._begun, self.config):
+            say(f"agent: other {', '.join(left)}: they count when it is started again")
         old, self.config = self.config, config
         self.sections.clear()
         self.sections.update(sections)
@@ -147,6 +148,7 @@ class Agent:
             self.schedule = ScheduleKeeper.of(self)
         async with self._read_anew:
             self._read_anew.notify_all()
+        return left
 
     async def keep_roles(self) -> None:
         """Keep services of the master alone where the group is MASTER, once there are any."""
@@ -183,8 +185,18 @@ def _timing(config: Config) -> tuple[object, ...]:
     return () if sync is None else (sync.schedule, sync.schedule_jitter_s)
 
 
-def _ends(config: Config) -> tuple[object, ...]:
-    """What listeners and clients are made of."""
+def _differing(begun: Config, config: Config) -> list[str]:
+    """What listeners and clients are made of, and are others now."""
+    old, new = _ends(begun), _ends(config)
+    return [name for name in new if new[name] != old[name]]
+
+
+def _ends(config: Config) -> dict[str, object]:
     sync, node = config.group.sync, config.node
-    link = (sync.interface, sync.port) if sync is not None else None
-    return link, node.name, node.addresses, node.peers
+    link = None if sync is None else (sync.interface, sync.port)
+    return {
+        "[sync] interface or port": link,
+        "name": node.name,
+        "addresses": node.addresses,
+        "peers": node.peers,
+    }

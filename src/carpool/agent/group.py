@@ -29,7 +29,7 @@ class GroupFile:
     """`reload`: the agent's own reading of the files anew."""
 
     def __init__(
-        self, run_dir: Path, config_dir: Path, reload: Callable[[], Awaitable[None]]
+        self, run_dir: Path, config_dir: Path, reload: Callable[[], Awaitable[object]]
     ) -> None:
         self._run_dir = run_dir
         self._file = config_dir / GROUP_FILE

@@ -61,6 +61,6 @@ async def status(agent: ThisAgent) -> Status:
 
 @router.post("/reload")
 async def reload(agent: ThisAgent) -> dict[str, object]:
-    """Read node.toml and group.toml anew: sections, and what fills templates."""
-    await agent.reload()
-    return {}
+    """Read node.toml and group.toml anew: sections, and what fills templates. In `restart`: what
+    of them counts only when the agent is started again."""
+    return {"restart": await agent.reload()}

@@ -130,6 +130,8 @@ def _reload_agent(run_dir: Path) -> None:
 
     try:
         with LocalClient(run_dir) as agent:
-            agent.post("/v1/reload", {})
+            left = agent.post("/v1/reload", {}).get("restart")
     except UnreachableError:
         return
+    if isinstance(left, list) and left:
+        print(f"restart the agent: {', '.join(map(str, left))} count for it only then")
