@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -16,7 +17,7 @@ from carpool.api.sections import is_installed, load_sections, selected
 from carpool.api.settings import load
 from carpool.cli import drift
 from carpool.cli.problems import counted
-from carpool.errors import EXIT_OK, ConfigError
+from carpool.errors import EXIT_OK, CarpoolError, ConfigError
 from carpool.model.section import RolePolicy, Section
 
 DRIFT_WAIT_S = 10.0  # the agent may have to read all files for the first time
@@ -58,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"the configuration cannot be used: {counted(fatal)}", hint="`carpool check` tells"
         )
-    told = drift.stands(drift.ask(args.run_dir, config, DRIFT_WAIT_S)) or {}
+    answer = drift.ask(args.run_dir, config, DRIFT_WAIT_S)
+    if isinstance(answer, CarpoolError):
+        print(f"carpool: how they stand on the peers is not known: {answer}", file=sys.stderr)
+    told = drift.stands(answer) or {}
     chosen = selected(config)
     rows = [row(section, chosen, told) for section in sections.values()]
     if args.json:

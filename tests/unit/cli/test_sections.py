@@ -40,7 +40,10 @@ paths = ["/srv/none"]
 def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, group=GROUP + OWN)
     assert main(["sections", "--config-dir", str(tmp_path)]) == EXIT_OK
-    lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    said = capsys.readouterr()
+    assert said.err.startswith("carpool: how they stand on the peers is not known: the agent does")
+    assert said.err.count("\n") == 1
+    lines = {line.split()[0]: line.split()[1:] for line in said.out.splitlines()}
     assert lines["SECTION"] == ["INSTALLED", "SELECTED", "SERVICES", "ROLE", "DESCRIPTION"]
     assert lines["own"] == ["yes", "yes", "2", "both", "ours"]
     assert lines["none"] == ["no", "no", "0", "both"]
