@@ -322,6 +322,10 @@ def test_a_change_that_nobody_confirms_is_put_back(pair: tuple[SyncNode, SyncNod
         return outcome(fw1.sync("web", confirm_within_s=60))[0] == "waiting"
 
     wait_until(begun, 10, "the next one begins")
+    with LocalClient(fw2.node.run_dir) as agent:
+        waits: Any = agent.get("/v1/drift")["waiting"]
+    assert (waits["what"], waits["by"]) == ("sync of web", "tester on fw1")
+    assert 30 < waits["left_s"] <= 60
     assert "waits to be confirmed" in outcome(fw1.sync("web"))[1]
     assert fw1.post("/v1/take-back")["done"]["fw2"] == {"undone": "sync of web"}
     assert fw2.tree() == before

@@ -178,6 +178,14 @@ class Applier:
         """What waits to be confirmed, or nothing."""
         return self._waiting.what if self._waiting is not None else ""
 
+    def waits(self) -> dict[str, object] | None:
+        """The same for people: what it is, whose, and how long still."""
+        waiting = self._waiting
+        if waiting is None:
+            return None
+        left_s = max(waiting.until_s - clock.monotonic_s(), 0.0)
+        return {"what": waiting.what, "by": waiting.by, "left_s": round(left_s, 1)}
+
     # -------------------------------------------------------------------------------- private
 
     def _pending(self) -> _Waiting:
@@ -368,6 +376,7 @@ class _Waiting:
     by: str
     within_s: float
     keep: Callable[[], Awaitable[None]] | None
+    until_s: float = 0.0
     ending: bool = False  # somebody keeps it or puts it back already
     _timer: asyncio.Task[None] | None = None
 
@@ -377,6 +386,7 @@ class _Waiting:
             self.ending = True
             await time_is_up(self)
 
+        self.until_s = clock.monotonic_s() + self.within_s
         self._timer = asyncio.create_task(wait())
 
     def end(self) -> None:

@@ -334,6 +334,10 @@ class Configuration(Facts):
         self.receiver.forget()
         return what
 
+    def waits(self) -> dict[str, object] | None:
+        """What waits to be confirmed here."""
+        return self._applier.waits()
+
     async def on_peers(self, names: Sequence[str], what: str) -> dict[str, Mapping[str, object]]:
         """`confirm` or `take-back` on these peers, or on all and here; by node what came of it."""
         found: dict[str, Mapping[str, object]] = {}

@@ -68,8 +68,9 @@ async def drift(
     agent: ThisAgent, wait_s: Annotated[float, Field(gt=0, le=WORK_WAIT_S)] = WORK_WAIT_S
 ) -> dict[str, object]:
     """By peer and section, without changing anything. Of a peer that has not answered within
-    `wait_s` seconds nothing is known."""
-    return {"peers": await agent.configuration.drift(wait_s)}
+    `wait_s` seconds nothing is known. In `waiting`, what waits to be confirmed on this node."""
+    peers = await agent.configuration.drift(wait_s)
+    return {"peers": peers, "waiting": agent.configuration.waits()}
 
 
 @router.get("/schedule")

@@ -172,6 +172,11 @@ def _encrypted(answer: Fields) -> Iterator[Sample]:
         yield {}, float(answer["encryption"] != "none")
 
 
+def _changing(answer: Fields) -> Iterator[Sample]:
+    if "change" in answer:
+        yield {}, float(answer["change"] is not None)
+
+
 def _config_drift(answer: Fields) -> Iterator[Sample]:
     peers = answer.get("peers")
     for peer, sections in peers.items() if isinstance(peers, Mapping) else ():
@@ -256,6 +261,15 @@ METRICS = (
     _failover("maintenance", "gauge", "1 in maintenance mode.", _one("maintenance")),
     _failover(
         "preempt", "gauge", "Whether a preferred node takes the mastership.", _one("preempt")
+    ),
+    _failover(
+        "group_changing",
+        "gauge",
+        "1 while peers may not have this group.toml, or it waits to be confirmed.",
+        _changing,
+    ),
+    _failover(
+        "group_changing_seconds", "gauge", "Since it is changing.", _one("change", "since_s")
     ),
     _failover(
         "interface_ready",

@@ -35,6 +35,8 @@ class Report:
     config: Config | None  # None: the files cannot be used
     drift: Mapping[str, Mapping[str, Fields]] | None = None  # by peer and section; None: not told
     schedule: Fields | CarpoolError | None = None  # None: there is none
+    agent: CarpoolError | None = None  # why it tells nothing, where there should be one
+    waiting: Fields | None = None  # a change of this node's configuration, to be confirmed
 
 
 def status(report: Report) -> RenderableType:
@@ -47,7 +49,12 @@ def status(report: Report) -> RenderableType:
     if report.drift:
         lines = [_configuration(peer, stands) for peer, stands in report.drift.items() if stands]
         blocks.append(Group(*lines))
-    if report.schedule is not None:
+    if report.agent is not None:
+        text = f"Configuration: agent {label_of(report.agent)}, nothing is synchronised"
+        blocks.append(Group(Text(text, BAD), told(report.agent)))
+    if report.waiting is not None:
+        blocks.append(_waiting(report.waiting))
+    if isinstance(report.schedule, Mapping) or (report.schedule and report.agent is None):
         blocks.append(schedule(report.schedule))
     spaced = [part for block in blocks for part in (block, Text())]
     return Group(*spaced[:-1])
@@ -232,6 +239,12 @@ def _configuration(peer: str, stands: Mapping[str, Fields]) -> Text:
         return Text.assemble("Configuration: ", (f"in sync with {clean(peer)}", GOOD))
     told_ = "; ".join(f"{', '.join(_counted(some))}: {what}" for what, some in names.items())
     return Text.assemble("Configuration: ", (f"not in sync with {clean(peer)}: {told_}", WARN))
+
+
+def _waiting(answer: Fields) -> Text:
+    what = f"{text_of(answer, 'what')} of {text_of(answer, 'by')}"
+    left = duration(number_of(answer, "left_s"))
+    return Text(f"{what} waits: put back in {left}, unless `carpool confirm` is said", WARN)
 
 
 def stand(row: Fields, zone: tzinfo | None = None) -> str:

@@ -50,3 +50,9 @@ def stands(answer: Answer | CarpoolError | None) -> Stands | None:
     """What it tells, or None."""
     peers = answer.get("peers") if isinstance(answer, dict) else None
     return peers if isinstance(peers, dict) else None
+
+
+def waiting(answer: Answer | CarpoolError | None) -> Answer | None:
+    """What waits to be confirmed on this node, by whom, and how long still."""
+    found = answer.get("waiting") if isinstance(answer, dict) else None
+    return found if isinstance(found, dict) else None

@@ -34,17 +34,19 @@ def run(args: argparse.Namespace) -> int:
     states: Answer | CarpoolError | None = status(args.run_dir, STATES)
     if isinstance(states, UnreachableError) and config is not None and config.group.states is None:
         states = None
-    stands = drift.stands(drift.ask(args.run_dir, config, drift.AT_ONCE_S))
+    asked = drift.ask(args.run_dir, config, drift.AT_ONCE_S)
+    stands, waiting = drift.stands(asked), drift.waiting(asked)
+    agent = asked if isinstance(asked, CarpoolError) else None
     schedule = drift.schedule(args.run_dir, config)
     if args.json:
         told = {"failover": as_json(failover), "states": as_json(states), "drift": stands}
-        told["schedule"] = as_json(schedule)
+        told |= {"schedule": as_json(schedule), "agent": as_json(agent), "waiting": waiting}
         print(json.dumps(told, indent=1))
     else:
         from rich.console import Console  # a script that wants JSON does not wait for it
 
         from carpool.api import render
 
-        report = render.Report(failover, states, config, stands, schedule)
+        report = render.Report(failover, states, config, stands, schedule, agent, waiting)
         Console(highlight=False).print(render.status(report))
     return failover.exit_code if isinstance(failover, CarpoolError) else EXIT_OK

@@ -67,6 +67,7 @@ def whole() -> str:
     failover = {
         **answers.failover(answers.TROUBLED),
         "counters": {"adverts_sent": 5, 'odd"name\\\n': 1},
+        "change": {"since_s": 75.5, "changes": [], "confirm_left_s": None},
     }
     return metrics.text({"failover": told(failover), "states": told(WHOLE), "agent": AGENT})
 
@@ -82,6 +83,8 @@ def test_prometheus_reads_what_is_told() -> None:
     assert found["carpool_maintenance", ()] == 1
     assert found["carpool_failover_events_total", (("event", "adverts_sent"),)] == 5
     assert found["carpool_failover_events_total", (("event", 'odd"name\\?'),)] == 1
+    assert found["carpool_group_changing", ()] == 1
+    assert found["carpool_group_changing_seconds", ()] == 75.5
     fw2 = ("peer", "fw2")
     assert found["carpool_states_entries", ()] == 1234567
     assert found["carpool_states_events_total", (("event", "skipped_local"),)] == 12345
@@ -150,3 +153,9 @@ def test_who_does_not_answer_is_down() -> None:
 def test_no_answer_is_believed(broken: Answer) -> None:
     found = read(metrics.text({"failover": broken, "states": broken, "agent": broken}))
     assert all(value == value and abs(value) < 1e300 for value in found.values())
+
+
+def test_a_group_that_does_not_change_is_told_as_well() -> None:
+    found = read(metrics.text({"failover": told({**answers.failover(), "change": None})}))
+    assert found["carpool_group_changing", ()] == 0
+    assert ("carpool_group_changing_seconds", ()) not in found

@@ -371,3 +371,17 @@ def test_a_change_does_not_steer_the_terminal() -> None:
 def test_a_change_that_is_not_failovers_only_waits_to_be_confirmed() -> None:
     shown = changing(changes=[], confirm_left_s=290)
     assert "put back in 4 min" in shown and "carpool sync" not in shown
+
+
+def test_an_agent_that_should_be_there_is_missed_once() -> None:
+    down = UnreachableError("no agent", hint="start it")
+    shown = seen(render.status(Report(FAILOVER_DOWN, None, None, agent=down, schedule=down)), 200)
+    assert "Configuration: agent DOWN, nothing is synchronised\n  no agent\n  start it\n" in shown
+    assert shown.count("no agent") == 1
+
+
+def test_what_waits_to_be_confirmed_says_whose_it_is_and_how_long_still() -> None:
+    waits = {"what": "sync of web", "by": "alice on fw1\x1b[2J", "left_s": 250.0}
+    shown = seen(render.status(Report(FAILOVER_DOWN, None, None, waiting=waits)), 200)
+    line = "sync of web of alice on fw1?[2J waits: put back in 4 min, unless `carpool confirm`"
+    assert f"{line} is said\n" in shown

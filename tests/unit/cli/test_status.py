@@ -76,6 +76,31 @@ def test_states_that_nobody_asked_for_are_not_missed(
     assert json.loads(capsys.readouterr().out)["states"] is None
 
 
+def test_an_agent_that_is_configured_and_dead_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, group=GROUP + '[sync]\ninterface = "sync"\n')
+    assert status(tmp_path, failover=True) == EXIT_OK
+    assert "Configuration: agent DOWN" in capsys.readouterr().out
+    assert status(tmp_path, "--json") == EXIT_UNREACHABLE
+    told = json.loads(capsys.readouterr().out)
+    assert "the agent does not run" in told["agent"]["error"]
+    assert told["waiting"] is None
+
+
+def test_what_waits_to_be_confirmed_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, group=GROUP + '[sync]\ninterface = "sync"\n')
+    waits = {"what": "sync of web", "by": "alice on fw2", "left_s": 42.0}
+    content = json.dumps({"peers": {}, "waiting": waits}).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content)
+    with process(tmp_path / "agent.sock", saying(head + content)):
+        assert status(tmp_path, failover=True) == EXIT_OK
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "sync of web of alice on fw2 waits: put back in 42 s, unless" in shown
+
+
 def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path)
     assert status(tmp_path, "--json", failover=True) == EXIT_OK
