@@ -309,7 +309,26 @@ def test_what_fails_leaves_everything_as_it_was_and_says_why(
     (fw2.services / "webd.reload").write_text("touch webd.stopped")  # it dies of the new files
     ended, why = outcome(fw1.sync("web"))
     assert ended == "failed" and "webd is not active any more" in why
+    assert "put back as it was, but: webd was active, and is not any more" in why
     assert fw2.tree() == before
+
+
+def test_a_service_that_the_new_files_killed_is_started_with_the_old_ones(
+    pair: tuple[SyncNode, SyncNode],
+) -> None:
+    fw1, fw2 = pair
+    before = fw2.tree()
+    dies = "rm -f webd.stopped; grep -q 'good 0' ../etc/web.conf || { touch webd.stopped; exit 1; }"
+    for verb in ("reload", "restart"):
+        (fw2.services / f"webd.{verb}").write_text(dies)
+    for restart, verb in ((False, "reload"), (True, "restart")):
+        said = len(fw2.log())
+        ended, why = outcome(fw1.sync("web", restart_services=restart))
+        assert ended == "failed" and f"{verb} webd" in why
+        assert why.endswith("everything is put back as it was")
+        assert fw2.tree() == before
+        assert fw2.log()[said:] == [f"{verb} webd", "restart webd"]
+        assert not (fw2.services / "webd.stopped").exists()
 
 
 def test_a_change_that_nobody_confirms_is_put_back(pair: tuple[SyncNode, SyncNode]) -> None:
@@ -336,9 +355,9 @@ def test_a_change_that_nobody_confirms_is_put_back(pair: tuple[SyncNode, SyncNod
     assert outcome(fw1.sync("web")) == ("nothing to do", "")
 
 
-@pytest.mark.parametrize("where", ["reload", "confirm"])
+@pytest.mark.parametrize(("where", "then"), [("reload", "restart"), ("confirm", "reload")])
 def test_an_agent_that_is_killed_leaves_the_old_configuration_whole(
-    pair: tuple[SyncNode, SyncNode], where: str
+    pair: tuple[SyncNode, SyncNode], where: str, then: str
 ) -> None:
     fw1, fw2 = pair
     before = fw2.tree()
@@ -357,9 +376,12 @@ def test_an_agent_that_is_killed_leaves_the_old_configuration_whole(
     assert fw2.read("etc/web.conf") == "good 1\n"
     fw2.kill()
     (fw2.services / "webd.reload").unlink(missing_ok=True)
+    if then == "restart":
+        (fw2.services / "webd.stopped").touch()  # of the new files
+        (fw2.services / "webd.restart").write_text("rm webd.stopped")
     fw2.again()
     assert fw2.tree() == before
-    assert fw2.log()[-1] == "reload webd"
+    assert fw2.log()[-1] == f"{then} webd"
     wait_until(lambda: outcome(fw1.sync("web")) == ("applied", ""), 90, "it can be synchronised")
 
 

@@ -7,7 +7,7 @@ another process is handed to a thread by who calls it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from carpool.agent.apply import DOWN
@@ -126,6 +126,10 @@ class Agent:
             f"replication with {one['name']}": "up" if one["connected"] else DOWN
             for one in (peers if isinstance(peers, list) else [])
         }
+
+    def of_master(self) -> Sequence[str]:
+        """Services of the master alone. Blocking; raises KernelError."""
+        return self.roster.of_master()
 
     async def reload(self) -> list[str]:
         """Take up sections and values of the files as they are now. Addresses, peers and port of

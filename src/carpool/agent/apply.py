@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,14 @@ from typing import Protocol
 from carpool.agent.group import GroupFile
 from carpool.agent.job import Event
 from carpool.agent.plan import Plan, file_diffs
+from carpool.agent.reactions import (
+    Reach,
+    Reaction,
+    reach_of,
+    reactions_of,
+    restarts_of,
+    rulesets_of,
+)
 from carpool.agent.rulesets import Rulesets
 from carpool.agent.services import Action, ServiceError, Services
 from carpool.api.sections import CARPOOL
@@ -54,6 +62,9 @@ class Node(Protocol):
 
     async def is_master(self) -> bool: ...
 
+    def of_master(self) -> Sequence[str]:
+        """Services that who keeps roles starts and stops. Blocking."""
+
 
 class Applier:
     """The changes of this node, one at a time."""
@@ -75,7 +86,7 @@ class Applier:
             return ""
         note = left.note
         await asyncio.to_thread(left.roll_back)
-        but = await self._take_up_old(_services(note), note.get("group") is True)
+        but = await self._take_up_old(reach_of(note), boot=True)
         return (
             f"the change {note.get('what', '')} of {note.get('by', 'somebody')} was cut short: "
             f"all of it is put back{f', but: {but}' if but else ''}"
@@ -106,7 +117,7 @@ class Applier:
                 f"{self._waiting.what} of {self._waiting.by} waits to be confirmed",
                 hint="`carpool confirm` keeps it, `carpool rollback --pending` puts it back",
             )
-        restarts = _restarts(plans) if restart else []
+        restarts = restarts_of(plans) if restart else []
         plans = [plan for plan in plans if plan.changes]
         if not plans:
             yield {"step": "nothing"}
@@ -117,14 +128,13 @@ class Applier:
             if plan.section.check:
                 yield {"step": "checking", "section": plan.section.name}
                 yield await self._check(plan, plans)
-        services = restarts or _reactions(plans)
+        services = restarts or reactions_of(plans)
         before = await self._node.health()
         active = await self._active(services)
-        note: dict[str, object] = {"what": what, "by": by}
-        note["services"] = _noted(services)
-        await self._rulesets.note(_files(services, active))
+        await self._rulesets.note(rulesets_of(services, active))
         of_group = any(plan.section.name == CARPOOL for plan in plans)
-        note["group"] = of_group
+        reach = Reach(services, active, of_group)
+        note = {"what": what, "by": by, **reach.noted()}
         transaction = self.transaction()
         yield {"step": "keeping", "files": sum(len(plan.changes) for plan in plans)}
         await asyncio.to_thread(self._prepare, transaction, plans, note)
@@ -134,19 +144,19 @@ class Applier:
             yield {"step": "swap", "files": sum(len(plan.changes) for plan in plans)}
             if of_group:
                 yield {"step": "group", "changes": await self._node.group.take_up(force=force)}
-            async for event in self._react(services):
+            async for event in self._react(services, active):
                 yield event
             await self._verify(active, before)
             yield {"step": "verify", "services": sorted(active)}
             if keep is not None and confirm_within_s is None:
                 await keep()
         except CarpoolError as error:
-            left = await self._undo(transaction, services, of_group)
+            left = await self._undo(transaction, reach)
             raise Undone(error.message + _back(left), hint=error.hint) from error
         if confirm_within_s is None:
             await asyncio.to_thread(transaction.confirm)
             return
-        self._waiting = _Waiting(transaction, services, of_group, what, by, confirm_within_s, keep)
+        self._waiting = _Waiting(transaction, reach, what, by, confirm_within_s, keep)
         self._waiting.begin(self._time_is_up)
         yield {"step": "waiting", "within_s": confirm_within_s}
 
@@ -158,7 +168,7 @@ class Applier:
                 await waiting.keep()
             await asyncio.to_thread(waiting.transaction.confirm)
         except CarpoolError as error:
-            left = await self._undo(waiting.transaction, waiting.services, waiting.of_group)
+            left = await self._undo(waiting.transaction, waiting.reach)
             raise Undone(error.message + _back(left), hint=error.hint) from error
         finally:
             self._waiting = None
@@ -168,7 +178,7 @@ class Applier:
         """Put back what waits to be confirmed; what that was. Raises Refused when nothing does."""
         waiting = self._pending()
         try:
-            await self._undo(waiting.transaction, waiting.services, waiting.of_group)
+            await self._undo(waiting.transaction, waiting.reach)
         finally:
             self._waiting = None
         return waiting.what
@@ -201,7 +211,7 @@ class Applier:
     async def _time_is_up(self, waiting: _Waiting) -> None:
         """Until all is put back, nothing else is begun."""
         try:
-            await self._undo(waiting.transaction, waiting.services, waiting.of_group)
+            await self._undo(waiting.transaction, waiting.reach)
             say(f"agent: nobody confirmed {waiting.what} of {waiting.by}: all of it is put back")
         except CarpoolError as error:
             say(f"agent: nobody confirmed {waiting.what} of {waiting.by}, and: {error}")
@@ -210,7 +220,7 @@ class Applier:
 
     def _diff(self, plan: Plan) -> dict[str, object]:
         files = file_diffs(plan, self._node.root)
-        services = [f"{one.deed} {one.name}" for one, _order in _reactions([plan])]
+        services = [f"{one.deed} {one.name}" for one, _order in reactions_of([plan])]
         checks = [" ".join(plan.section.check)] if plan.section.check else []
         return {
             "name": plan.section.name,
@@ -260,29 +270,28 @@ class Applier:
         changes = [change for _plan, change in ordered]
         transaction.prepare(changes, sources.__getitem__, note, spare)
 
-    async def _active(self, services: Sequence[_Reaction]) -> set[str]:
+    async def _active(self, services: Sequence[Reaction]) -> frozenset[str]:
         return (await self._states(services))[0]
 
-    async def _states(self, services: Sequence[_Reaction]) -> tuple[set[str], set[str]]:
+    async def _states(self, services: Sequence[Reaction]) -> tuple[frozenset[str], set[str]]:
         """Those that run, and those that are installed and do not."""
         states = await self._node.services.states([one.name for one, _order in services])
         idle = {one.name for one in states if one.installed and not one.active}
-        return {one.name for one in states if one.active}, idle
+        return frozenset(one.name for one in states if one.active), idle
+
+    async def _skipped(self, services: Sequence[Reaction]) -> AsyncIterator[Event]:
+        """Those that do not take up their new files, as they do not run."""
+        _active, idle = await self._states(services)
+        for one, _order in services:
+            if one.name in idle:
+                why = "it does not run"
+                yield {"step": "skipped", "service": one.name, "deed": one.deed, "why": why}
 
     async def _react(
-        self, services: Sequence[_Reaction], *, undo: bool = False
+        self, services: Sequence[Reaction], active: Collection[str], *, undo: bool = False
     ) -> AsyncIterator[Event]:
-        """Reload or restart what runs, lower orders first, equal ones at once. What does not run is
+        """Reload or restart what is active, lower orders first, equal ones at once. What is not is
         not started: it may be a service of the master alone, or one that somebody stopped."""
-        active, idle = await self._states(services)
-        for one, _order in services:
-            if one.name in idle and not undo:
-                yield {
-                    "step": "skipped",
-                    "service": one.name,
-                    "deed": one.deed,
-                    "why": "it does not run",
-                }
         for order in sorted({order for _one, order in services}):
             now = [one for one, its in services if its == order and one.name in active]
             begun_s = clock.monotonic_s()
@@ -309,24 +318,28 @@ class Applier:
         await self._node.services.act(service.name, Action(service.on_change))
         return ()
 
-    async def _restart(self, services: Sequence[_Reaction]) -> AsyncIterator[Event]:
+    async def _restart(self, services: Sequence[Reaction]) -> AsyncIterator[Event]:
         """Where no file changed, so that nothing can be put back. Raises KernelError."""
         if not services:
             return
         before = await self._node.health()
         active = await self._active(services)
-        await self._rulesets.note(_files(services, active))
-        async for event in self._react(services):
+        await self._rulesets.note(rulesets_of(services, active))
+        async for event in self._skipped(services):
+            yield event
+        async for event in self._react(services, active):
             yield event
         await self._verify(active, before)
         yield {"step": "verify", "services": sorted(active)}
 
-    async def _verify(self, active: set[str], before: Mapping[str, str]) -> None:
+    async def _verify(self, active: Collection[str], before: Mapping[str, str]) -> None:
         """What was active is so again, and nothing of failover and replication became worse."""
         deadline_s = clock.monotonic_s() + VERIFY_WAIT_S
         while True:
             states = {one.name: one for one in await self._node.services.states(sorted(active))}
             dead = sorted(name for name in active if not states[name].active)
+            if dead:  # one of the master alone may have been stopped for its role
+                dead = sorted(frozenset(dead) - await self._idle())
             after = await self._node.health()
             worse = [
                 f"{key} was {old}, is {after.get(key, 'gone')}"
@@ -340,29 +353,49 @@ class Applier:
                 raise KernelError(f"after the change: {', '.join(told)}")
             await asyncio.sleep(VERIFY_EVERY_S)
 
-    async def _undo(
-        self, transaction: Transaction, services: Sequence[_Reaction], of_group: bool
-    ) -> str:
+    async def _undo(self, transaction: Transaction, reach: Reach) -> str:
         """Files first; what processes and services say against it, which does not hinder it."""
         await asyncio.to_thread(transaction.roll_back)
-        return await self._take_up_old(services, of_group)
+        return await self._take_up_old(reach)
 
-    async def _take_up_old(self, services: Sequence[_Reaction], of_group: bool) -> str:
+    async def _take_up_old(self, reach: Reach, *, boot: bool = False) -> str:
         left: list[str] = []
-        if of_group:
+        if reach.of_group:
             try:
                 await self._node.group.take_up(force=True)
             except CarpoolError as error:
                 left.append(f"taking up group.toml: {error.message}")
-        async for event in self._react(services, undo=True):
-            if "error" in event:
-                left.append(f"{event['step']} {event['service']}: {event['error']}")
+        try:
+            left += [text async for text in self._revive(reach, boot=boot)]
+        except CarpoolError as error:
+            left.append(f"services: {error.message}")
         for text in left:
             say(f"agent: while putting back: {text}")
         return "; ".join(left)
 
+    async def _revive(self, reach: Reach, *, boot: bool) -> AsyncIterator[str]:
+        """All services go by the old files, and what the new ones killed is started. What does not
+        work, in words. At `boot`, those of the master alone are left to who keeps roles."""
+        active = await self._active(reach.services)
+        idle = reach.active - active and await self._idle(boot=boot)
+        dead = reach.active - active - idle
+        services = [
+            (replace(one, on_change=OnChange.RESTART, ruleset=""), order)
+            if one.name in dead  # a ruleset is loaded over one that is there; here is none
+            else (one, order)
+            for one, order in reach.services
+        ]
+        async for event in self._react(services, active | dead, undo=True):
+            if "error" in event:
+                yield f"{event['step']} {event['service']}: {event['error']}"
+        for name in sorted(dead - await self._active(services)):
+            yield f"{name} was active, and is not any more"
 
-_Reaction = tuple[Service, int]  # with the order of its section
+    async def _idle(self, *, boot: bool = False) -> frozenset[str]:
+        """Services that are not to run here at this moment: those of the master alone elsewhere."""
+        if not boot and await self._node.is_master():
+            return frozenset()
+        return frozenset(await asyncio.to_thread(self._node.of_master))
 
 
 @dataclass(slots=True)
@@ -370,8 +403,7 @@ class _Waiting:
     """A change that is put back unless somebody confirms it."""
 
     transaction: Transaction
-    services: Sequence[_Reaction]
-    of_group: bool
+    reach: Reach
     what: str
     by: str
     within_s: float
@@ -415,49 +447,6 @@ def _content(plan: Plan, change: Change) -> Path | None:
     if change.new is None or change.new.kind is not Kind.FILE:
         return None
     return plan.source(change.new)
-
-
-def _reactions(plans: Sequence[Plan]) -> list[_Reaction]:
-    """The services of all these sections, each once, the strongest reaction of those asked for."""
-    found: dict[str, _Reaction] = {}
-    for plan in plans:
-        for one in plan.section.services_of({*plan.have, *plan.want}):
-            if one.on_change is OnChange.NOTHING:
-                continue
-            known = found.get(one.name)
-            if known is None or one.on_change is OnChange.RESTART:
-                found[one.name] = (one, plan.section.order)
-    return list(found.values())
-
-
-def _restarts(plans: Sequence[Plan]) -> list[_Reaction]:
-    """All services of all these sections, each once, by the lowest order that names it."""
-    found: dict[str, _Reaction] = {}
-    for plan in sorted(plans, key=lambda plan: plan.section.order):
-        for one in plan.section.services_of({*plan.have, *plan.want}):
-            restart = replace(one, on_change=OnChange.RESTART)
-            found.setdefault(one.name, (restart, plan.section.order))
-    return list(found.values())
-
-
-def _files(services: Sequence[_Reaction], active: set[str]) -> list[str]:
-    """The rulesets that are going to be loaded."""
-    return [one.ruleset for one, _order in services if one.ruleset and one.name in active]
-
-
-def _noted(services: Sequence[_Reaction]) -> list[list[object]]:
-    """As a journal holds them, for `_services`."""
-    return [[one.name, one.on_change, order, one.ruleset] for one, order in services]
-
-
-def _services(note: Mapping[str, object]) -> list[_Reaction]:
-    """Those of a journal that was left."""
-    listed = note.get("services")
-    assert isinstance(listed, list)
-    return [
-        (Service(str(name), OnChange(how), ruleset="".join(ruleset)), int(order))
-        for name, how, order, *ruleset in listed  # journals of older versions have none
-    ]
 
 
 def runs_here(section: Section, *, master: bool) -> bool:

@@ -70,6 +70,9 @@ class Node(Protocol):
     async def replication(self) -> dict[str, str]:
         """By peer: whether its stream is up."""
 
+    def of_master(self) -> Sequence[str]:
+        """Services of the master alone. Blocking."""
+
 
 class Configuration(Facts):
     """One for each agent."""
@@ -125,6 +128,9 @@ class Configuration(Facts):
     async def is_master(self) -> bool:
         """Of any VIP whose link is up."""
         return MASTER in (await self._node.roles()).values()
+
+    def of_master(self) -> Sequence[str]:
+        return self._node.of_master()
 
     def search(self, offer: Offer) -> Search:
         """For addresses and devices of the sender's alone, in files for this node. What the sender
