@@ -9,7 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -74,6 +83,7 @@ class Applier:
         self._directory = node.state_dir / "sync" / "transaction"
         self._rulesets = node.rulesets
         self._waiting: _Waiting | None = None
+        self._busy = ""  # what is being done, and for whom; also while it is put back
 
     def transaction(self) -> Transaction:
         return Transaction(self._directory, self._node.root)
@@ -112,53 +122,24 @@ class Applier:
         of these sections that runs is restarted, in place of what it needs otherwise. `keep` is
         awaited just before the change cannot be put back any more. With `force` a group.toml that
         demotes this node is taken up all the same."""
-        if self._waiting is not None:
-            raise Refused(
-                f"{self._waiting.what} of {self._waiting.by} waits to be confirmed",
-                hint="`carpool confirm` keeps it, `carpool rollback --pending` puts it back",
-            )
-        restarts = restarts_of(plans) if restart else []
-        plans = [plan for plan in plans if plan.changes]
-        if not plans:
-            yield {"step": "nothing"}
-            async for event in self._restart(restarts):
+        with self._alone(f"{what} of {by}"):
+            restarts = restarts_of(plans) if restart else []
+            plans = [plan for plan in plans if plan.changes]
+            if not plans:
+                yield {"step": "nothing"}
+                async for event in self._restart(restarts):
+                    yield event
+                return
+            for plan in plans:
+                if plan.section.check:
+                    yield {"step": "checking", "section": plan.section.name}
+                    yield await self._check(plan, plans)
+            services = restarts or reactions_of(plans)
+            note: dict[str, object] = {"what": what, "by": by}
+            async for event in self._change(
+                plans, services, note, within_s=confirm_within_s, keep=keep, force=force
+            ):
                 yield event
-            return
-        for plan in plans:
-            if plan.section.check:
-                yield {"step": "checking", "section": plan.section.name}
-                yield await self._check(plan, plans)
-        services = restarts or reactions_of(plans)
-        before = await self._node.health()
-        active = await self._active(services)
-        await self._rulesets.note(rulesets_of(services, active))
-        of_group = any(plan.section.name == CARPOOL for plan in plans)
-        reach = Reach(services, active, of_group)
-        note = {"what": what, "by": by, **reach.noted()}
-        transaction = self.transaction()
-        yield {"step": "keeping", "files": sum(len(plan.changes) for plan in plans)}
-        await asyncio.to_thread(self._prepare, transaction, plans, note)
-        yield {"step": "snapshot", "files": sum(len(plan.changes) for plan in plans)}
-        try:
-            await asyncio.to_thread(transaction.swap)
-            yield {"step": "swap", "files": sum(len(plan.changes) for plan in plans)}
-            if of_group:
-                yield {"step": "group", "changes": await self._node.group.take_up(force=force)}
-            async for event in self._react(services, active):
-                yield event
-            await self._verify(active, before)
-            yield {"step": "verify", "services": sorted(active)}
-            if keep is not None and confirm_within_s is None:
-                await keep()
-        except CarpoolError as error:
-            left = await self._undo(transaction, reach)
-            raise Undone(error.message + _back(left), hint=error.hint) from error
-        if confirm_within_s is None:
-            await asyncio.to_thread(transaction.confirm)
-            return
-        self._waiting = _Waiting(transaction, reach, what, by, confirm_within_s, keep)
-        self._waiting.begin(self._time_is_up)
-        yield {"step": "waiting", "within_s": confirm_within_s}
 
     async def confirm(self) -> str:
         """Keep what waits; what that was. Raises Refused when nothing does."""
@@ -196,7 +177,70 @@ class Applier:
         left_s = max(waiting.until_s - clock.monotonic_s(), 0.0)
         return {"what": waiting.what, "by": waiting.by, "left_s": round(left_s, 1)}
 
+    def refuse_second(self) -> None:
+        """Raises Refused while a change of this node is under way or waits to be confirmed."""
+        if self._busy:
+            raise Refused(f"already at it: {self._busy}", hint="wait until that has ended")
+        if self._waiting is not None:
+            raise Refused(
+                f"{self._waiting.what} of {self._waiting.by} waits to be confirmed here",
+                hint="`carpool confirm` keeps it, `carpool rollback --pending` puts it back",
+            )
+
     # -------------------------------------------------------------------------------- private
+
+    @contextmanager
+    def _alone(self, who: str) -> Iterator[None]:
+        """Two at once would swap each other's files, and sweep each other's snapshots."""
+        self.refuse_second()
+        self._busy = who
+        try:
+            yield
+        finally:
+            self._busy = ""
+
+    async def _change(
+        self,
+        plans: Sequence[Plan],
+        services: Sequence[Reaction],
+        note: Mapping[str, object],
+        *,
+        within_s: float | None,
+        keep: Callable[[], Awaitable[None]] | None,
+        force: bool,
+    ) -> AsyncIterator[Event]:
+        """From the snapshot on."""
+        before = await self._node.health()
+        active = await self._active(services)
+        await self._rulesets.note(rulesets_of(services, active))
+        of_group = any(plan.section.name == CARPOOL for plan in plans)
+        reach = Reach(services, active, of_group)
+        transaction = self.transaction()
+        files = sum(len(plan.changes) for plan in plans)
+        yield {"step": "keeping", "files": files}
+        await asyncio.to_thread(self._prepare, transaction, plans, {**note, **reach.noted()})
+        yield {"step": "snapshot", "files": files}
+        try:
+            await asyncio.to_thread(transaction.swap)
+            yield {"step": "swap", "files": files}
+            if of_group:
+                yield {"step": "group", "changes": await self._node.group.take_up(force=force)}
+            async for event in self._react(services, active):
+                yield event
+            await self._verify(active, before)
+            yield {"step": "verify", "services": sorted(active)}
+            if keep is not None and within_s is None:
+                await keep()
+        except CarpoolError as error:
+            left = await self._undo(transaction, reach)
+            raise Undone(error.message + _back(left), hint=error.hint) from error
+        if within_s is None:
+            await asyncio.to_thread(transaction.confirm)
+            return
+        what, by = str(note["what"]), str(note["by"])
+        self._waiting = _Waiting(transaction, reach, what, by, within_s, keep)
+        self._waiting.begin(self._time_is_up)
+        yield {"step": "waiting", "within_s": within_s}
 
     def _pending(self) -> _Waiting:
         """What waits, and is nobody else's from now on."""

@@ -243,8 +243,16 @@ class Configuration(Facts):
     async def sync(
         self, names: Sequence[str], peers: Sequence[str], wish: Wish
     ) -> AsyncIterator[Event]:
-        """Each step of a synchronisation with these peers, one after the other."""
+        """Each step of a synchronisation with these peers, one after the other. Raises
+        Refused, also while this node is at another one: the schedule's beside a person's."""
         await self.guard(force=wish.force)
+        with self.sender.at_it(wish.by):
+            async for event in self._sync(names, peers, wish):
+                yield event
+
+    async def _sync(
+        self, names: Sequence[str], peers: Sequence[str], wish: Wish
+    ) -> AsyncIterator[Event]:
         chosen = self.sender.chosen(names)
         targets = self.sender.peers(peers)
         yield {"step": "look", "sections": [one.name for one in chosen]}
@@ -417,6 +425,7 @@ class Configuration(Facts):
         return Stage(self.state_dir / "sync" / "stages" / secrets.token_hex(8))
 
     async def _back(self, revision: str, names: Sequence[str], by: str) -> AsyncIterator[Event]:
+        self._applier.refuse_second()
         stage = self._stage()
         try:
             plans = await asyncio.to_thread(self._back_plans, revision, names, stage)

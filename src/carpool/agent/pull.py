@@ -110,6 +110,7 @@ class Puller:
         with self._sender.at_it(wish.by):
             if self._receiver.at_work:
                 raise Refused(f"already at it: {self._receiver.busy}", hint="wait for its end")
+            self._applier.refuse_second()
             sections, both = await self._chosen(names, peer)
             if both and not wish.force:
                 raise Refused(

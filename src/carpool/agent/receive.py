@@ -203,11 +203,8 @@ class Receiver:
     def _make_way(self, offer: Offer) -> None:
         """For a new transfer, if there is room for one. Raises Refused."""
         transfer = self._now
-        if self._applier.waiting:
-            raise Refused(
-                f"{self._applier.waiting} waits to be confirmed here",
-                hint="`carpool confirm` keeps it, `carpool rollback --pending` puts it back",
-            )
+        if not self.at_work:
+            self._applier.refuse_second()
         if transfer is None:
             return
         idle_s = clock.monotonic_s() - transfer.seen_s

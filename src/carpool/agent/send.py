@@ -184,9 +184,9 @@ class Sender:
     async def sync(
         self, sections: Sequence[Section], peer: Peer, wish: Wish
     ) -> AsyncIterator[Event]:
-        """Each step, here and over there. Raises Refused, PeerError, UnreachableError; then the
-        peer is as it was, or the message says that this is not known."""
-        with self.at_it(wish.by), self._offering() as token:
+        """Each step, here and over there, for who is `at_it`. Raises Refused, PeerError,
+        UnreachableError; then the peer is as it was, or the message says that this is not known."""
+        with self._offering() as token:
             begun_s = clock.monotonic_s()
             yield {"step": "offer", "peer": peer.name, "sections": [one.name for one in sections]}
             load = _Load()

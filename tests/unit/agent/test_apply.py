@@ -1,0 +1,114 @@
+"""Changes of a node that meet or cannot be put back: what is refused, and in which words. Agents,
+TLS and the service's commands are real."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carpool.agent.agent import Agent
+from carpool.agent.apply import Refused
+from carpool.agent.job import Event
+from carpool.agent.send import Wish
+from carpool.agent.services import CommandServices
+from carpool.model.section import Service
+from tests.unit.agent.home import rooted_pair, serving, until
+
+WISH = Wish("tester", force=True)
+SCRIPT = """#!/bin/sh
+cd "$(dirname "$0")"
+test "$1" = reload || exit 0
+test -p gate && echo here >at && cat gate
+exit 0
+"""
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Agent, Agent]:
+    """Reloading their service ends when somebody opens the gate, if there is one."""
+    fw1, fw2 = rooted_pair(tmp_path)
+    for agent in (fw1, fw2):
+        script = agent.root / "act"
+        script.write_text(SCRIPT)
+        script.chmod(0o755)
+        agent.configuration.services = CommandServices([str(script), "{action}"])
+        agent.sections["web"] = replace(agent.sections["web"], services=(Service("webd"),))
+        conf(agent).write_text(f"of {agent.name}\n")
+    return fw1, fw2
+
+
+def conf(agent: Agent) -> Path:
+    return agent.root / "etc/web/a.conf"
+
+
+def live(fw1: Agent, fw2: Agent, scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def run() -> None:
+        async with serving(fw1), serving(fw2):
+            await scenario()
+            for agent in (fw1, fw2):
+                await agent.configuration.settled()
+
+    asyncio.run(run())
+
+
+async def last(steps: AsyncIterator[Event]) -> str:
+    """The outcome, and why."""
+    ends = [event async for event in steps if event["step"] == "end"]
+    return f"{ends[-1]['outcome']}: {ends[-1].get('error', '')}"
+
+
+async def gated(agent: Agent, work: Awaitable[str], meanwhile: Awaitable[None]) -> str:
+    """What comes of this work, with something else in the middle of its reload."""
+    gate, at = agent.root / "gate", agent.root / "at"
+    os.mkfifo(gate)
+    task = asyncio.ensure_future(work)
+    try:
+        await until(lambda: at.exists() or task.done(), "it reloads")
+        await meanwhile
+    finally:
+        if at.exists():
+            await asyncio.to_thread(gate.write_text, "")
+            at.unlink()
+        gate.unlink()
+    return await task
+
+
+def test_one_change_at_a_time(pair: tuple[Agent, Agent]) -> None:
+    fw1, fw2 = pair
+
+    def sync(agent: Agent) -> Awaitable[str]:
+        return last(agent.configuration.sync(["web"], [], WISH))
+
+    def back(agent: Agent, revision: str = "HEAD~1") -> Awaitable[str]:
+        return last(agent.configuration.rollback(revision, ["web"], by="somebody").follow())
+
+    async def beside_a_sync() -> None:
+        told = "already at it: sync of web of tester on fw1"
+        assert told in await back(fw2, "HEAD")
+        with pytest.raises(Refused, match="already at it: tester on fw1 since"):
+            await last(fw2.configuration.pull(["web"], "fw1", WISH))
+        with pytest.raises(Refused, match="already at it: tester since"):
+            await sync(fw1)  # two of one node: one is told so once, not by each peer
+
+    async def beside_a_rollback() -> None:
+        told = "already at it: rollback to HEAD~1 of somebody"
+        assert told in await sync(fw1)
+        assert told in await back(fw2)
+        with pytest.raises(Refused, match=told):
+            await sync(fw2)
+
+    async def scenario() -> None:
+        assert await gated(fw2, sync(fw1), beside_a_sync()) == "applied: "
+        assert conf(fw2).read_text() == "of fw1\n"
+        await fw2.configuration.settled()
+        assert await gated(fw2, back(fw2), beside_a_rollback()) == "applied: "
+        assert conf(fw2).read_text() == "of fw2\n"
+        assert await sync(fw1) == "applied: "
+
+    live(fw1, fw2, scenario)
