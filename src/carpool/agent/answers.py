@@ -73,6 +73,9 @@ class About(Answer):
     uptime_s: float
     root: str = Field(description="what the agent takes for the root of the file system")
     listens: list[str] = Field(description="for peers: address and port")
+    stuck: str | None = Field(
+        default=None, description="why the last change is neither whole nor put back, or null"
+    )
     refused: dict[str, int] = Field(description="who was not let in, by cause, since the start")
     peers: list[PeerState]
 

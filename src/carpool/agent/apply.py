@@ -18,14 +18,16 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from carpool.agent.check import Refused as Refused  # with Undone and Stuck, for who asks
+from carpool.agent.check import check
 from carpool.agent.group import GroupFile
 from carpool.agent.job import Event
-from carpool.agent.plan import Plan, file_diffs
+from carpool.agent.plan import Plan, content_of, file_diffs, ordered
 from carpool.agent.reactions import (
     Reach,
     Reaction,
@@ -36,25 +38,26 @@ from carpool.agent.reactions import (
 )
 from carpool.agent.rulesets import Rulesets
 from carpool.agent.services import Action, ServiceError, Services
+from carpool.agent.waiting import Waiting
 from carpool.api.sections import CARPOOL
 from carpool.errors import CarpoolError, KernelError
-from carpool.kernel import checkrun, clock
+from carpool.kernel import clock
 from carpool.kernel.journal import say
 from carpool.kernel.transaction import Transaction
-from carpool.model.manifest import Change, Kind
 from carpool.model.section import OnChange, RolePolicy, Section, Service
 
 VERIFY_WAIT_S = 5.0  # that a service may take to be as active as before
 VERIFY_EVERY_S = 0.1
+AGAIN = "mend that, then say `carpool rollback --pending` on that node"
 DOWN = "down"  # of replication: from there it can only become better
-
-
-class Refused(CarpoolError):
-    """Nothing was changed."""
 
 
 class Undone(CarpoolError):
     """It failed, and all is as it was before."""
+
+
+class Stuck(CarpoolError):
+    """It failed, and so did putting it back: files are neither as before nor as they shall be."""
 
 
 class Node(Protocol):
@@ -82,7 +85,8 @@ class Applier:
         self._node = node
         self._directory = node.state_dir / "sync" / "transaction"
         self._rulesets = node.rulesets
-        self._waiting: _Waiting | None = None
+        self._waiting: Waiting | None = None
+        self._stuck = ""  # why something could not be put back
         self._busy = ""  # what is being done, and for whom; also while it is put back
 
     def transaction(self) -> Transaction:
@@ -90,17 +94,14 @@ class Applier:
 
     async def recover(self) -> str:
         """Put back what a killed agent, or a machine that lost power, left halfway; in words what
-        was done, or nothing."""
-        left = await asyncio.to_thread(Transaction.left, self._directory, self._node.root)
-        if left is None:
+        was done, or nothing. What cannot be put back is told, and waits for `take_back`."""
+        try:
+            what, but = await self._put_back_left(boot=True)
+        except Stuck as error:
+            return f"a change was cut short, and {error}"
+        if not what:
             return ""
-        note = left.note
-        await asyncio.to_thread(left.roll_back)
-        but = await self._take_up_old(reach_of(note), boot=True)
-        return (
-            f"the change {note.get('what', '')} of {note.get('by', 'somebody')} was cut short: "
-            f"all of it is put back{f', but: {but}' if but else ''}"
-        )
+        return f"the change {what} was cut short: all of it is put back{but and f', but: {but}'}"
 
     async def diff(self, plans: Sequence[Plan]) -> dict[str, object]:
         """What `apply` would change, for people."""
@@ -117,11 +118,11 @@ class Applier:
         keep: Callable[[], Awaitable[None]] | None = None,
         force: bool = False,
     ) -> AsyncIterator[Event]:
-        """Each step as it is done. Raises Refused or Undone. With `confirm_within_s` the last event
-        is `waiting`: without `confirm` in that time all is put back. With `restart` every service
-        of these sections that runs is restarted, in place of what it needs otherwise. `keep` is
-        awaited just before the change cannot be put back any more. With `force` a group.toml that
-        demotes this node is taken up all the same."""
+        """Each step as it is done. Raises Refused, Undone or Stuck. With `confirm_within_s` the
+        last event is `waiting`: without `confirm` in that time all is put back. With `restart`
+        every service of these sections that runs is restarted, in place of what it needs otherwise.
+        `keep` is awaited just before the change cannot be put back any more. With `force` a
+        group.toml that demotes this node is taken up all the same."""
         with self._alone(f"{what} of {by}"):
             restarts = restarts_of(plans) if restart else []
             plans = [plan for plan in plans if plan.changes]
@@ -133,7 +134,9 @@ class Applier:
             for plan in plans:
                 if plan.section.check:
                     yield {"step": "checking", "section": plan.section.name}
-                    yield await self._check(plan, plans)
+                    yield await check(
+                        plan, plans, self._directory.with_name("check"), self._node.root
+                    )
             services = restarts or reactions_of(plans)
             note: dict[str, object] = {"what": what, "by": by}
             async for event in self._change(
@@ -149,20 +152,29 @@ class Applier:
                 await waiting.keep()
             await asyncio.to_thread(waiting.transaction.confirm)
         except CarpoolError as error:
-            left = await self._undo(waiting.transaction, waiting.reach)
-            raise Undone(error.message + _back(left), hint=error.hint) from error
+            raise await self._failed(error, waiting.transaction, waiting.reach) from error
         finally:
             self._waiting = None
         return waiting.what
 
     async def take_back(self) -> str:
-        """Put back what waits to be confirmed; what that was. Raises Refused when nothing does."""
+        """Put back what waits to be confirmed, or what could not be put back before; what that was.
+        Raises Refused when there is neither, and Stuck."""
+        if self._stuck:
+            with self._alone("putting back what could not be put back before", mending=True):
+                what, _but = await self._put_back_left()
+                return what or "what was left"
         waiting = self._pending()
         try:
             await self._undo(waiting.transaction, waiting.reach)
         finally:
             self._waiting = None
         return waiting.what
+
+    @property
+    def stuck(self) -> str:
+        """Why the last change is neither whole nor put back, or nothing."""
+        return self._stuck
 
     @property
     def waiting(self) -> str:
@@ -181,6 +193,8 @@ class Applier:
         """Raises Refused while a change of this node is under way or waits to be confirmed."""
         if self._busy:
             raise Refused(f"already at it: {self._busy}", hint="wait until that has ended")
+        if self._stuck:
+            raise Refused(f"the last change could not be put back here: {self._stuck}", hint=AGAIN)
         if self._waiting is not None:
             raise Refused(
                 f"{self._waiting.what} of {self._waiting.by} waits to be confirmed here",
@@ -190,9 +204,11 @@ class Applier:
     # -------------------------------------------------------------------------------- private
 
     @contextmanager
-    def _alone(self, who: str) -> Iterator[None]:
-        """Two at once would swap each other's files, and sweep each other's snapshots."""
-        self.refuse_second()
+    def _alone(self, who: str, *, mending: bool = False) -> Iterator[None]:
+        """Two at once would swap each other's files, and sweep each other's snapshots. Who is
+        `mending` has to do with what is stuck."""
+        if self._busy or not mending:
+            self.refuse_second()
         self._busy = who
         try:
             yield
@@ -218,7 +234,12 @@ class Applier:
         transaction = self.transaction()
         files = sum(len(plan.changes) for plan in plans)
         yield {"step": "keeping", "files": files}
-        await asyncio.to_thread(self._prepare, transaction, plans, {**note, **reach.noted()})
+        try:
+            await asyncio.to_thread(self._prepare, transaction, plans, {**note, **reach.noted()})
+        except CarpoolError as error:
+            if transaction.phase is not None:  # nor could what lies beside the files be cleared
+                raise self._is_stuck(error) from error
+            raise
         yield {"step": "snapshot", "files": files}
         try:
             await asyncio.to_thread(transaction.swap)
@@ -232,17 +253,20 @@ class Applier:
             if keep is not None and within_s is None:
                 await keep()
         except CarpoolError as error:
-            left = await self._undo(transaction, reach)
-            raise Undone(error.message + _back(left), hint=error.hint) from error
+            raise await self._failed(error, transaction, reach) from error
+        except Exception:  # a bug, told to the driver: but half a configuration must not stay
+            with suppress(Stuck):
+                await self._undo(transaction, reach)
+            raise
         if within_s is None:
             await asyncio.to_thread(transaction.confirm)
             return
         what, by = str(note["what"]), str(note["by"])
-        self._waiting = _Waiting(transaction, reach, what, by, within_s, keep)
+        self._waiting = Waiting(transaction, reach, what, by, within_s, keep)
         self._waiting.begin(self._time_is_up)
         yield {"step": "waiting", "within_s": within_s}
 
-    def _pending(self) -> _Waiting:
+    def _pending(self) -> Waiting:
         """What waits, and is nobody else's from now on."""
         waiting = self._waiting
         if waiting is None:
@@ -252,7 +276,7 @@ class Applier:
         waiting.end()
         return waiting
 
-    async def _time_is_up(self, waiting: _Waiting) -> None:
+    async def _time_is_up(self, waiting: Waiting) -> None:
         """Until all is put back, nothing else is begun."""
         try:
             await self._undo(waiting.transaction, waiting.reach)
@@ -273,45 +297,19 @@ class Applier:
             "checks": checks if files else [],
         }
 
-    async def _check(self, plan: Plan, plans: Sequence[Plan]) -> Event:
-        """Its command must succeed with all new files in place, those of other sections too."""
-        staged = [(change, _content(each, change)) for each, change in _ordered(plans)]
-        section = plan.section
-        scratch = self._directory.with_name("check")
-        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-        result = await asyncio.to_thread(
-            checkrun.run_check,
-            section.check,
-            staged,
-            scratch=scratch,
-            root=self._node.root,
-            timeout_s=section.check_timeout_s,
-        )
-        if not result.ok:
-            why = (
-                f"took more than {section.check_timeout_s:g} s"
-                if result.timed_out
-                else f"failed ({result.exit_status})"
-            )
-            raise Refused(
-                f"section {section.name}: the check `{' '.join(section.check)}` {why}; nothing was "
-                f"changed. It said: {result.output.strip()[-2000:] or 'nothing'}"
-            )
-        return {"step": "check", "section": section.name, "took_s": result.took_s}
-
     def _prepare(
         self, transaction: Transaction, plans: Sequence[Plan], note: Mapping[str, object]
     ) -> None:
-        ordered = _ordered(plans)
+        every = ordered(plans)
         sources = {
             change.new: path
-            for plan, change in ordered
-            if change.new is not None and (path := _content(plan, change)) is not None
+            for plan, change in every
+            if change.new is not None and (path := content_of(plan, change)) is not None
         }
         uses = Counter(sources.values())
         stages = {plan.stage for plan in plans}
         spare = {path for path, count in uses.items() if count == 1 and path.parent in stages}
-        changes = [change for _plan, change in ordered]
+        changes = [change for _plan, change in every]
         transaction.prepare(changes, sources.__getitem__, note, spare)
 
     async def _active(self, services: Sequence[Reaction]) -> frozenset[str]:
@@ -397,10 +395,48 @@ class Applier:
                 raise KernelError(f"after the change: {', '.join(told)}")
             await asyncio.sleep(VERIFY_EVERY_S)
 
+    async def _failed(
+        self, error: CarpoolError, transaction: Transaction, reach: Reach
+    ) -> CarpoolError:
+        """What to raise for it, after all is put back, or as much as can be."""
+        try:
+            left = await self._undo(transaction, reach)
+        except Stuck as stuck:
+            return Stuck(f"{error.message}; and {stuck.message}", hint=stuck.hint)
+        return Undone(error.message + _back(left), hint=error.hint)
+
     async def _undo(self, transaction: Transaction, reach: Reach) -> str:
-        """Files first; what processes and services say against it, which does not hinder it."""
-        await asyncio.to_thread(transaction.roll_back)
+        """Files first; what processes and services say against it, which does not hinder it. Raises
+        Stuck."""
+        await self._roll_back(transaction)
         return await self._take_up_old(reach)
+
+    async def _roll_back(self, transaction: Transaction) -> None:
+        try:
+            await asyncio.to_thread(transaction.roll_back)
+        except CarpoolError as error:
+            raise self._is_stuck(error) from error
+        self._stuck = ""
+
+    def _is_stuck(self, error: CarpoolError) -> Stuck:
+        self._stuck = error.message
+        say(f"agent: a change could not be put back: {error.message}; {AGAIN}")
+        return Stuck(f"it could not be put back: {error.message}", hint=AGAIN)
+
+    async def _put_back_left(self, *, boot: bool = False) -> tuple[str, str]:
+        """What is on the disk only: what it was and of whom, or nothing; and what does not work
+        after it. Raises Stuck."""
+        try:
+            left = await asyncio.to_thread(Transaction.left, self._directory, self._node.root)
+        except CarpoolError as error:
+            raise self._is_stuck(error) from error
+        if left is None:
+            self._stuck = ""
+            return "", ""
+        note = dict(left.note)
+        await self._roll_back(left)
+        but = await self._take_up_old(reach_of(note), boot=boot)
+        return f"{note.get('what', '')} of {note.get('by', 'somebody')}", but
 
     async def _take_up_old(self, reach: Reach, *, boot: bool = False) -> str:
         left: list[str] = []
@@ -442,55 +478,9 @@ class Applier:
         return frozenset(await asyncio.to_thread(self._node.of_master))
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """A change that is put back unless somebody confirms it."""
-
-    transaction: Transaction
-    reach: Reach
-    what: str
-    by: str
-    within_s: float
-    keep: Callable[[], Awaitable[None]] | None
-    until_s: float = 0.0
-    ending: bool = False  # somebody keeps it or puts it back already
-    _timer: asyncio.Task[None] | None = None
-
-    def begin(self, time_is_up: Callable[[_Waiting], Awaitable[None]]) -> None:
-        async def wait() -> None:
-            await asyncio.sleep(self.within_s)
-            self.ending = True
-            await time_is_up(self)
-
-        self.until_s = clock.monotonic_s() + self.within_s
-        self._timer = asyncio.create_task(wait())
-
-    def end(self) -> None:
-        self.ending = True
-        if self._timer is not None:
-            self._timer.cancel()
-
-
 def _back(left: str) -> str:
     """For a sentence that says what failed; `left` is what hindered the way back."""
     return f"; everything is put back as it was{f', but: {left}' if left else ''}"
-
-
-def _ordered(plans: Sequence[Plan]) -> list[tuple[Plan, Change]]:
-    """All changes in an order that works, as `changes` gives it for one section."""
-    every = [(plan, change) for plan in plans for change in plan.changes]
-    gone = [one for one in every if one[1].new is None]
-    made = [one for one in every if one[1].new is not None]
-    gone.sort(key=lambda one: one[1].path, reverse=True)
-    made.sort(key=lambda one: one[1].path)
-    return gone + made
-
-
-def _content(plan: Plan, change: Change) -> Path | None:
-    """Where the new content of a path is, if it is a file."""
-    if change.new is None or change.new.kind is not Kind.FILE:
-        return None
-    return plan.source(change.new)
 
 
 def runs_here(section: Section, *, master: bool) -> bool:

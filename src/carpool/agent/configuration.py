@@ -114,7 +114,10 @@ class Configuration(Facts):
         told = await self._applier.recover()
         if told:
             say(f"agent: {told}")
-        await self.receiver.recover(put_back=bool(told))
+        try:
+            await self.receiver.recover(put_back=bool(told), stuck=self._applier.stuck)
+        except CarpoolError as error:  # a node whose disk is full must answer all the same
+            say(f"agent: what became of the last change: {error}")
 
     def refill(self) -> None:
         """What fills templates has changed."""
@@ -336,6 +339,11 @@ class Configuration(Facts):
         number = secrets.token_hex(8)
         return Job(number, f"rollback to {revision}", by, self._back(revision, names, by))
 
+    @property
+    def stuck(self) -> str:
+        """Why the last change of this node could not be put back, or nothing."""
+        return self._applier.stuck
+
     async def confirm(self) -> str:
         """Keep what waits to be confirmed here. Raises Refused."""
         what = await self._applier.confirm()
@@ -372,9 +380,14 @@ class Configuration(Facts):
                 async for _event in self.group.settle_all(self.sender.peers(())):
                     pass
             self._unconfirmed = {}
-        if not names and self._applier.waiting:
-            do = self.confirm if what == "confirm" else self.take_back
-            found[self._node.config.node.name] = {"done": await do()}
+        own = self._node.config.node.name
+        stuck = what != "confirm" and self._applier.stuck
+        if not names and (self._applier.waiting or stuck):
+            try:
+                done = await (self.confirm() if what == "confirm" else self.take_back())
+                found[own] = {"done": done}
+            except CarpoolError as error:
+                found[own] = {"error": error.message, "hint": error.hint}
         return found
 
     # -------------------------------------------------------------------------------- private

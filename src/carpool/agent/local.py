@@ -34,6 +34,7 @@ async def about(agent: ThisAgent) -> About:
         uptime_s=round(agent.now_s() - agent.started_s, 3),
         root=str(agent.root),
         listens=[f"{address} port {sync.port}" for address in own if sync is not None],
+        stuck=agent.configuration.stuck or None,
         refused=dict(agent.refusals.counts),
         peers=list(await asyncio.gather(*map(_state, agent.peers.values()))),
     )

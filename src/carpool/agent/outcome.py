@@ -17,7 +17,8 @@ from carpool.agent.job import Event
 from carpool.agent.record import Agreed
 from carpool.errors import KernelError
 
-_CUT_SHORT = "the agent was started anew meanwhile: everything is as it was before"
+_ANEW = "the agent was started anew meanwhile"
+_AS_BEFORE = "everything is as it was before"
 
 
 class Outcomes:
@@ -43,9 +44,9 @@ class Outcomes:
         with contextlib.suppress(KernelError):
             self._write({**self._last, "agreed": {}, "end": dict(event)})
 
-    def recover(self, *, put_back: bool) -> dict[str, Agreed]:
+    def recover(self, *, put_back: bool, stuck: str = "") -> dict[str, Agreed]:
         """After the start: what counts, of a change that was kept and not written down any more.
-        `put_back`: a change was cut short and put back just now."""
+        `put_back`: a change was cut short and put back just now, or `stuck` says why not all."""
         found: dict[str, Agreed] = {}
         end = self._last.get("end")
         waited = isinstance(end, dict) and end.get("outcome") == "waiting"
@@ -58,7 +59,8 @@ class Outcomes:
         if found:
             self.end({"step": "end", "outcome": "applied"})
         else:
-            self.end({"step": "end", "outcome": "failed", "error": _CUT_SHORT, "hint": ""})
+            error = f"{_ANEW}: {f'not all could be put back: {stuck}' if stuck else _AS_BEFORE}"
+            self.end({"step": "end", "outcome": "failed", "error": error, "hint": ""})
         return found
 
     def of(self, number: str) -> Event | None:

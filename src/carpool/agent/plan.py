@@ -93,3 +93,20 @@ def _attributes(change: Change) -> str:
         (f"{old.owner}:{old.group}", f"{new.owner}:{new.group}"),
     ]
     return ", ".join(f"{before} -> {after}" for before, after in pairs if before != after)
+
+
+def ordered(plans: Sequence[Plan]) -> list[tuple[Plan, Change]]:
+    """All changes in an order that works, as `changes` gives it for one section."""
+    every = [(plan, change) for plan in plans for change in plan.changes]
+    gone = [one for one in every if one[1].new is None]
+    made = [one for one in every if one[1].new is not None]
+    gone.sort(key=lambda one: one[1].path, reverse=True)
+    made.sort(key=lambda one: one[1].path)
+    return gone + made
+
+
+def content_of(plan: Plan, change: Change) -> Path | None:
+    """Where the new content of a path is, if it is a file."""
+    if change.new is None or change.new.kind is not Kind.FILE:
+        return None
+    return plan.source(change.new)

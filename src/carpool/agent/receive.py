@@ -153,9 +153,9 @@ class Receiver:
         transfer.job = self.last = Job(number, _what(offer), f"{offer.by} on {offer.peer}", steps)
         return transfer.job
 
-    async def recover(self, *, put_back: bool) -> None:
+    async def recover(self, *, put_back: bool, stuck: str = "") -> None:
         """What an agent before us had kept and not noted yet; see `Outcomes`."""
-        news = await asyncio.to_thread(self._outcomes.recover, put_back=put_back)
+        news = await asyncio.to_thread(self._outcomes.recover, put_back=put_back, stuck=stuck)
         if news:
             await asyncio.to_thread(self._record.write, news)
 

@@ -74,7 +74,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("revision", nargs="?")
     parser.add_argument("section", nargs="*", help="only these")
     parser.add_argument(
-        "--pending", action="store_true", help="put back what waits to be confirmed"
+        "--pending",
+        action="store_true",
+        help="put back what waits to be confirmed, or could not be put back before",
     )
 
 

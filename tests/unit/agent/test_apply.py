@@ -10,20 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from carpool.agent.agent import Agent
+from carpool.agent.app import build
 from carpool.agent.apply import Refused
 from carpool.agent.job import Event
 from carpool.agent.send import Wish
-from carpool.agent.services import CommandServices
+from carpool.agent.services import Action, CommandServices
 from carpool.model.section import Service
-from tests.unit.agent.home import rooted_pair, serving, until
+from tests.unit.agent.home import asked_by, rooted_pair, serving, until
 
 WISH = Wish("tester", force=True)
 SCRIPT = """#!/bin/sh
 cd "$(dirname "$0")"
 test "$1" = reload || exit 0
+test -e breaks && . ./breaks
 test -p gate && echo here >at && cat gate
 exit 0
 """
@@ -61,6 +64,26 @@ async def last(steps: AsyncIterator[Event]) -> str:
     """The outcome, and why."""
     ends = [event async for event in steps if event["step"] == "end"]
     return f"{ends[-1]['outcome']}: {ends[-1].get('error', '')}"
+
+
+def again_of(agent: Agent) -> Agent:
+    """One that is started in the same place."""
+    made = Agent(
+        agent.config,
+        config_dir=agent.config_dir,
+        run_dir=agent.run_dir,
+        state_dir=agent.state_dir,
+        root=agent.root,
+    )
+    made.configuration.services = agent.configuration.services
+    return made
+
+
+async def about_itself(agent: Agent) -> dict[str, Any]:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(asked_by(build(agent), None)), base_url="http://agent"
+    ) as client:
+        return dict((await client.get("/v1/about")).json())
 
 
 async def gated(agent: Agent, work: Awaitable[str], meanwhile: Awaitable[None]) -> str:
@@ -110,5 +133,57 @@ def test_one_change_at_a_time(pair: tuple[Agent, Agent]) -> None:
         assert await gated(fw2, back(fw2), beside_a_rollback()) == "applied: "
         assert conf(fw2).read_text() == "of fw2\n"
         assert await sync(fw1) == "applied: "
+
+    live(fw1, fw2, scenario)
+
+
+def test_what_cannot_be_put_back_waits_until_it_can(pair: tuple[Agent, Agent]) -> None:
+    fw1, fw2 = pair
+    (fw2.root / "breaks").write_text(f"rm {conf(fw2)} && mkdir -p {conf(fw2)}/x; exit 1")
+
+    async def scenario() -> None:
+        ended = await last(fw1.configuration.sync(["web"], [], WISH))
+        assert "reload webd" in ended and "; and it could not be put back: " in ended
+        assert "/etc/web/a.conf" in ended and "put back as it was" not in ended
+        told = await last(fw1.configuration.sync(["web"], [], WISH))
+        assert "the last change could not be put back here: not all is as it was" in told
+        assert "/etc/web/a.conf" in (await about_itself(fw2))["stuck"]
+        await check_again(again_of(fw2))
+
+    async def check_again(fw2: Agent) -> None:
+        """With an agent that is started now."""
+        await fw2.configuration.recover()
+        assert "/etc/web/a.conf" in fw2.configuration.stuck
+        with pytest.raises(Refused, match="could not be put back here"):
+            await last(fw2.configuration.sync(["web"], [], WISH))
+        (fw2.root / "breaks").unlink()
+        done = await fw2.configuration.on_peers([], "take-back")
+        assert "a.conf" in str(done["fw2"]["error"]) and "rollback --pending" in str(done["fw2"])
+        (conf(fw2) / "x").rmdir()
+        conf(fw2).rmdir()
+        done = await fw2.configuration.on_peers([], "take-back")
+        assert done["fw2"] == {"done": "sync of web of tester on fw1"}
+        assert conf(fw2).read_text() == "of fw2\n"
+        assert fw2.configuration.stuck == ""
+        await fw2.close()
+
+    live(fw1, fw2, scenario)
+
+
+def test_a_bug_leaves_no_half_change(pair: tuple[Agent, Agent]) -> None:
+    fw1, fw2 = pair
+
+    class Buggy(CommandServices):
+        async def act(self, name: str, action: Action, timeout_s: float = 1.0) -> None:
+            raise AssertionError("a bug of ours")
+
+    fw2.configuration.services = Buggy([str(fw2.root / "act"), "{action}"])
+
+    async def scenario() -> None:
+        ended = await last(fw1.configuration.sync(["web"], [], WISH))
+        assert "a bug of ours" in ended
+        assert conf(fw2).read_text() == "of fw2\n"
+        fw2.configuration.services = fw1.configuration.services
+        assert await last(fw1.configuration.sync(["web"], [], WISH)) == "applied: "
 
     live(fw1, fw2, scenario)
