@@ -48,6 +48,7 @@ from carpool.model.section import OnChange, RolePolicy, Section, Service
 
 VERIFY_WAIT_S = 5.0  # that a service may take to be as active as before
 VERIFY_EVERY_S = 0.1
+NOTHING_WAITS = "nothing waits to be confirmed here"
 AGAIN = "mend that, then say `carpool rollback --pending` on that node"
 DOWN = "down"  # of replication: from there it can only become better
 
@@ -270,7 +271,7 @@ class Applier:
         """What waits, and is nobody else's from now on."""
         waiting = self._waiting
         if waiting is None:
-            raise Refused("nothing waits to be confirmed here")
+            raise Refused(NOTHING_WAITS)
         if waiting.ending:
             raise Refused(f"{waiting.what} is being kept or put back at this moment")
         waiting.end()

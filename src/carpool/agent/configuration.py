@@ -26,11 +26,12 @@ from carpool.agent.record import Agreed, Record
 from carpool.agent.results import Results, Tally
 from carpool.agent.rulesets import Rulesets
 from carpool.agent.seen import Seen
-from carpool.agent.send import PREFIX, WORK_WAIT_S, Sender, Wish
+from carpool.agent.send import WORK_WAIT_S, Sender, Wish
 from carpool.agent.services import Services
 from carpool.agent.tidy import Tidy
 from carpool.agent.together import together
-from carpool.agent.wanted import Place
+from carpool.agent.unconfirmed import Unconfirmed
+from carpool.agent.wanted import Contents, Place
 from carpool.api.sections import CARPOOL
 from carpool.errors import CarpoolError
 from carpool.kernel import clock, links, tree
@@ -40,7 +41,7 @@ from carpool.machine import preflight, textdiff
 from carpool.machine.preflight import Hazard
 from carpool.machine.render import values
 from carpool.model.config import Config
-from carpool.model.manifest import Entry, Kind, Manifest, digest
+from carpool.model.manifest import Kind, digest
 from carpool.model.section import Section
 
 MASTER = "MASTER"
@@ -106,7 +107,7 @@ class Configuration(Facts):
             self.sender, self.receiver, self._place, self._applier, self.record, self, stages
         )
         self._seen = Seen(node.state_dir / "sync")
-        self._unconfirmed: dict[str, Agreed] = {}  # what is agreed when it is confirmed
+        self.unconfirmed = Unconfirmed(self.sender, self.group, self.record, self.results)
         self.complete_s: float | None = None  # everything was synchronised with all: wall time
 
     async def recover(self) -> None:
@@ -250,6 +251,7 @@ class Configuration(Facts):
         Refused, also while this node is at another one: the schedule's beside a person's."""
         await self.guard(force=wish.force)
         with self.sender.at_it(wish.by):
+            self.unconfirmed.agreed = {}  # a peer that still waits says so when it is asked
             async for event in self._sync(names, peers, wish):
                 yield event
 
@@ -276,7 +278,7 @@ class Configuration(Facts):
                     if event:
                         yield event
                     if event.get("step") == "waiting":
-                        self._unconfirmed = agreed
+                        self.unconfirmed.agreed = agreed
                     elif event.get("step") == "end" and "error" in event:
                         failed.append(peer.name)
                     elif event.get("step") == "end" and event.get("outcome") != "waiting":
@@ -290,7 +292,7 @@ class Configuration(Facts):
             await asyncio.to_thread(self.results.add, tally.row)
         if not (failed or names or peers or wish.confirm_within_s):
             self.complete_s = clock.wall_us() / 1e6
-        if of_group and not self._unconfirmed:
+        if of_group and not self.unconfirmed.agreed:
             async for event in self.group.settle_all(self.sender.peers(())):
                 yield event
         yield {"step": "over", "failed": failed}
@@ -362,24 +364,7 @@ class Configuration(Facts):
 
     async def on_peers(self, names: Sequence[str], what: str) -> dict[str, Mapping[str, object]]:
         """`confirm` or `take-back` on these peers, or on all and here; by node what came of it."""
-        found: dict[str, Mapping[str, object]] = {}
-        for peer in self.sender.peers(names):
-            try:
-                found[peer.name] = await peer.post(f"{PREFIX}/{what}", {})
-            except CarpoolError as error:
-                found[peer.name] = {"error": error.message, "hint": error.hint}
-            else:
-                tally = Tally(peer.name, "", "")
-                outcome = "confirmed" if what == "confirm" else "put back"
-                tally.take({"step": "end", "outcome": outcome})
-                await asyncio.to_thread(self.results.add, tally.row)
-        kept = any("error" not in one for one in found.values())
-        if what == "confirm" and kept and self._unconfirmed:
-            await asyncio.to_thread(self.record.write, self._unconfirmed)
-            if CARPOOL in self._unconfirmed:
-                async for _event in self.group.settle_all(self.sender.peers(())):
-                    pass
-            self._unconfirmed = {}
+        found = await self.unconfirmed.on_peers(names, what)
         own = self._node.config.node.name
         stuck = what != "confirm" and self._applier.stuck
         if not names and (self._applier.waiting or stuck):
@@ -432,7 +417,7 @@ class Configuration(Facts):
         if section.template:
             return self._place.plan(section, self._place.source(section), stage)
         have = self._place.have(section)
-        return Plan.of(section, have, have, _Source(self.root, have, stage))
+        return Plan.of(section, have, have, Contents(self.root, have, stage))
 
     def _stage(self) -> Stage:
         return Stage(self.state_dir / "sync" / "stages" / secrets.token_hex(8))
@@ -469,7 +454,7 @@ class Configuration(Facts):
             ]
             for entry, chunks in self.history.contents(revision, name, lacking):
                 stage.put(entry.sha256, chunks, entry.size)
-            source = _Source(self.root, have, stage)
+            source = Contents(self.root, have, stage)
             plans.append(Plan.of(section, have, want, source, stage.directory))
         return plans
 
@@ -485,17 +470,3 @@ class Configuration(Facts):
             "secret": found.secret,
             "text": found.text,
         }
-
-
-class _Source:
-    """Where contents of a revision are: in the stage, or in use already."""
-
-    def __init__(self, root: Path, have: Manifest, stage: Stage) -> None:
-        self._root = root
-        self._here = {one.sha256: one.path for one in have.values() if one.kind is Kind.FILE}
-        self._stage = stage
-
-    def __call__(self, entry: Entry) -> Path:
-        if entry.sha256 in self._here:
-            return self._root / self._here[entry.sha256].lstrip("/")
-        return self._stage.path(entry.sha256)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from carpool.agent.answers import GroupStand, Sha256, Strict
+from carpool.agent.apply import Refused
 from carpool.agent.asker import Asker, ThisAgent
 from carpool.agent.syncpeer import named
 
@@ -22,6 +23,8 @@ class SettleBody(Strict):
 async def group(agent: ThisAgent, peer: Asker) -> GroupStand:
     """Which group.toml counts here, and whether another one counts, too."""
     named(peer)
+    if agent.configuration.receiver.waiting:  # it may yet become what it was
+        raise Refused("a change of this node waits to be confirmed", hint="`carpool confirm`")
     return await agent.group.stand()
 
 

@@ -162,3 +162,17 @@ class _Work:
         sha256 = hashlib.sha256(content).hexdigest()
         self._stage.put(sha256, [content], len(content))
         return replace(entry, size=len(content), sha256=sha256)
+
+
+class Contents:
+    """Where contents of a revision are: in the stage, or in use already."""
+
+    def __init__(self, root: Path, have: Manifest, stage: Stage) -> None:
+        self._root = root
+        self._here = {one.sha256: one.path for one in have.values() if one.kind is Kind.FILE}
+        self._stage = stage
+
+    def __call__(self, entry: Entry) -> Path:
+        if entry.sha256 in self._here:
+            return self._root / self._here[entry.sha256].lstrip("/")
+        return self._stage.path(entry.sha256)

@@ -156,13 +156,20 @@ def _confirm(agent: LocalClient, args: argparse.Namespace) -> int:
 
 def _pending(agent: LocalClient, peers: list[str], path: str, *, as_json: bool) -> int:
     answer = agent.post(path, {"peers": peers}, timeout_s=WORK_WAIT_S)
-    done: dict[str, Fields] = answer["done"]  # type: ignore[assignment]
     if as_json:
         print(json.dumps(answer, indent=1))
-    for node, what in done.items():
-        if not as_json:
-            print(f"{node}: {what.get('error') or ', '.join(map(str, what.values()))}")
-    return EXIT_FAILED if all("error" in one for one in done.values()) else EXIT_OK
+    return decided(answer["done"], quiet=as_json)  # type: ignore[arg-type]
+
+
+def decided(done: dict[str, Fields], *, quiet: bool = False) -> int:
+    """Show what came of it by node. A failure is a node that waited and did not do it; and that
+    nothing waited anywhere."""
+    failed = [one for one in done.values() if "error" in one]
+    for node, what in () if quiet else done.items():
+        error = CarpoolError(str(what.get("error", "")), hint=str(what.get("hint", "")))
+        print(f"{node}: {error if error.message else ', '.join(map(str, what.values()))}")
+    some = any(one.get("waited", True) for one in failed)
+    return EXIT_FAILED if some or len(failed) == len(done) else EXIT_OK
 
 
 def _history(agent: LocalClient, args: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from carpool.agent.apply import Refused
 from carpool.agent.job import Event
 from carpool.agent.send import Wish
 from carpool.agent.services import Action, CommandServices
+from carpool.errors import PeerError
 from carpool.model.section import Service
 from tests.unit.agent.home import asked_by, rooted_pair, serving, until
 
@@ -185,5 +186,30 @@ def test_a_bug_leaves_no_half_change(pair: tuple[Agent, Agent]) -> None:
         assert conf(fw2).read_text() == "of fw2\n"
         fw2.configuration.services = fw1.configuration.services
         assert await last(fw1.configuration.sync(["web"], [], WISH)) == "applied: "
+
+    live(fw1, fw2, scenario)
+
+
+def test_what_nobody_confirmed_does_not_hinder_the_next_one(pair: tuple[Agent, Agent]) -> None:
+    fw1, fw2 = pair
+    waits = replace(WISH, confirm_within_s=60)
+    unconfirmed = fw1.configuration.unconfirmed
+
+    async def scenario() -> None:
+        assert await last(fw1.configuration.sync(["web"], [], waits)) == "waiting: "
+        assert unconfirmed.agreed.keys() == {"web"}
+        client = fw1.peers["fw2"]
+        with pytest.raises(PeerError, match="waits to be confirmed"):
+            await client.get("/v1/peer/group")  # so that nobody settles what it may put back
+        await fw2.configuration.take_back()  # as when its time is up: nobody tells the sender
+        assert (await client.get("/v1/peer/group"))["changing"] is False
+        assert await last(fw1.configuration.sync(["web"], [], WISH)) == "applied: "
+        assert not unconfirmed.agreed
+        conf(fw1).write_text("newer\n")
+        assert await last(fw1.configuration.sync(["web"], [], waits)) == "waiting: "
+        assert (await unconfirmed.on_peers([], "take-back"))["fw2"].keys() == {"undone"}
+        assert not unconfirmed.agreed
+        done = await fw1.configuration.on_peers([], "confirm")
+        assert done["fw2"]["waited"] is False
 
     live(fw1, fw2, scenario)

@@ -1,0 +1,31 @@
+"""What the verbs of configuration say of the agent's answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from carpool.cli import sync
+from carpool.errors import EXIT_FAILED, EXIT_OK
+
+KEPT = {"kept": "sync of web"}
+IDLE = {"error": "fw3: nothing waits to be confirmed here", "hint": "", "waited": False}
+STUCK = {"error": "it could not be put back", "hint": "mend that", "waited": True}
+
+
+@pytest.mark.parametrize(
+    ("done", "code"),
+    [
+        ({"fw2": KEPT}, EXIT_OK),
+        ({"fw2": KEPT, "fw3": IDLE}, EXIT_OK),
+        ({"fw3": IDLE}, EXIT_FAILED),
+        ({"fw2": KEPT, "fw3": STUCK}, EXIT_FAILED),
+        ({}, EXIT_FAILED),
+    ],
+)
+def test_who_waited_and_did_not_do_it_is_a_failure(
+    done: dict[str, dict[str, object]], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sync.decided(done) == code
+    said = capsys.readouterr().out
+    assert ("fw2: sync of web\n" in said) == ("fw2" in done)
+    assert ("fw3: it could not be put back (mend that)\n" in said) == (done.get("fw3") == STUCK)
