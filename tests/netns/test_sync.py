@@ -18,7 +18,7 @@ from carpool.errors import CarpoolError, PeerError
 from tests.netns.agents import GROUP, LINK, AgentNode, made_group, start
 from tests.netns.lab import Network, wait_until
 from tests.netns.nursery import NurseryNode
-from tests.netns.pair import PAIR
+from tests.netns.pair import PAIR, StandInFailover
 
 SECTIONS = """
 [section.web]
@@ -408,6 +408,27 @@ def test_a_sync_starts_nothing_on_a_backup_and_restarts_what_runs_when_that_is_w
     (fw2.services / "webd.restart").write_text("exit 1")
     ended, why = outcome(fw1.sync("web", restart_services=True))
     assert ended == "failed" and "restart webd" in why
+
+
+def test_a_section_of_the_master_alone_that_comes_fits_the_role_that_is_there(
+    pair: tuple[SyncNode, SyncNode],
+) -> None:
+    _fw1, fw2 = pair
+    vpn = '[section.vpn]\npaths = ["/etc/vpn.conf"]\nservices = ["vpnd"]\nrole = "master"\n'
+    for name in ("tunneld", "vpnd"):
+        (fw2.services / f"{name}.stop").write_text(f"touch {name}.stopped")
+    failover = StandInFailover(fw2.node.run_dir / "failover.sock")
+    try:
+        for names, stopped in (
+            ('"web", "tunnel"', ["stop tunneld"]),
+            ('"web", "tunnel", "vpn"', ["stop tunneld", "stop vpnd"]),
+        ):
+            sections = f"sections = [{names}]\n"
+            fw2.node.configure(GROUP + LINK + sections + SECTIONS + vpn)
+            fw2.post("/v1/reload")
+            wait_until(lambda: fw2.log() == stopped, 10, "what runs is stopped")  # noqa: B023
+    finally:
+        failover.close()
 
 
 def test_services_of_a_peer(pair: tuple[SyncNode, SyncNode]) -> None:

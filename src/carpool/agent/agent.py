@@ -92,6 +92,7 @@ class Agent:
         )
         self.schedule = ScheduleKeeper.of(self)
         self._read_anew = asyncio.Condition()
+        self._role_keeper: RoleKeeper | None = None
 
     @property
     def name(self) -> str:
@@ -143,6 +144,7 @@ class Agent:
         left = _differing(self._begun, config)
         if left and left != _differing(self._begun, self.config):
             say(f"agent: other {', '.join(left)}: they count when it is started again")
+        kept = await self._kept()
         old, self.config = self.config, config
         self.sections.clear()
         self.sections.update(sections)
@@ -152,7 +154,17 @@ class Agent:
             self.schedule = ScheduleKeeper.of(self)
         async with self._read_anew:
             self._read_anew.notify_all()
+        if self._role_keeper is not None and await self._kept() != kept:
+            self._role_keeper.look_again()
         return left
+
+    async def _kept(self) -> frozenset[str] | None:
+        """Services of the master alone; None when that cannot be said."""
+        try:
+            return frozenset(await asyncio.to_thread(self.of_master))
+        except CarpoolError as error:
+            say(f"agent: services of the master alone: {error.message}")
+            return None
 
     async def keep_roles(self) -> None:
         """Keep services of the master alone where the group is MASTER, once there are any."""
@@ -160,7 +172,8 @@ class Agent:
             await self._read_anew.wait_for(lambda: self.roster.has_role)
         failover = control.socket_of(self.run_dir, control.FAILOVER)
         names = self.roster.of_master
-        await RoleKeeper(failover, self.services, names, self.now_s, Waits()).run()
+        self._role_keeper = RoleKeeper(failover, self.services, names, self.now_s, Waits())
+        await self._role_keeper.run()
 
     async def keep_files(self) -> None:
         """Go by the files that failover puts back."""

@@ -54,6 +54,11 @@ class RoleKeeper:
                     await asyncio.wait([work])
                 work = tasks.create_task(self._take_up(master))
 
+    def look_again(self) -> None:
+        """`names` tells others than before: make them fit the role that this node has."""
+        self._roles.again()
+        self._news.set()
+
     async def _wait(self) -> None:
         """For news, or until something is due."""
         self._news.clear()

@@ -43,6 +43,11 @@ class Roles:
             self._from_s = now_s + (waits.lost_s if master is None else waits.settle_s)
             self._tries = 0
 
+    def again(self) -> None:
+        """There are other services: `due` tells the role once more, when it has settled."""
+        self._taken = None
+        self._tries = 0
+
     @property
     def deadline_s(self) -> float | None:
         """When `due` has something to tell, if nothing changes until then."""

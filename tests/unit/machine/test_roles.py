@@ -133,3 +133,15 @@ def test_a_service_that_another_section_runs_everywhere_is_not_the_masters_alone
     master, both = RolePolicy.MASTER, RolePolicy.BOTH
     named = [("vpn", master), ("web", both), ("net", master), ("net", both), ("vpn", master)]
     assert of_master(named) == ["vpn"]
+
+
+@pytest.mark.parametrize("master", [True, False])
+def test_other_services_take_up_the_role_that_is_there(master: bool) -> None:
+    roles = taken(master)
+    roles.again()
+    assert roles.due(AT_S + 1) is master
+    assert roles.due(AT_S + 2) is None
+    roles.heard(not master, AT_S + 3)
+    roles.again()  # in the middle of a change: when it has settled, not before
+    assert roles.due(AT_S + 3 + SETTLE_S - 0.1) is None
+    assert roles.due(AT_S + 3 + SETTLE_S) is (not master)
