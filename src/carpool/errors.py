@@ -35,6 +35,10 @@ class PeerError(CarpoolError):
     """The other node sent or did something that we refuse."""
 
 
+class DefinitionError(PeerError):
+    """What the other node sent fits what a section is over there, and not what it is here."""
+
+
 class KernelError(CarpoolError):
     """The kernel refused an operation; the message carries operation, object and errno."""
 

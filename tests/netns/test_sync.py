@@ -492,6 +492,44 @@ def test_what_the_group_shares_is_judged_with_the_nodes_own_file(
     assert (fw2.node.config_dir / "group.toml").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_new_section_is_over_there_after_one_sync(pair: tuple[SyncNode, SyncNode]) -> None:
+    fw1, fw2 = pair
+    group = fw1.node.config_dir / "group.toml"
+    theirs = fw2.node.config_dir / "group.toml"
+    before = theirs.read_bytes()
+    new = '\n[section.new]\npaths = ["/etc/new.conf"]\nservices = ["newd"]\n'
+    group.write_text(group.read_text().replace('["web"]', '["web", "new"]') + new)
+    fw1.write("etc/new.conf", "new\n")
+    ended, why = outcome(fw1.sync(confirm_within_s=60))
+    assert ended == "failed" and "unknown here: section new" in why and "one change" in why
+    assert theirs.read_bytes() == before and not fw2.path("etc/new.conf").exists()
+
+    events = fw1.sync()
+    assert outcome(events) == ("applied", "")
+    offers = [event["sections"] for event in events if event["step"] == "offer"]
+    assert offers == [["carpool", "web", "new"], ["carpool"], ["web", "new"]]
+    assert theirs.read_bytes() == group.read_bytes()
+    assert (fw2.read("etc/new.conf"), fw2.read("etc/web.conf")) == ("new\n", "good 1\n")
+    assert "reload newd" in fw2.log()
+    assert [fw1.drift(name) for name in ("carpool", "web", "new")] == ["in sync"] * 3
+
+    # Selected, known over there, or wider than over there: what the file says now is what counts.
+    group.write_text(group.read_text().replace('"/etc/new.conf"]', '"/etc/new.conf", "/etc/more"]'))
+    fw1.write("etc/more", "more\n")
+    fw1.write("etc/web.conf", "bad\n")  # the check of the rest fails
+    ended, why = outcome(fw1.sync())
+    assert ended == "failed" and "fw2 has group.toml now, and not the rest" in why
+    assert theirs.read_bytes() == group.read_bytes() and not fw2.path("etc/more").exists()
+    fw1.write("etc/web.conf", "good 2\n")
+    assert outcome(fw1.sync()) == ("applied", "")
+    assert fw2.read("etc/more") == "more\n"
+    group.write_text(group.read_text().replace('"new"]', '"new", "other"]'))
+    (fw1.node.config_dir / "templates/etc").mkdir(parents=True)
+    (fw1.node.config_dir / "templates/etc/other.conf").write_text("{{ node.name }}\n")
+    assert outcome(fw1.sync()) == ("applied", "")
+    assert fw2.read("etc/other.conf") == "fw2\n"
+
+
 def test_who_is_not_there_or_not_trusted_is_said_and_nothing_is_changed(
     pair: tuple[SyncNode, SyncNode],
 ) -> None:

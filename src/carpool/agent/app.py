@@ -18,11 +18,19 @@ from carpool.agent import grouppeer, local, peer, servicelocal, servicepeer, syn
 from carpool.agent.agent import Agent
 from carpool.agent.answers import API, API_HEADER, Refusal
 from carpool.agent.doorman import Doorman
-from carpool.errors import CarpoolError, ConfigError, KernelError, PeerError, UnreachableError
+from carpool.errors import (
+    CarpoolError,
+    ConfigError,
+    DefinitionError,
+    KernelError,
+    PeerError,
+    UnreachableError,
+)
 
 STATUS_OF: dict[type[CarpoolError], int] = {
     ConfigError: HTTPStatus.CONFLICT,
     PeerError: HTTPStatus.FORBIDDEN,
+    DefinitionError: HTTPStatus.FAILED_DEPENDENCY,  # the sender knows what to send first
     KernelError: HTTPStatus.INTERNAL_SERVER_ERROR,
     UnreachableError: HTTPStatus.BAD_GATEWAY,
     CarpoolError: HTTPStatus.BAD_REQUEST,

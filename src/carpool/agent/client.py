@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import httpx
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 from carpool.agent.answers import API, API_HEADER, PeerAbout
 from carpool.agent.objectlines import LINE_MAX_BYTES, Answer, ObjectLines
 from carpool.agent.waits import ANSWER_WAIT_S, STREAM_WAIT_S
-from carpool.errors import CarpoolError, PeerError, UnreachableError
+from carpool.errors import CarpoolError, DefinitionError, PeerError, UnreachableError
 from carpool.kernel.keys import Credentials, Keys, Trouble
 from carpool.kernel.lines import parse_object
 from carpool.kernel.tls import explained, on_certificate, pinning, wrong_certificate
@@ -215,9 +216,9 @@ class PeerClient:
         if not response.is_success:
             told = parse_object(await _bounded(response, LINE_MAX_BYTES, self.name)) or {}
             why = told.get("error") or f"HTTP status {response.status_code}"
-            raise PeerError(
-                f"{self.name}: {str(why)[:2000]}", hint=str(told.get("hint", ""))[:2000]
-            )
+            other = response.status_code == HTTPStatus.FAILED_DEPENDENCY
+            kind = DefinitionError if other else PeerError
+            raise kind(f"{self.name}: {str(why)[:2000]}", hint=str(told.get("hint", ""))[:2000])
 
     def _lost(self, error: Exception, credentials: Credentials) -> CarpoolError:
         """Why there is no answer: OpenSSL knows best, where it had a say."""

@@ -18,6 +18,7 @@ from carpool.agent.give import Giver
 from carpool.agent.group import GroupFile
 from carpool.agent.history import History, Shown
 from carpool.agent.historyformat import Origin
+from carpool.agent.inturn import in_turn
 from carpool.agent.job import Event, Job
 from carpool.agent.plan import Plan
 from carpool.agent.pull import Puller
@@ -258,22 +259,26 @@ class Configuration(Facts):
     async def _sync(
         self, names: Sequence[str], peers: Sequence[str], wish: Wish
     ) -> AsyncIterator[Event]:
-        chosen = self.sender.chosen(names)
         targets = self.sender.peers(peers)
+        of_group = CARPOOL in (names or self.selected)
+        # First of all: it says what the sections are, and which are selected.
+        changes = await self.group.take_up(force=wish.force) if of_group else []
+        chosen = self.sender.chosen(names)
         yield {"step": "look", "sections": [one.name for one in chosen]}
-        of_group = any(one.name == CARPOOL for one in chosen)
-        if of_group:
-            changes = await self.group.take_up(force=wish.force)
-            if changes:
-                yield {"step": "group", "changes": changes}
+        if changes:
+            yield {"step": "group", "changes": changes}
         async for event in self._own(chosen, wish):
             yield event
         agreed = await asyncio.to_thread(self._as_sent, chosen)
         failed: list[str] = []
+
+        async def has_group() -> None:
+            await asyncio.to_thread(self.record.write, {CARPOOL: agreed[CARPOOL]})
+
         for peer in targets:
             tally = Tally(peer.name, wish.by, wish.reason)
             try:
-                async for event in self.sender.sync(chosen, peer, wish):
+                async for event in in_turn(self.sender, chosen, peer, wish, has_group):
                     tally.take(event)
                     if event:
                         yield event

@@ -23,7 +23,7 @@ from carpool.agent.record import Agreed, Record
 from carpool.agent.results import summary
 from carpool.agent.together import together
 from carpool.agent.wanted import Place
-from carpool.errors import CarpoolError, PeerError
+from carpool.errors import CarpoolError, DefinitionError, PeerError
 from carpool.kernel import clock, tree
 from carpool.kernel.rooted import check_path
 from carpool.kernel.stage import Stage
@@ -92,11 +92,12 @@ class Receiver:
         shutil.rmtree(self._stages, ignore_errors=True)  # of an agent before us
 
     async def begin(self, offer: Offer) -> dict[str, object]:
-        """Take an offer: what of it must be sent, and what speaks against it. Raises Refused."""
+        """Take an offer: what of it must be sent, and what speaks against it. Raises Refused, and
+        DefinitionError for sections that are something else here."""
         self._make_way(offer)
         unknown = sorted(set(offer.sections) - self.sections.keys())
         if unknown:
-            raise Refused(
+            raise DefinitionError(
                 f"unknown here: section {', '.join(unknown)}",
                 hint="its definition is in group.toml: synchronise section carpool first",
             )
@@ -405,7 +406,7 @@ def judged(section: Section, entries: Iterable[Entry]) -> Manifest:
         check_path(entry.path)
         where = f"section {section.name}: {entry.path}"
         if not section.holds(entry.path):
-            raise PeerError(
+            raise DefinitionError(
                 f"{where} does not belong to it by this node's definition",
                 hint="do both nodes run the same version, with the same [section] in group.toml?",
             )

@@ -45,14 +45,17 @@ class Tally:
     def __init__(self, peer: str, by: str, reason: str) -> None:
         self.row: Row = {"when": clock.wall_iso(), "peer": peer, "by": by, "reason": reason}
         self._services: list[str] = []
+        self._sections: Row = {}  # as planned; group.toml may go before the others
 
     def take(self, event: Event) -> None:
         step = event.get("step")
         if step == "offer":
             names = event.get("sections")
-            self.row["sections"] = {name: {} for name in names} if isinstance(names, list) else {}
-        elif step == "plan" and isinstance(event.get("sections"), dict):
-            self.row["sections"] = event["sections"]
+            offered: Row = {name: {} for name in names} if isinstance(names, list) else {}
+            self.row["sections"] = {**offered, **self._sections}
+        elif step == "plan" and isinstance(planned := event.get("sections"), dict):
+            self._sections |= planned
+            self.row["sections"] = {**self._sections}
         elif step in ("reload", "restart", "load"):
             self._services.append(f"{step} {event.get('service')}")
         elif step == "end":

@@ -18,7 +18,8 @@ from carpool.api import rendersync
 from carpool.api.render import Fields, clean, duration, number_of, text_of
 
 BAR_WIDTH = 24
-_STAYING = ("warning", "link", "waiting", "skipped")  # steps that are to be read afterwards, too
+# Steps that are to be read afterwards, too.
+_STAYING = ("warning", "link", "waiting", "skipped", "first")
 
 
 class Board:
@@ -37,7 +38,7 @@ class Board:
     def take(self, event: Fields) -> RenderableType | None:
         """What is to stay of it on the terminal."""
         kind = text_of(event, "step")
-        if kind in ("offer", "ask"):
+        if kind in ("offer", "ask") and text_of(event, "peer") != self._peer:
             self._begin(text_of(event, "peer"))
         told = _DOING.get(kind)
         if told is not None:
@@ -45,7 +46,8 @@ class Board:
             self._counts = event if kind in ("sending", "getting") else None
         if kind == "plan":
             found = event.get("sections")
-            self._sections = found if isinstance(found, dict) else {}
+            # Added to those before: group.toml may go first, and the others after it.
+            self._sections = {**self._sections, **(found if isinstance(found, dict) else {})}
         elif kind in ("reload", "restart", "load"):
             self._services.append(text_of(event, "service"))
         elif kind == "end":
@@ -115,6 +117,7 @@ _DOING: dict[str, Callable[[Fields], str]] = {
     "look": lambda _event: "looking at the files here",
     "offer": lambda _event: "comparing",
     "ask": lambda _event: "comparing",
+    "first": lambda _event: "group.toml first",
     "sending": _moved,
     "getting": _moved,
     "sent": lambda _event: "sent; it works out what changes",

@@ -156,6 +156,7 @@ def revision(answer: Fields) -> RenderableType:
 
 _STEPS: dict[str, Callable[[Fields], str]] = {
     "offer": lambda event: f"offering {', '.join(_words(event, 'sections'))}",
+    "first": lambda event: f"group.toml goes first, the rest after it: {text_of(event, 'why')}",
     "sent": lambda event: f"sent {_files(event)}, {number_of(event, 'bytes') / 1e6:.1f} MB",
     "ask": lambda event: f"asking for {', '.join(_words(event, 'sections'))}",
     "got": lambda event: f"got {_files(event)}, {number_of(event, 'bytes') / 1e6:.1f} MB",

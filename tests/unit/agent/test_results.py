@@ -38,6 +38,19 @@ def test_what_becomes_of_each_file() -> None:
     assert len(many["files"]) == FILES_MAX
 
 
+def test_what_goes_before_the_others_is_in_the_row_too() -> None:
+    tally = Tally("fw2", "alice", "")
+    for event in (
+        {"step": "offer", "sections": ["carpool", "web"]},
+        {"step": "offer", "sections": ["carpool"]},
+        {"step": "plan", "sections": {"carpool": {"changed": 1}}},
+        {"step": "offer", "sections": ["web"]},
+        {"step": "end", "outcome": "failed", "error": "no"},
+    ):
+        tally.take(event)
+    assert tally.row["sections"] == {"carpool": {"changed": 1}, "web": {}}
+
+
 def test_a_row_is_made_of_events() -> None:
     tally = Tally("fw2", "alice", "why")
     tally.take({"step": "offer", "sections": ["web", "dns"]})

@@ -45,6 +45,21 @@ def test_a_line_says_how_far_it_is() -> None:
     assert text(board, width=20).count("\n") == 1  # never more lines than one
 
 
+def test_group_toml_that_goes_first_is_among_what_came_of_it() -> None:
+    board = Board(lambda: 0.0)
+    board.take({"step": "offer", "peer": "fw2"})
+    why = "unknown here: section new"
+    assert f"the rest after it: {why}" in text(board.take({"step": "first", "why": why}))
+    for name in ("carpool", "new"):
+        board.take({"step": "offer", "peer": "fw2"})
+        board.take({"step": "plan", "changes": 1, "sections": {name: {"changed": 1}}})
+    end = board.take({"step": "end", "peer": "fw2", "outcome": "applied"})
+    assert text(end).splitlines()[1:] == ["  carpool  1 changed", "  new      1 changed"]
+    board.take({"step": "offer", "peer": "fw3"})
+    end = board.take({"step": "end", "peer": "fw3", "outcome": "nothing to do"})
+    assert len(text(end).splitlines()) == 1
+
+
 def test_what_came_of_it_stays_section_by_section() -> None:
     board = Board(lambda: 0.0)
     board.take({"step": "offer", "peer": "fw2"})
