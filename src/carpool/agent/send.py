@@ -172,14 +172,16 @@ class Sender:
     async def diff(self, sections: Sequence[Section], peer: Peer, wish: Wish) -> dict[str, object]:
         """What synchronising would change over there."""
         with self._offering() as token:
-            number, answer = await self._offer(sections, peer, wish, token, _Load())
+            offer = self._offer(sections, peer, wish, token, _Load(), looking=True)
+            number, answer = await offer
             try:
                 found = await peer.get(f"{PREFIX}/sync/{number}/diff", timeout_s=WORK_WAIT_S)
             finally:
                 await self._abandon(peer, number)
         warnings = found.get("warnings")
         listed = warnings if isinstance(warnings, list) else []
-        return {**found, "warnings": [*oddities(peer.name, answer), *listed]}
+        changed = _changed(peer, answer)
+        return {**found, "warnings": [*changed, *oddities(peer.name, answer), *listed]}
 
     async def sync(
         self, sections: Sequence[Section], peer: Peer, wish: Wish
@@ -276,7 +278,14 @@ class Sender:
             self._offers.discard(token)
 
     async def _offer(
-        self, sections: Sequence[Section], peer: Peer, wish: Wish, token: str, load: _Load
+        self,
+        sections: Sequence[Section],
+        peer: Peer,
+        wish: Wish,
+        token: str,
+        load: _Load,
+        *,
+        looking: bool = False,
     ) -> tuple[str, dict[str, object]]:
         """Offer them, and send what is missing over there; the number of the transfer."""
         found = await together(self._scan(one) for one in sections)  # on all cores
@@ -296,23 +305,18 @@ class Sender:
         answer = await peer.post(f"{PREFIX}/sync", offer, timeout_s=WORK_WAIT_S)
         number = str(answer["number"])
         try:
-            self._judge(peer, answer, wish)
+            changed = _changed(peer, answer)
+            if changed and not (wish.force or looking):
+                raise Refused(
+                    "; ".join(changed),
+                    hint=f"`carpool diff` shows it, `carpool pull {peer.name}` takes it over, "
+                    "--force overwrites it",
+                )
             answer["sent"] = await self._send(peer, number, sections, manifests, answer, load)
         except BaseException:
             await self._abandon(peer, number)
             raise
         return number, answer
-
-    @staticmethod
-    def _judge(peer: Peer, answer: Mapping[str, object], wish: Wish) -> None:
-        changed = answer.get("changed_here")
-        if changed and isinstance(changed, list) and not wish.force:
-            names = ", ".join(map(str, changed))
-            raise Refused(
-                f"{names}: changed on {peer.name} itself since it was synchronised last",
-                hint=f"`carpool diff` shows it, `carpool pull {peer.name}` takes it over, --force "
-                "overwrites it",
-            )
 
     async def _send(
         self,
@@ -349,6 +353,15 @@ class Sender:
             await peer.post(f"{PREFIX}/sync/{number}/abandon", {})
         except CarpoolError:
             pass  # it forgets by itself
+
+
+def _changed(peer: Peer, answer: Mapping[str, object]) -> list[str]:
+    """What somebody changed over there, and only --force overwrites: in a sentence, or none."""
+    found = answer.get("changed_here")
+    if not (isinstance(found, list) and found):
+        return []
+    names = ", ".join(map(str, found))
+    return [f"{names}: changed on {peer.name} itself since it was synchronised last"]
 
 
 def refuse_many(manifests: Mapping[str, Manifest], entries_max: int = ENTRIES_MAX) -> None:

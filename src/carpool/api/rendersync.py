@@ -37,10 +37,11 @@ def _peer_diff(peer: str, answer: Fields) -> Iterator[RenderableType]:
         return
     sections = entries_of(answer, "sections")
     changed = [one for one in sections if entries_of(one, "files")]
-    if not changed:
+    if changed:
+        told = f"{_counted(len(changed))} of {len(sections)} would change"
+        yield Text(f"{clean(peer)}: {told}", "bold")
+    else:
         yield Text(f"{clean(peer)}: nothing would change in {_counted(len(sections))}", "green")
-        return
-    yield Text(f"{clean(peer)}: {_counted(len(changed))} of {len(sections)} would change", "bold")
     for section in changed:
         yield from section_diff(section)
     warnings = answer.get("warnings")

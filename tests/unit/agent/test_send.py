@@ -70,6 +70,16 @@ def synchronised(fw1: Agent, fw2: Agent) -> list[Event]:
     return asyncio.run(steps())
 
 
+async def differences(fw1: Agent, fw2: Agent) -> dict[str, Any]:
+    async with serving(fw2):
+        try:
+            found: Any = await fw1.configuration.diff(["web"], [], Wish("diff"))
+        finally:
+            await fw1.close()
+    answer: dict[str, Any] = found["fw2"]
+    return answer
+
+
 def outcome(events: list[Event]) -> tuple[str, str]:
     (end,) = [event for event in events if event["step"] == "end"]
     return str(end["outcome"]), str(end.get("error", ""))
@@ -113,6 +123,11 @@ def test_what_was_changed_over_there_is_overwritten_by_force_only(
     write(fw2, "a/site.conf", "in an emergency\n")
     with pytest.raises(Refused, match="web: changed on fw2 itself since it was synchronised last"):
         asyncio.run(without_force())
+    assert look(fw2)["a/site.conf"] == b"in an emergency\n"
+    found = asyncio.run(differences(fw1, fw2))  # what the hint says: it needs no force
+    (section,) = found["sections"]
+    assert "-in an emergency" in section["files"][0]["text"]
+    assert found["warnings"] == ["web: changed on fw2 itself since it was synchronised last"]
     assert look(fw2)["a/site.conf"] == b"in an emergency\n"
     write(fw1, "a/site.conf", "in an emergency\n")  # the same by hand on both: nothing is lost
     assert outcome(asyncio.run(without_force())) == ("nothing to do", "")
