@@ -487,6 +487,9 @@ def test_what_the_group_shares_is_judged_with_the_nodes_own_file(
     ended, why = outcome(fw1.sync("carpool"))
     assert ended == "failed" and "nothing was changed" in why and "future" in why
     group.write_text(good.replace("vhid = 51", "vhid = 53"))
+    (section,) = fw1.post("/v1/diff", sections=["carpool"])["peers"]["fw2"]["sections"]
+    text = section["files"][0]["text"]
+    assert "-vhid = 51\n+vhid = 53\n password = (hidden)\n" in text and '"secret"' not in text
     assert outcome(fw1.sync("carpool")) == ("applied", "")
     assert (fw2.node.config_dir / "group.toml").read_text() == group.read_text()
     assert (fw2.node.config_dir / "group.toml").stat().st_mode & 0o777 == 0o600

@@ -467,7 +467,9 @@ class Configuration(Facts):
         section = self.sections.get(name)
         path = one.change.path
         secret = section is None or section.is_secret(path)
-        found = textdiff.unified(path, one.old, one.new, secret=secret)
+        found = textdiff.unified(
+            path, one.old, one.new, secret=secret, passwords=secret and name == CARPOOL
+        )
         return {
             "path": path,
             "deed": one.change.deed,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from carpool.api.sections import CARPOOL
 from carpool.kernel import tree
 from carpool.machine import textdiff
 from carpool.machine.changes import changes
@@ -48,7 +49,9 @@ def file_diffs(plan: Plan, root: Path) -> list[dict[str, object]]:
     for change in plan.changes:
         old, new = _live(change.old, root), _wanted(plan, change.new)
         secret = plan.section.is_secret(change.path)
-        found = textdiff.unified(change.path, old, new, secret=secret)
+        found = textdiff.unified(
+            change.path, old, new, secret=secret, passwords=secret and plan.section.name == CARPOOL
+        )
         files.append(
             {
                 "path": change.path,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
+from carpool.machine.mask import masked
 from carpool.model.keypath import quoted
 
 DIFFERS = "differs"  # all that is said of a secret or binary file
@@ -40,12 +41,19 @@ class FileDiff:
 
 
 def unified(
-    path: str, old: bytes | None, new: bytes | None, *, secret: bool, context: int = 3
+    path: str,
+    old: bytes | None,
+    new: bytes | None,
+    *,
+    secret: bool,
+    passwords: bool = False,
+    context: int = 3,
 ) -> FileDiff:
-    """From `old` to `new`; None: there is no such file."""
+    """From `old` to `new`; None: there is no such file. With `passwords` these alone are secret, if
+    it can be told where they end (`mask.py`)."""
     if old == new:
         return FileDiff(path, "", False, secret, 0, 0)
-    if secret:
+    if secret and not passwords:
         return FileDiff(path, DIFFERS, False, True, 0, 0)
     before, after = _lines(old or b""), _lines(new or b"")
     if before is None or after is None:
@@ -55,6 +63,11 @@ def unified(
         text = f"{DIFFERS}: {sizes[0]} bytes become {sizes[1]}, too many to be shown\n"
         return FileDiff(path, text, False, False, 0, 0)
     opcodes = list(_opcodes(before, after))
+    if passwords:
+        shown_lines = masked(before, after)
+        if shown_lines is None:
+            return FileDiff(path, DIFFERS, False, True, 0, 0)
+        before, after = shown_lines
     name = path if path.isprintable() else quoted(path)
     shown = [
         f"--- {'/dev/null' if old is None else name}\n",
