@@ -206,8 +206,8 @@ class Configuration(Facts):
         found: dict[str, object] = {}
         for name, section in self._shared(agreed).items():
             one = agreed.get(name)
-            look = self._place.have if one is not None else self._place.source
-            live = digest(await asyncio.to_thread(look, section))
+            look = self._place.standing if one is not None else self._offered
+            live = await asyncio.to_thread(look, section)
             found[name] = {"live": live, "agreed": None if one is None else asdict(one)}
         return {"sections": found}
 
@@ -391,14 +391,15 @@ class Configuration(Facts):
         names = {*self.selected, *agreed} & self.sections.keys()
         return {name: self.sections[name] for name in sorted(names)}
 
+    def _offered(self, section: Section) -> str:
+        return digest(self._place.source(section))
+
     def _as_sent(self, chosen: Iterable[Section]) -> dict[str, Agreed]:
         """What counts once a peer has it. Otherwise a node that received or pulled a section once,
         and is the primary now, would for ever show as changed since."""
         when = clock.wall_iso()
         return {
-            one.name: Agreed(
-                digest(self._place.source(one)), digest(self._place.have(one)), self.name, when
-            )
+            one.name: Agreed(self._offered(one), self._place.standing(one), self.name, when)
             for one in chosen
         }
 

@@ -141,7 +141,8 @@ class Giver:
                 )
             have = self._place.have(section)
             plans.append(Plan.of(section, have, have, self._file))
-            news[name] = Agreed(one.source, digest(have), peer, clock.wall_iso())
+            live = self._place.standing(section, have)
+            news[name] = Agreed(one.source, live, peer, clock.wall_iso())
         return plans, news
 
     def _file(self, entry: Entry) -> Path:

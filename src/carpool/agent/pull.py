@@ -175,7 +175,7 @@ class Puller:
         told: dict[str, object] = {}
         for plan in haul.plans:
             name, given = plan.section.name, haul.given[plan.section.name]
-            live = digest(await asyncio.to_thread(self._place.have, plan.section))
+            live = await asyncio.to_thread(self._place.standing, plan.section)
             source = digest(await asyncio.to_thread(self._place.source, plan.section))
             news[name] = Agreed(given, live, peer.name, clock.wall_iso())
             told[name] = {"pulled": given, "source": source}

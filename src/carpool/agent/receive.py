@@ -28,6 +28,7 @@ from carpool.kernel import clock, tree
 from carpool.kernel.rooted import check_path
 from carpool.kernel.stage import Stage
 from carpool.machine.changes import needed
+from carpool.machine.keep import kept_whole
 from carpool.machine.preflight import Hazard
 from carpool.model.manifest import Entry, Kind, Manifest, digest, manifest
 from carpool.model.section import Section
@@ -230,9 +231,12 @@ class Receiver:
         for name in transfer.wanted:
             have = self._place.have(self.sections[name])
             present |= {entry.sha256 for entry in have.values()}
-            live = digest(have)
-            if name in agreed and live not in (agreed[name].live, digest(transfer.wanted[name])):
-                changed_here.append(name)
+            section, wanted = self.sections[name], transfer.wanted[name]
+            mine = {path: one for path, one in have.items() if not kept_whole(path, section.keep)}
+            same = digest(mine) == digest(wanted)  # whoever brought it here
+            if name in agreed and not same:
+                if self._place.standing(section, have) != agreed[name].live:
+                    changed_here.append(name)
         for entries in transfer.wanted.values():
             files = {one.sha256: one.size for one in entries.values() if one.kind is Kind.FILE}
             transfer.sizes |= {sha: files[sha] for sha in needed(entries, frozenset(present))}
@@ -333,12 +337,14 @@ class Receiver:
     async def _keep(self, transfer: _Transfer) -> None:
         """What counts once the files that are here now are kept, noted before they are."""
         plans = transfer.plans or []
-        found = await together(asyncio.to_thread(self._place.have, plan.section) for plan in plans)
+        found = await together(
+            asyncio.to_thread(self._place.standing, plan.section) for plan in plans
+        )
         when = clock.wall_iso()
-        for plan, have in zip(plans, found, strict=True):
+        for plan, live in zip(plans, found, strict=True):
             name = plan.section.name
             source = digest(transfer.wanted[name])
-            transfer.news[name] = Agreed(source, digest(have), transfer.offer.peer, when)
+            transfer.news[name] = Agreed(source, live, transfer.offer.peer, when)
         if any(plan.changes for plan in plans):
             await asyncio.to_thread(self._outcomes.keep, transfer.news)
 

@@ -21,7 +21,7 @@ class Agreed:
     """A section as it was when it was last received, sent or pulled."""
 
     source: str  # digest of the other node's manifest; on the primary: of its own
-    live: str  # digest of what it became here, rendered and with what is kept
+    live: str  # digest of what it became here, rendered, without what is kept
     peer: str  # whom it came from; on the primary: its own name
     when: str  # RFC 3339
 

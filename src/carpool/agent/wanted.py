@@ -16,9 +16,9 @@ from carpool.agent.plan import Plan
 from carpool.errors import CarpoolError, ConfigError, KernelError, PeerError
 from carpool.kernel import tree
 from carpool.kernel.stage import Stage
-from carpool.machine.keep import kept_whole, marked, merge
+from carpool.machine.keep import KeepError, kept_whole, marked, merge, without
 from carpool.machine.render import render, template_path
-from carpool.model.manifest import Entry, Kind, Manifest, manifest
+from carpool.model.manifest import Entry, Kind, Manifest, digest, manifest
 from carpool.model.section import Section
 
 WORKED_MAX_BYTES = 4 * 1024 * 1024  # of a file that is rendered, or of which lines are kept
@@ -72,6 +72,26 @@ class Place:
                 theirs = template_path(self.config_dir, path)
                 found[theirs] = replace(entry, path=theirs)
         return manifest(found.values())
+
+    def standing(self, section: Section, have: Manifest | None = None) -> str:
+        """A digest of `have` (or of what it is now) without what this node keeps as its own: the
+        same as long as nobody touches what a synchronisation brought."""
+        if have is None:
+            have = self.have(section)
+        shared = [self._shared(section, one) for one in have.values()]
+        return digest(manifest(one for one in shared if one is not None))
+
+    def _shared(self, section: Section, entry: Entry) -> Entry | None:
+        if kept_whole(entry.path, section.keep):
+            return None
+        keeps = marked(entry.path, section.keep)
+        if not keeps or entry.kind is not Kind.FILE or entry.size > WORKED_MAX_BYTES:
+            return entry
+        try:
+            content = without(b"".join(tree.contents(entry, self.root)), keeps)
+        except KeepError:
+            return entry  # nobody knows which lines are whose: all of it counts
+        return replace(entry, size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
     def plan(self, section: Section, arrived: Manifest, stage: Stage) -> Plan:
         """What becomes of the section when `arrived` is what the primary has; contents that it

@@ -63,6 +63,20 @@ def merge(new: bytes, mine: bytes | None, keeps: Sequence[Keep]) -> bytes:
     return b"".join([*merged, *theirs[done:]])
 
 
+def without(content: bytes, keeps: Sequence[Keep]) -> bytes:
+    """What of a file is not this node's own: each region is one byte that stands in no text.
+
+    `keeps` are those that `marked` gives. Raises KeepError.
+    """
+    lines = _LINE.findall(content)
+    rest: list[bytes] = []
+    done = 0
+    for region in _regions(lines, keeps, MINE):
+        rest += [*lines[done : region.first], b"\0"]
+        done = region.after
+    return b"".join([*rest, *lines[done:]])
+
+
 def _of(index: int, keep: Keep, places: Sequence[_Region], own: Sequence[_Region]) -> list[_Region]:
     """The regions of one Keep in `own`, as many as in `places`."""
     there = sum(place.keep == index for place in places)

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from carpool.agent.send import ASK_AGAIN_S, PREFIX, Wish, oddities, refuse_many
 from carpool.errors import PeerError
 from carpool.kernel import clock
 from carpool.model.manifest import Entry, Kind, manifest
+from carpool.model.section import Keep
 from tests.unit.agent.home import rooted_pair, serving
 
 WISH = Wish("tester", force=True)
@@ -131,6 +132,45 @@ def test_what_was_changed_over_there_is_overwritten_by_force_only(
     assert look(fw2)["a/site.conf"] == b"in an emergency\n"
     write(fw1, "a/site.conf", "in an emergency\n")  # the same by hand on both: nothing is lost
     assert outcome(asyncio.run(without_force())) == ("nothing to do", "")
+
+
+def test_what_a_node_keeps_as_its_own_is_no_drift(pair: tuple[Agent, Agent]) -> None:
+    lines = "! node\nrouter id of {}\n! end\n"
+    for agent in pair:
+        write(agent, "a/site.conf", f"shared\n{lines.format(agent.name)}{agent.name}\n")
+        write(agent, "own", agent.name)
+        keep = Keep("/etc/web/own"), Keep("/etc/web/a/site.conf", "! node", "! end")
+        agent.sections["web"] = replace(agent.sections["web"], keep=keep)
+    fw1, fw2 = pair
+    assert outcome(synchronised(fw1, fw2)) == ("applied", "")
+    assert look(fw2)["own"] == b"fw2"
+    text = f"shared\n{lines.format('fw2')}fw1\n"
+    assert look(fw2)["a/site.conf"] == text.encode()
+
+    async def drift() -> str:
+        async with serving(fw2):
+            found: Any = await fw1.configuration.drift()
+            await fw1.close()
+        return str(found["fw2"]["web"]["drift"])
+
+    assert asyncio.run(drift()) == "in sync"
+    write(fw2, "own", "changed").chmod(0o600)
+    write(fw2, "a/site.conf", text.replace("router id of fw2", "another\nand one more"))
+    assert asyncio.run(drift()) == "in sync"
+    assert asyncio.run(differences(fw1, fw2))["warnings"] == []
+    write(fw1, "a/site.conf", text.replace("shared", "new"))
+    assert asyncio.run(drift()) == "ahead"
+    assert asyncio.run(differences(fw1, fw2))["warnings"] == []
+    for changed in (
+        text.replace("shared", "an emergency"),  # not its own
+        f"{lines.format('fw2')}shared\nfw1\n",  # they are elsewhere
+    ):
+        write(fw2, "a/site.conf", changed)
+        assert asyncio.run(drift()) == "differs on the backup"
+        (warning,) = asyncio.run(differences(fw1, fw2))["warnings"]
+        assert "web: changed on fw2 itself" in warning
+    write(fw2, "a/site.conf", text.replace("! end\n", ""))  # nobody knows which lines are whose
+    assert asyncio.run(drift()) == "differs on the backup"
 
 
 def test_links_are_sent_as_links_and_lead_nothing_out_of_the_section(

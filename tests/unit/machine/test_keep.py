@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from carpool.machine.keep import KeepError, kept_whole, marked, merge
+from carpool.machine.keep import KeepError, kept_whole, marked, merge, without
 from carpool.model.section import Keep
 
 PATH = "/etc/service.conf"
@@ -28,6 +28,18 @@ def test_lines_between_the_markers_stay_with_their_markers() -> None:
     mine = text("old", "  # local: fw2", "two", "three", "  # end local")
     expected = text("new", "  # local: fw2", "two", "three", "  # end local", "also new")
     assert merge(new, mine, [LOCAL]) == expected
+
+
+def test_without_a_nodes_own_lines_two_nodes_have_the_same() -> None:
+    one = text("new", "# local: fw1", "one", "# end local", "also new", "# from here on", "x")
+    two = text("new", " # local: fw2", "2", "3", "# end local fw2", "also new", "# from here on")
+    rest = without(one, [LOCAL, TAIL])
+    assert rest == without(two, [LOCAL, TAIL]) == b"new\n\0also new\n\0"
+    assert without(text("x"), [LOCAL]) == text("x")
+    elsewhere = text("# local: fw1", "one", "# end local", "new", "also new", "# from here on", "x")
+    assert without(elsewhere, [LOCAL, TAIL]) != rest
+    with pytest.raises(KeepError, match="no end"):
+        without(text("# local", "x"), [LOCAL])
 
 
 def test_the_first_time_it_comes_as_it_is() -> None:
