@@ -472,6 +472,16 @@ def test_values_of_the_primary_are_found_before_anything_is_changed(
     (warning,) = fw1.post("/v1/diff", sections=["web"])["peers"]["fw2"]["warnings"]
     assert "/etc/web.conf:2" in warning and "10.3.0.1" in warning
     assert fw2.tree() == before
+    fw1.write("etc/web.conf", "good\n10.3.0.1 fw1\nlisten 10.3.0.1:80\n")
+    events = fw1.sync("web")  # by force; then it is said all the same
+    assert outcome(events) == ("applied", "")
+    steps = [event["step"] for event in events]
+    warnings = [event for event in events if event["step"] == "warning"]
+    places = [str(event["text"]).partition(": ")[0] for event in warnings]
+    assert places == ["/etc/web.conf:3", "/etc/web.conf:2"]
+    assert {event["peer"] for event in warnings} == {"fw2"}
+    assert steps.index("warning") == steps.index("plan") + 1
+    assert not [event for event in fw1.sync("web") if event["step"] == "warning"]  # nothing new
 
 
 def test_what_the_group_shares_is_judged_with_the_nodes_own_file(

@@ -16,13 +16,14 @@ from carpool.agent.apply import Applier, Refused
 from carpool.agent.client import PeerClient as Peer
 from carpool.agent.give import Giver
 from carpool.agent.group import GroupFile
+from carpool.agent.hazards import Search
 from carpool.agent.history import History, Shown
 from carpool.agent.historyformat import Origin
 from carpool.agent.inturn import in_turn
 from carpool.agent.job import Event, Job
 from carpool.agent.plan import Plan
 from carpool.agent.pull import Puller
-from carpool.agent.receive import Facts, Offer, Receiver, Search
+from carpool.agent.receive import Facts, Offer, Receiver
 from carpool.agent.record import Agreed, Record
 from carpool.agent.results import Results, Tally
 from carpool.agent.rulesets import Rulesets

@@ -17,15 +17,14 @@ from carpool.agent.answers import SectionBody, checked
 from carpool.agent.apply import Applier, Refused
 from carpool.agent.bundle import CONTENTS_MAX_BYTES, HEADER_BYTES, in_thread, unbundle
 from carpool.agent.client import PeerClient as Peer
+from carpool.agent.hazards import found_hazards, refuse_hazards, warnings_of
 from carpool.agent.job import Event
 from carpool.agent.plan import Plan
 from carpool.agent.receive import (
     Facts,
     Offer,
     Receiver,
-    found_hazards,
     judged,
-    refuse_hazards,
 )
 from carpool.agent.record import Agreed, Record
 from carpool.agent.results import summary
@@ -36,6 +35,7 @@ from carpool.errors import CarpoolError, PeerError
 from carpool.kernel import clock
 from carpool.kernel.stage import Stage
 from carpool.machine.changes import needed
+from carpool.machine.preflight import Hazard
 from carpool.model.manifest import Kind, Manifest, digest, manifest
 from carpool.model.section import Drift, Section
 
@@ -98,7 +98,7 @@ class Puller:
         try:
             await self._fetch(sections, peer, haul)
             found = await self._applier.diff(haul.plans)
-            hazards = await asyncio.to_thread(found_hazards, self._facts, haul.offer, haul.plans)
+            hazards = await self._hazards(haul)
         finally:
             haul.stage.remove()
         changed = [f"{name} was changed on this node, too: only by --force" for name in both]
@@ -150,12 +150,15 @@ class Puller:
         await fetching
         yield {"step": "got", "peer": peer.name, "files": haul.files, "bytes": haul.size}
         plans = haul.plans
+        hazards = await self._hazards(haul)
         if not wish.force:
-            await asyncio.to_thread(refuse_hazards, self._facts, haul.offer, plans)
+            refuse_hazards(hazards, peer.name)
         by = f"{wish.by}@{self._facts.name}"
         await self._facts.remember(plans, kind="found", by=by, before=True)
         count = sum(len(plan.changes) for plan in plans)
         yield {"step": "plan", "changes": count, "sections": summary(plans)}
+        for warning in warnings_of(hazards):
+            yield warning
         what = f"pull of {', '.join(names)} from {peer.name}"
         async for event in self._applier.apply(plans, what=what, by=wish.by):
             yield event
@@ -163,6 +166,11 @@ class Puller:
         changed = any(plan.changes for plan in plans)
         trouble = await self._agree(haul, peer, wish)
         yield {"step": "end", "outcome": "applied" if changed else "nothing to do", **trouble}
+
+    async def _hazards(self, haul: _Haul) -> list[Hazard]:
+        return await asyncio.to_thread(
+            lambda: found_hazards(self._facts.search(haul.offer), haul.plans)
+        )
 
     async def _agree(self, haul: _Haul, peer: Peer, wish: Wish) -> dict[str, str]:
         """Both sides remember that this is what counts; what is to be told if the peer does not.

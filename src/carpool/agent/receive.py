@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from carpool import __version__
 from carpool.agent.apply import Applier, Refused, runs_here
+from carpool.agent.hazards import Search, found_hazards, refuse_hazards, warnings_of
 from carpool.agent.historyformat import Origin
 from carpool.agent.job import Event, Job
 from carpool.agent.outcome import Outcomes
@@ -36,10 +37,6 @@ from carpool.model.section import Section
 IDLE_MAX_S = 120.0  # of a transfer whose sender has gone
 FILE_MAX_BYTES = 1024 * 1024 * 1024
 ENTRIES_MAX = 200_000
-READ_MAX_BYTES = 4 * 1024 * 1024  # of a file, for what would break
-
-
-Search = Callable[[str, bytes], list[Hazard]]  # of a path and its content
 
 
 @dataclass(slots=True)
@@ -65,6 +62,7 @@ class _Transfer:
     seen_s: float
     since: str
     plans: list[Plan] | None = None
+    hazards: list[Hazard] | None = None
     news: dict[str, Agreed] = field(default_factory=dict)  # what counts when it is kept
     job: Job | None = None
 
@@ -136,7 +134,7 @@ class Receiver:
             raise PeerError("that transfer is applied already", hint="synchronise again")
         plans = await self._plans(transfer)
         found = await self._applier.diff(plans)
-        warnings = await asyncio.to_thread(found_hazards, self._facts, transfer.offer, plans)
+        warnings = await self._hazards(transfer)
         return {**found, "warnings": list(map(str, warnings))}
 
     async def apply(
@@ -269,8 +267,15 @@ class Receiver:
                 "this node is MASTER: a backup must not overwrite the master by mistake",
                 hint="synchronise from this node, or say --force",
             )
-        plans = await self._plans(transfer)
-        await asyncio.to_thread(refuse_hazards, self._facts, transfer.offer, plans)
+        refuse_hazards(await self._hazards(transfer), transfer.offer.peer)
+
+    async def _hazards(self, transfer: _Transfer) -> list[Hazard]:
+        if transfer.hazards is None:
+            plans, offer = await self._plans(transfer), transfer.offer
+            transfer.hazards = await asyncio.to_thread(
+                lambda: found_hazards(self._facts.search(offer), plans)
+            )
+        return transfer.hazards
 
     async def _steps(
         self, transfer: _Transfer, *, confirm_within_s: float | None, restart: bool, force: bool
@@ -279,6 +284,8 @@ class Receiver:
         plans = await self._plans(transfer)
         count = sum(len(plan.changes) for plan in plans)
         yield {"step": "plan", "changes": count, "sections": summary(plans)}
+        for warning in warnings_of(await self._hazards(transfer)):
+            yield warning
         changed = any(plan.changes for plan in plans)
         if changed:
             await asyncio.to_thread(self._outcomes.begin, transfer.number, _what(offer))
@@ -380,29 +387,6 @@ class Facts:
         raise NotImplementedError
 
 
-def found_hazards(facts: Facts, offer: Offer, plans: Iterable[Plan]) -> list[Hazard]:
-    """What of the new files would break here, or may. Blocking."""
-    found: list[Hazard] = []
-    search = facts.search(offer)
-    for plan in plans:
-        for change in plan.changes:
-            if change.new is None or change.new.kind is not Kind.FILE:
-                continue
-            with plan.source(change.new).open("rb") as file:
-                found += search(change.path, file.read(READ_MAX_BYTES))
-    return found
-
-
-def refuse_hazards(facts: Facts, offer: Offer, plans: Iterable[Plan]) -> None:
-    """Raises Refused for what would break here, as far as can be known. Blocking."""
-    likely = [str(one) for one in found_hazards(facts, offer, plans) if one.likely]
-    if likely:
-        raise Refused(
-            "it would break this node: " + "; ".join(likely),
-            hint=f"mend it on {offer.peer} (a template, or keep), or say --force",
-        )
-
-
 def judged(section: Section, entries: Iterable[Entry]) -> Manifest:
     """The entries of a peer for this section. Raises PeerError for those that do not belong there:
     a hostile path, or one that this node's own definition does not hold."""
@@ -452,8 +436,6 @@ __all__ = [
     "Facts",
     "Offer",
     "Receiver",
-    "found_hazards",
     "judged",
-    "refuse_hazards",
     "runs_here",
 ]

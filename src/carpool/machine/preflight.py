@@ -26,6 +26,11 @@ _COMMENT = re.compile(r"^\s*(?:[#;]|//).*|(?<=\s)(?:#|//).*")
 _BINDS = re.compile(
     r"listen|bind|local|source|src|interface|outgoing|address|router[-_ ]?id|device", re.IGNORECASE
 )
+# Where a device is taken alone: rules, the commands of ip(8), kernel settings.
+_TAKES_DEVICE = re.compile(
+    rf"{_BINDS.pattern}|\b[io]if(?:name)?\b|\bdev\b|(?<!\S)-[io]\s|[./](?:conf|neigh)[./]",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,13 @@ def absent_devices(path: str, content: bytes, foreign: Mapping[str, str]) -> lis
     if not foreign:
         return []
     names = "|".join(re.escape(device) for device in sorted(foreign, key=len, reverse=True))
-    word = re.compile(rf"(?<![\w.@-])(?:{names})(?![\w@-]|\.\w)")
+    # net.ipv4.conf.eth0.rp_filter; of eth0.20 the key is net.ipv4.conf.eth0/20.rp_filter.
+    keys = names.replace(r"\.", "/")
+    word = re.compile(
+        rf"(?<![\w.@-])(?:{names})(?![\w@-]|\.\w)"
+        rf"|(?:(?<=\.conf\.)|(?<=\.neigh\.))(?:{keys})(?=\.[A-Za-z_])"
+    )
+    spelled = dict.fromkeys([*foreign, *(name.replace(".", "/") for name in foreign)])
     return [
         Hazard(
             path,
@@ -99,10 +110,10 @@ def absent_devices(path: str, content: bytes, foreign: Mapping[str, str]) -> lis
             device,
             "a device that the other node does not have",
             _hint(foreign[device]),
-            _BINDS.search(line) is not None,
+            _TAKES_DEVICE.search(line) is not None,
         )
-        for number, line in _lines_at(content, [_finder(name.encode()) for name in foreign])
-        for device in dict.fromkeys(word.findall(line))
+        for number, line in _lines_at(content, [_finder(name.encode()) for name in spelled])
+        for device in dict.fromkeys(found.replace("/", ".") for found in word.findall(line))
     ]
 
 

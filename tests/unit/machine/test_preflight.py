@@ -123,6 +123,41 @@ def test_a_device_that_the_receiver_lacks_is_found_as_a_word() -> None:
     assert absent_devices(PATH, others, foreign) == []
 
 
+@pytest.mark.parametrize(
+    ("line", "likely"),
+    [
+        ('iifname "eth0" accept', True),
+        ("oifname { lo, eth0 } drop", True),
+        ("iif eth0 accept", True),
+        ("oif != eth0 accept", True),
+        ("up ip route add default dev eth0", True),
+        ("-A INPUT -i eth0 -j ACCEPT", True),
+        ("net.ipv4.conf.eth0.rp_filter = 1", True),
+        ("net/ipv6/conf/eth0/accept_ra = 0", True),
+        ("net.ipv6.neigh.eth0.mcast_solicit=1", True),
+        ("define links = { eth0, lo }", False),
+        ("# iifname eth0", None),
+        ("net.ipv4.conf.eth0/20.rp_filter = 1", None),  # of eth0.20
+        ("net.ipv4.conf.eth00.rp_filter = 1", None),
+        ("net.ipv4.conf.all.eth0.x = 1", None),
+    ],
+)
+def test_where_a_device_is_taken(line: str, likely: bool | None) -> None:
+    found = absent_devices(PATH, f"{line}\n".encode(), {"eth0": "node.device.lan"})
+    assert [one.likely for one in found] == ([] if likely is None else [likely])
+
+
+def test_a_kernel_setting_of_a_vlan_is_found() -> None:
+    foreign = {"eth1.20": "node.device.b", "eth1": "node.device.a"}
+    text = b"net.ipv4.conf.eth1/20.rp_filter = 1\n"
+    assert [one.what for one in absent_devices(PATH, text, foreign)] == ["eth1.20"]
+
+
+def test_an_address_in_a_rule_may_be_meant_whatever_device_is_named_there() -> None:
+    (found,) = bound_addresses(PATH, b'iifname "lan0" ip daddr 10.0.0.1 drop', FOREIGN)
+    assert not found.likely
+
+
 def test_a_device_whose_name_begins_another_is_not_taken_for_it() -> None:
     foreign = {"eth1": "node.device.a", "eth1.20": "node.device.b"}
     (found,) = absent_devices(PATH, b"interface eth1.20", foreign)
