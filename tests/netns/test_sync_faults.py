@@ -29,7 +29,7 @@ STEPS = {
     "halfway through the swap": (Stop("os.rename", "'.carpool-", 3), OLD),
     "swapped": (Stop("os.rename", JOURNAL, 4), OLD),
     "reload": (Stop("subprocess.Popen", "'reload'"), OLD),
-    "verify": (Stop("subprocess.Popen", "'status'", 3), OLD),
+    "verify": (Stop("subprocess.Popen", "'status'", 2), OLD),
     "confirm": (Stop("os.remove", f"{JOURNAL}'"), OLD),
     "confirmed": (Stop("os.rename", "agreed.json"), NEW),
 }
