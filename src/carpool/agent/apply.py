@@ -228,7 +228,7 @@ class Applier:
     ) -> AsyncIterator[Event]:
         """From the snapshot on."""
         before = await self._node.health()
-        active = await self._active(services)
+        active, idle = await self._states(services)
         await self._rulesets.note(rulesets_of(services, active))
         of_group = any(plan.section.name == CARPOOL for plan in plans)
         reach = Reach(services, active, of_group)
@@ -247,6 +247,8 @@ class Applier:
             yield {"step": "swap", "files": files}
             if of_group:
                 yield {"step": "group", "changes": await self._node.group.take_up(force=force)}
+            for event in _skipped(services, idle):
+                yield event
             async for event in self._react(services, active):
                 yield event
             await self._verify(active, before)
@@ -322,14 +324,6 @@ class Applier:
         idle = {one.name for one in states if one.installed and not one.active}
         return frozenset(one.name for one in states if one.active), idle
 
-    async def _skipped(self, services: Sequence[Reaction]) -> AsyncIterator[Event]:
-        """Those that do not take up their new files, as they do not run."""
-        _active, idle = await self._states(services)
-        for one, _order in services:
-            if one.name in idle:
-                why = "it does not run"
-                yield {"step": "skipped", "service": one.name, "deed": one.deed, "why": why}
-
     async def _react(
         self, services: Sequence[Reaction], active: Collection[str], *, undo: bool = False
     ) -> AsyncIterator[Event]:
@@ -366,9 +360,9 @@ class Applier:
         if not services:
             return
         before = await self._node.health()
-        active = await self._active(services)
+        active, idle = await self._states(services)
         await self._rulesets.note(rulesets_of(services, active))
-        async for event in self._skipped(services):
+        for event in _skipped(services, idle):
             yield event
         async for event in self._react(services, active):
             yield event
@@ -477,6 +471,14 @@ class Applier:
         if not boot and await self._node.is_master():
             return frozenset()
         return frozenset(await asyncio.to_thread(self._node.of_master))
+
+
+def _skipped(services: Sequence[Reaction], idle: Collection[str]) -> Iterator[Event]:
+    """Those that do not take up their new files, as they do not run."""
+    for one, _order in services:
+        if one.name in idle:
+            why = "it does not run"
+            yield {"step": "skipped", "service": one.name, "deed": one.deed, "why": why}
 
 
 def _back(left: str) -> str:
