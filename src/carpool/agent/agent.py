@@ -7,7 +7,7 @@ another process is handed to a thread by who calls it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from carpool.agent.apply import DOWN
@@ -28,11 +28,12 @@ from carpool.api.control import Answer
 from carpool.api.identity import keys_of
 from carpool.api.sections import load_sections, selected
 from carpool.api.settings import load
-from carpool.errors import CarpoolError, UnreachableError
+from carpool.errors import CarpoolError, ConfigError, UnreachableError
 from carpool.kernel import clock
 from carpool.kernel.journal import say
 from carpool.machine.roles import Waits
 from carpool.model.config import Config
+from carpool.model.section import Section
 from carpool.service.statesends import ends
 
 INIT = "INIT"  # a VIP whose link is down
@@ -67,13 +68,9 @@ class Agent:
             if config.node.service_command
             else SystemdServices()
         )
-        self.peers: dict[str, PeerClient] = {}
-        if config.group.sync is not None:
-            for peer in config.node.peers:
-                own, theirs = ends(config, config.group.sync.interface, peer)
-                self.peers[peer.name] = PeerClient(
-                    self.keys, peer.name, (own, theirs), config.group.sync.port
-                )
+        self.link = config.group.sync  # where we listen, as peers do: only a start changes it
+        self.peers: dict[str, PeerClient] = {}  # they follow node.toml
+        self.peers.update(self._clients(config))
         sections, problems = load_sections(config_dir, root=root)
         for problem in problems:
             say(f"agent: {problem}; `carpool check` tells more")
@@ -81,7 +78,7 @@ class Agent:
         self.selected = list(selected(config))
         self.group = GroupFile(run_dir, config_dir, self.reload)
         self.rulesets = Rulesets(state_dir / "sync", root)
-        self.configuration = Configuration(self, list(self.peers.values()))
+        self.configuration = Configuration(self, self.peers.values())
         self.roster = Roster(
             self.sections,
             self.selected,
@@ -92,6 +89,7 @@ class Agent:
         )
         self.schedule = ScheduleKeeper.of(self)
         self._read_anew = asyncio.Condition()
+        self._reading = asyncio.Lock()  # or the older files might come last
         self._role_keeper: RoleKeeper | None = None
 
     @property
@@ -133,18 +131,27 @@ class Agent:
         return self.roster.of_master()
 
     async def reload(self) -> list[str]:
-        """Take up sections and values of the files as they are now. Addresses, peers and port of
-        `[sync]` are those of the start; which of them are others in the files, in words."""
+        """Take up peers, sections and values of the files as they are now. Where we listen is that
+        of the start; what of that is otherwise in the files, in words."""
+        async with self._reading:
+            return await self._reload()
+
+    async def _reload(self) -> list[str]:
         config, _problems = await asyncio.to_thread(load, self.config_dir)
         if config is None:
             return []  # who wrote it has been told
         sections, _problems = await asyncio.to_thread(
             load_sections, self.config_dir, root=self.root
         )
-        left = _differing(self._begun, config)
-        if left and left != _differing(self._begun, self.config):
-            say(f"agent: other {', '.join(left)}: they count when it is started again")
+        return await self.go_by(config, sections)
+
+    async def go_by(self, config: Config, sections: Mapping[str, Section]) -> list[str]:
+        """From now on."""
+        differing = _differing(self._begun, config)
+        if differing and differing != _differing(self._begun, self.config):
+            say(f"agent: other {', '.join(differing)}: they count when it is started again")
         kept = await self._kept()
+        left = self._meet(config)
         old, self.config = self.config, config
         self.sections.clear()
         self.sections.update(sections)
@@ -154,9 +161,11 @@ class Agent:
             self.schedule = ScheduleKeeper.of(self)
         async with self._read_anew:
             self._read_anew.notify_all()
+        for peer in left:
+            await peer.close()
         if self._role_keeper is not None and await self._kept() != kept:
             self._role_keeper.look_again()
-        return left
+        return differing
 
     async def _kept(self) -> frozenset[str] | None:
         """Services of the master alone; None when that cannot be said."""
@@ -165,6 +174,31 @@ class Agent:
         except CarpoolError as error:
             say(f"agent: services of the master alone: {error.message}")
             return None
+
+    def _meet(self, config: Config) -> list[PeerClient]:
+        """Ask, and let in, the peers of this configuration and no others; who is asked no more."""
+        try:
+            clients = self._clients(config)
+        except ConfigError as error:
+            say(f"agent: goes by the peers that it had: {error.message}")
+            return []
+        left = [one for name, one in self.peers.items() if clients.get(name) is not one]
+        self.peers.clear()
+        self.peers.update(clients)
+        return left
+
+    def _clients(self, config: Config) -> dict[str, PeerClient]:
+        """By peer; what is there already goes on. Raises ConfigError: no addresses in common."""
+        found: dict[str, PeerClient] = {}
+        if self.link is None:
+            return found
+        for peer in config.node.peers:
+            both = ends(config, self.link.interface, peer)
+            known = self.peers.get(peer.name)
+            if known is None or (known.source, known.target) != both:
+                known = PeerClient(self.keys, peer.name, both, self.link.port)
+            found[peer.name] = known
+        return found
 
     async def keep_roles(self) -> None:
         """Keep services of the master alone where the group is MASTER, once there are any."""
@@ -203,17 +237,17 @@ def _timing(config: Config) -> tuple[object, ...]:
 
 
 def _differing(begun: Config, config: Config) -> list[str]:
-    """What listeners and clients are made of, and are others now."""
-    old, new = _ends(begun), _ends(config)
-    return [name for name in new if new[name] != old[name]]
+    """As who, and where we listen, as far as that is otherwise now."""
+    old, new = _listens(begun), _listens(config)
+    return [name for name in new if new[name] != old.get(name)]
 
 
-def _ends(config: Config) -> dict[str, object]:
+def _listens(config: Config) -> dict[str, object]:
     sync, node = config.group.sync, config.node
-    link = None if sync is None else (sync.interface, sync.port)
+    if sync is None:
+        return {"name": node.name, "[sync] interface or port": None}
     return {
-        "[sync] interface or port": link,
+        "[sync] interface or port": (sync.interface, sync.port),
         "name": node.name,
-        "addresses": node.addresses,
-        "peers": node.peers,
+        "addresses": node.addresses.get(sync.interface),
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
@@ -80,7 +80,8 @@ class Node(Protocol):
 class Configuration(Facts):
     """One for each agent."""
 
-    def __init__(self, node: Node, peers: Sequence[Peer]) -> None:
+    def __init__(self, node: Node, peers: Collection[Peer]) -> None:
+        """`peers` are followed as they change."""
         config, sections = node.config, node.sections
         self.name = config.node.name
         self.root, self.state_dir, self.services = node.root, node.state_dir, node.services
@@ -109,7 +110,7 @@ class Configuration(Facts):
             self.sender, self.receiver, self._place, self._applier, self.record, self, stages
         )
         self._seen = Seen(node.state_dir / "sync")
-        self.unconfirmed = Unconfirmed(self.sender, self.group, self.record, self.results)
+        self.unconfirmed = Unconfirmed(self.sender, self.record, self.results, self._settle)
         self.complete_s: float | None = None  # everything was synchronised with all: wall time
 
     async def recover(self) -> None:
@@ -260,11 +261,11 @@ class Configuration(Facts):
     async def _sync(
         self, names: Sequence[str], peers: Sequence[str], wish: Wish
     ) -> AsyncIterator[Event]:
-        targets = self.sender.peers(peers)
         of_group = CARPOOL in (names or self.selected)
-        # First of all: it says what the sections are, and which are selected.
+        # First of all: it says what the sections are, which are selected, and who the peers are.
         changes = await self.group.take_up(force=wish.force) if of_group else []
         chosen = self.sender.chosen(names)
+        targets = self.sender.peers(peers)
         yield {"step": "look", "sections": [one.name for one in chosen]}
         if changes:
             yield {"step": "group", "changes": changes}
@@ -299,7 +300,7 @@ class Configuration(Facts):
         if not (failed or names or peers or wish.confirm_within_s):
             self.complete_s = clock.wall_us() / 1e6
         if of_group and not self.unconfirmed.agreed:
-            async for event in self.group.settle_all(self.sender.peers(())):
+            async for event in self._settle():
                 yield event
         yield {"step": "over", "failed": failed}
 
@@ -309,7 +310,7 @@ class Configuration(Facts):
         async for event in self.puller.pull(names, peer, wish):
             of_group = of_group or event.get("step") == "group"
             if of_group and event.get("step") == "end" and "error" not in event:
-                async for told in self.group.settle_all(self.sender.peers(())):
+                async for told in self._settle():
                     yield told
             yield event
 
@@ -382,6 +383,11 @@ class Configuration(Facts):
         return found
 
     # -------------------------------------------------------------------------------- private
+
+    def _settle(self) -> AsyncIterator[Event]:
+        """With all peers of node.toml: one that the agent cannot ask may go by what was before."""
+        names = [one.name for one in self._node.config.node.peers]
+        return self.group.settle_all(self.sender.peers(()), names)
 
     def _synchronised(self) -> dict[str, Section]:
         """What peers may look at. Blocking."""

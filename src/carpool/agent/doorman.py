@@ -29,6 +29,7 @@ BODY_WAIT_S = 10.0  # that a body may keep us waiting, all told,
 BODY_MIN_BYTES_S = 64 * 1024  # and longer only while at least so much comes
 REQUESTS_AT_ONCE = {False: 32, True: 8}  # of this machine; of one peer
 REQUESTS_PER_S, REQUESTS_BURST = 200.0, 400  # of one peer
+NO_PEER = ("it is no peer in node.toml any more", "add [peer.NAME] again, then `carpool apply`")
 
 _Endpoint = TypeVar("_Endpoint", bound=Callable[..., object])
 _body_max_bytes: dict[object, int] = {}
@@ -58,7 +59,8 @@ class Doorman:
         self._refusals = refusals
         self._now_s = now_s
         self._busy: Counter[str | None] = Counter()
-        self._buckets = {peer: Bucket(REQUESTS_PER_S, REQUESTS_BURST, now_s()) for peer in peers}
+        self._peers = peers  # as they are at each request
+        self._buckets: dict[str, Bucket] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", "the listeners speak nothing else"
@@ -79,7 +81,9 @@ class Doorman:
             if not str(scope["path"]).startswith(PEER_ROUTES):
                 why = f"{scope['method']} {str(scope['path'])[:100]!r} is not for peers"
                 return self._no(403, "not_for_peers", peer, why, f"peers may ask {PEER_ROUTES}*")
-            if not self._buckets[peer].take(self._now_s()):
+            if peer not in self._peers:
+                return self._no(403, "no_peer", peer, *NO_PEER)
+            if not self._bucket(peer).take(self._now_s()):
                 why = f"more than {REQUESTS_PER_S:g} requests a second"
                 return self._no(429, "too_often", peer, why, "ask again in a second")
         most = REQUESTS_AT_ONCE[peer is not None]
@@ -87,6 +91,11 @@ class Doorman:
             why = f"{most} requests are under way already"
             return self._no(503, "too_many", peer, why, "wait for one of them to end")
         return None
+
+    def _bucket(self, peer: str) -> Bucket:
+        if peer not in self._buckets:
+            self._buckets[peer] = Bucket(REQUESTS_PER_S, REQUESTS_BURST, self._now_s())
+        return self._buckets[peer]
 
     def _no(self, status: int, cause: str, peer: str | None, why: str, hint: str) -> JSONResponse:
         self._refusals.add(cause, peer or "a program of this machine", why)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from carpool.agent.answers import GroupStand, checked
@@ -22,6 +22,7 @@ from carpool.model.finding import GROUP_FILE
 
 PATH = "/v1/peer/group"
 ANSWER_WAIT_S = 10.0
+NOT_ASKED = "it cannot be asked before the agent here is started again, with [sync]"
 TRIES_MAX, AGAIN_S = 10, 0.1  # while a socket is there that nobody serves
 
 
@@ -56,11 +57,14 @@ class GroupFile:
         group.toml than that."""
         await self._ask(FAILOVER, {"command": "settle", "digest": digest})
 
-    async def settle_all(self, peers: Sequence[Peer]) -> AsyncIterator[Event]:
-        """If all nodes have the same, on all of them; else a word about who has not."""
+    async def settle_all(
+        self, peers: Sequence[Peer], names: Collection[str]
+    ) -> AsyncIterator[Event]:
+        """If all nodes have the same, on all of them; else a word about who has not. `names`: of
+        the peers that there are, by node.toml."""
         own = await self.stand()
         others: dict[str, GroupStand] = {}
-        without: dict[str, str] = {}
+        without = dict.fromkeys(sorted({*names} - {peer.name for peer in peers}), NOT_ASKED)
         for peer in peers:
             try:
                 stand = checked(GroupStand, await peer.get(PATH), peer.name)

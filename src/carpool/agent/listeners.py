@@ -111,12 +111,7 @@ class Listeners:
             h11_max_incomplete_event_size=HEAD_MAX_BYTES,
         )
         self.http.load()
-        self._peers = _peers(agent)
-        now_s = agent.now_s()
-        self._buckets = {
-            name: Bucket(CONNECTIONS_PER_S, CONNECTIONS_BURST, now_s)
-            for name in self._peers.values()
-        }
+        self._buckets: dict[str, Bucket] = {}  # of each peer that ever came
         self._greeting: dict[asyncio.Task[None], str] = {}  # handshakes under way: with whom
         self._sockets: list[socket.socket] = []
         self._unix: asyncio.Server | None = None
@@ -130,7 +125,7 @@ class Listeners:
         unix = await asyncio.to_thread(listen, self.agent.socket)
         self._inode = self.agent.socket.stat().st_ino
         self._unix = await loop.create_unix_server(lambda: Connection(self), sock=unix)
-        sync = self.agent.config.group.sync
+        sync = self.agent.link
         if sync is None:
             return
         for address in self.agent.config.node.addresses.get(sync.interface, ()):
@@ -193,19 +188,25 @@ class Listeners:
 
     def _admitted(self, sock: socket.socket, source: Address) -> str | None:
         """Whose address it is, if that peer may connect; others get a reset."""
-        peer = self._peers.get(source)
+        peer = _peers(self.agent).get(source)
         refusals = self.agent.refusals
         if peer is None:
             refusals.add("stranger", str(source), "no peer in node.toml has this address")
         elif self._count(peer) >= CONNECTIONS_MAX:
             refusals.add("too_many", f"{peer} ({source})", f"it has {CONNECTIONS_MAX} connections")
-        elif not self._buckets[peer].take(self.agent.now_s()):
+        elif not self._bucket(peer).take(self.agent.now_s()):
             why = f"it connects more than {CONNECTIONS_PER_S:g} times a second"
             refusals.add("too_often", f"{peer} ({source})", why)
         else:
             return peer
         _reset(sock)
         return None
+
+    def _bucket(self, peer: str) -> Bucket:
+        if peer not in self._buckets:
+            now_s = self.agent.now_s()
+            self._buckets[peer] = Bucket(CONNECTIONS_PER_S, CONNECTIONS_BURST, now_s)
+        return self._buckets[peer]
 
     def _count(self, peer: str) -> int:
         """Connections of a peer. One that has just been greeted may count twice for a moment."""
@@ -258,6 +259,8 @@ class Listeners:
 
     def _still_paired(self, connection: Connection) -> bool:
         peer = str(connection.peer)
+        if peer not in self.agent.peers:
+            return False  # it was told, or will be when it comes again
         try:
             found = self.agent.keys.credentials(peer)
             if found == connection.credentials:
@@ -270,13 +273,14 @@ class Listeners:
 
 
 def _peers(agent: Agent) -> dict[Address, str]:
-    """Who has which address on the interface of [sync]."""
-    sync = agent.config.group.sync
+    """Who has which address on the interface that we listen on, by node.toml as it is now."""
+    sync = agent.link
     if sync is None:
         return {}
     return {
         address: peer.name
         for peer in agent.config.node.peers
+        if peer.name in agent.peers
         for address in peer.addresses.get(sync.interface, ())
     }
 

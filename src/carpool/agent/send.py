@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +96,7 @@ class Sender:
         sections: Mapping[str, Section],
         selected: Sequence[str],
         place: Place,
-        peers: Sequence[Peer],
+        peers: Collection[Peer],
         devices: Mapping[str, str],
     ) -> None:
         self._sections = sections
@@ -146,8 +146,9 @@ class Sender:
                 why = f"{peer.name} has not answered within {wait_s:g} s"
             return {name: Stand(Drift.UNKNOWN, why, silent=True) for name in sources}
 
-        answers = await asyncio.gather(*map(of, self._peers))
-        return {peer.name: answer for peer, answer in zip(self._peers, answers, strict=True)}
+        peers = list(self._peers)  # as they are now
+        answers = await asyncio.gather(*map(of, peers))
+        return {peer.name: answer for peer, answer in zip(peers, answers, strict=True)}
 
     async def stands(self, sections: Sequence[Section], peer: Peer) -> dict[str, Stand]:
         """How these stand over there. Raises PeerError, UnreachableError."""

@@ -6,10 +6,10 @@ Room: agent. The peers time it themselves (`waiting.py`); here they are told, an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from carpool.agent.apply import NOTHING_WAITS
-from carpool.agent.group import GroupFile
+from carpool.agent.job import Event
 from carpool.agent.record import Agreed, Record
 from carpool.agent.results import Results, Tally
 from carpool.agent.send import PREFIX, Sender
@@ -20,9 +20,15 @@ from carpool.kernel.journal import say
 class Unconfirmed:
     """`agreed` is what counts once it is confirmed; empty when nothing is known to wait."""
 
-    def __init__(self, sender: Sender, group: GroupFile, record: Record, results: Results) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        record: Record,
+        results: Results,
+        settle: Callable[[], AsyncIterator[Event]],
+    ) -> None:
         self._sender = sender
-        self._group = group
+        self._settle_all = settle
         self._record = record
         self._results = results
         self.agreed: dict[str, Agreed] = {}
@@ -53,7 +59,7 @@ class Unconfirmed:
     async def _settle(self, found: dict[str, Mapping[str, object]]) -> None:
         """After a confirmation: in `found`, whom the group still waits for, if it does."""
         try:
-            async for event in self._group.settle_all(self._sender.peers(())):
+            async for event in self._settle_all():
                 without = event.get("without")
                 for name, why in without.items() if isinstance(without, dict) else ():
                     told = f"the change of the group is not settled without it: {why}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_address
@@ -36,11 +37,12 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def config_of(name: str, port: int | None) -> Config:
-    own = {"sync": (ip_address(ADDRESSES[name]),)}
+def config_of(name: str, port: int | None, addresses: Mapping[str, str] = ADDRESSES) -> Config:
+    """Of a node whose peers are all others of these."""
+    own = {"sync": (ip_address(addresses[name]),)}
     peers = tuple(
         Peer(other, {"sync": (ip_address(address),)})
-        for other, address in ADDRESSES.items()
+        for other, address in addresses.items()
         if other != name
     )
     sync = None if port is None else Sync("sync", port=port)
@@ -121,3 +123,18 @@ async def until(predicate: Callable[[], object], what: str) -> None:
     while not predicate():
         assert monotonic_s() < deadline_s, f"not within {WAIT_S:g} s: {what}"
         await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def failover(run_dir: Path, asked: list[object]) -> AsyncIterator[None]:
+    """Something that answers as the failover process does, in the middle of a change."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(json.loads(await reader.readline())["command"])
+        told = {"ok": True, "vhosts": [], "group_digest": "0" * 64, "change": {"changes": []}}
+        writer.write(json.dumps(told).encode() + b"\n")
+        writer.close()
+
+    server = await asyncio.start_unix_server(answer, run_dir / "failover.sock")
+    async with server:
+        yield

@@ -1,0 +1,104 @@
+"""Whom an agent asks and lets in follows node.toml while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from carpool.agent.agent import Agent
+from carpool.agent.job import Event
+from carpool.agent.send import Wish
+from carpool.api.identity import introduce
+from carpool.api.settings import load
+from carpool.errors import CarpoolError
+from tests.unit.agent.home import ADDRESSES, agent_of, config_of, failover, free_port, serving
+
+CONFIG_DIR = "etc/carpool"
+TRIO = {**ADDRESSES, "fw3": "127.0.0.13"}
+NODE = """name = "fw1"
+[interface]
+lan = "nolan0"
+sync = "nosync0"
+[address]
+sync = "192.0.2.1"
+"""
+PEER = '[peer.fw{0}.address]\nsync = "192.0.2.{0}"\n'
+GROUP = """name = "test"
+[[vip]]
+interface = "lan"
+vhid = 51
+password = "secret"
+addresses = ["198.51.100.1/24"]
+"""
+LINK = '[sync]\ninterface = "sync"\n'
+
+
+def node(*peers: int) -> str:
+    return NODE + "".join(map(PEER.format, peers))
+
+
+def started(root: Path, group: str = GROUP + LINK) -> Agent:
+    """fw1 of files that name fw2; nobody else is there."""
+    home = root / CONFIG_DIR
+    home.mkdir(parents=True)
+    (home / "group.toml").write_text(group)
+    (home / "node.toml").write_text(node(2))
+    config, problems = load(home)
+    assert config is not None, problems
+    introduce({"fw1": home})
+    return Agent(config, config_dir=home, run_dir=root, state_dir=root / "state", root=root)
+
+
+def test_a_peer_that_comes_is_asked_and_let_in_and_one_that_leaves_is_not(tmp_path: Path) -> None:
+    port = free_port()
+    fw1, fw2 = agent_of(tmp_path, "fw1", port), agent_of(tmp_path, "fw2", port)
+    (tmp_path / "fw3").mkdir()
+    home = tmp_path / "fw3"
+    fw3 = Agent(config_of("fw3", port, TRIO), config_dir=home, run_dir=home, state_dir=home)
+    introduce({name: tmp_path / name for name in TRIO})
+
+    async def scenario() -> None:
+        async with serving(fw1), serving(fw2), serving(fw3):
+            with pytest.raises(CarpoolError):
+                await fw3.peers["fw1"].about()
+            goes_on = fw1.peers["fw2"]
+            await goes_on.about()
+            await fw1.go_by(config_of("fw1", port, TRIO), {})
+            assert fw1.peers["fw2"] is goes_on
+            assert [one.name for one in fw1.configuration.sender.peers(())] == ["fw2", "fw3"]
+            assert (await fw1.peers["fw3"].about()).name == "fw3"
+            assert (await fw3.peers["fw1"].about()).name == "fw1"
+            await fw1.go_by(config_of("fw1", port), {})
+            with pytest.raises(CarpoolError):  # by the connection that it has, or by a new one
+                await fw3.peers["fw1"].about()
+            assert list(fw1.peers) == ["fw2"]
+
+    asyncio.run(scenario())
+
+
+def test_a_sync_goes_to_the_peers_that_count_once_the_files_are_taken_up(tmp_path: Path) -> None:
+    fw1 = started(tmp_path)
+    (tmp_path / CONFIG_DIR / "node.toml").write_text(node(2, 3))
+
+    async def scenario() -> list[Event]:
+        wish = Wish("tester", force=True)
+        return [event async for event in fw1.configuration.sync(["carpool"], [], wish)]
+
+    assert asyncio.run(scenario())[-1] == {"step": "over", "failed": ["fw2", "fw3"]}
+
+
+def test_nothing_is_settled_while_a_peer_of_node_toml_cannot_be_asked(tmp_path: Path) -> None:
+    """Without [sync] there is nobody to ask, and a change begun here goes on."""
+    fw1 = started(tmp_path, GROUP)
+    asked: list[object] = []
+
+    async def scenario() -> list[Event]:
+        async with failover(tmp_path, asked):
+            wish = Wish("tester", force=True)
+            return [event async for event in fw1.configuration.sync(["carpool"], [], wish)]
+
+    events = {event["step"]: event for event in asyncio.run(scenario())}
+    assert events["unsettled"]["without"].keys() == {"fw2"}  # type: ignore[attr-defined]
+    assert "settle" not in asked
