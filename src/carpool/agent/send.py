@@ -33,6 +33,7 @@ OUTCOME_MAX_S = 3600.0  # for its end, while it answers: checks of sections take
 ASK_AGAIN_S = 0.3
 WORK_WAIT_S = 120.0  # a peer reads and writes all files of all sections
 ENTRIES_MAX = 200_000  # of one offer: some 50 MB; a peer reads 64 MB
+EVENTS_MAX = 10_000  # of one change on a peer
 CLOCK_OFF_MAX_S = 60.0  # between two nodes, before it is told
 PREFIX = "/v1/peer"
 
@@ -231,10 +232,17 @@ class Sender:
         self, peer: Peer, number: str, body: Mapping[str, object]
     ) -> AsyncIterator[Event]:
         """The peer's steps; when the link breaks, its outcome once it can be asked again."""
-        ended = False
+        ended, count = False, 0
         try:
             async for event in peer.stream("POST", f"{PREFIX}/sync/{number}/apply", body):
-                ended = event.get("step") == "end"
+                count += 1
+                if count > EVENTS_MAX or not isinstance(event.get("step"), str):
+                    told = "more steps than any change has" if count > EVENTS_MAX else "no step"
+                    raise PeerError(
+                        f"{peer.name} told {told}; what it does goes on there",
+                        hint=f"look at `carpool history` on {peer.name}, then synchronise again",
+                    )
+                ended = event["step"] == "end"
                 yield event
         except UnreachableError as error:
             if ended:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, replace
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 
 from carpool import __version__
 from carpool.agent.agent import Agent
@@ -20,7 +22,7 @@ from carpool.agent.apply import Refused
 from carpool.agent.bundle import header
 from carpool.agent.doorman import Doorman
 from carpool.agent.job import Event
-from carpool.agent.send import ASK_AGAIN_S, PREFIX, Wish, oddities, refuse_many
+from carpool.agent.send import ASK_AGAIN_S, EVENTS_MAX, PREFIX, Wish, oddities, refuse_many
 from carpool.errors import PeerError
 from carpool.kernel import clock
 from carpool.model.manifest import Entry, Kind, manifest
@@ -331,3 +333,33 @@ def test_the_outcome_is_waited_for_while_the_peer_is_at_it(tmp_path: Path) -> No
                 await fw1.close()
 
     assert asyncio.run(asked())["outcome"] == "applied"
+
+
+@pytest.mark.parametrize(
+    ("event", "words"), [({}, "no step"), ({"step": 1}, "no step"), ({"step": "x"}, "more steps")]
+)
+def test_steps_of_a_peer_that_are_none_or_have_no_end_are_refused(
+    pair: tuple[Agent, Agent], event: Event, words: str
+) -> None:
+    fw1, fw2 = pair
+    app = FastAPI()
+    app.add_middleware(Doorman, peers=fw2.peers, refusals=fw2.refusals)
+
+    @app.post("/v1/peer/sync/1/apply")
+    async def apply() -> StreamingResponse:
+        return StreamingResponse(iter([(json.dumps(event) + "\n") * 20_000]))
+
+    async def scenario() -> int:
+        count = 0
+        async with serving(fw2, app):
+            try:
+                with pytest.raises(PeerError, match=words):
+                    async for _event in fw1.configuration.sender._followed(
+                        fw1.peers["fw2"], "1", {}
+                    ):
+                        count += 1
+            finally:
+                await fw1.close()
+        return count
+
+    assert asyncio.run(scenario()) <= EVENTS_MAX
