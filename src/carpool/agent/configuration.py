@@ -143,7 +143,9 @@ class Configuration(Facts):
         """For addresses and devices of the sender's alone, in files for this node. What the sender
         says of its devices is believed; its addresses are those of our node.toml."""
         node, group = self._node.config.node, self._node.config.group
-        addresses = next(one.addresses for one in node.peers if one.name == offer.peer)
+        addresses = next((one.addresses for one in node.peers if one.name == offer.peer), None)
+        if addresses is None:  # as of a moment ago
+            raise Refused(f"{offer.peer} is no peer in node.toml any more")
         sender = replace(node, name=offer.peer, interfaces=offer.devices, addresses=addresses)
         own = {address for theirs in node.addresses.values() for address in theirs}
         facts = links.device_facts(offer.devices.values())
