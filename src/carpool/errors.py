@@ -47,3 +47,7 @@ class UnreachableError(CarpoolError):
     """A carpool process on this node does not answer on its control socket."""
 
     exit_code = EXIT_UNREACHABLE
+
+
+class NotRunningError(UnreachableError):
+    """Nobody listens on the control socket: what is said there cannot have been heard."""

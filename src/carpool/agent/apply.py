@@ -126,9 +126,16 @@ class Applier:
         group.toml that demotes this node is taken up all the same."""
         with self._alone(f"{what} of {by}"):
             restarts = restarts_of(plans) if restart else []
+            named = _of_group(plans)
             plans = [plan for plan in plans if plan.changes]
+            of_group = _of_group(plans)
+            if named and not of_group:  # what the processes did not hear of last time, they do now
+                of_group = await self._node.group.behind()
             if not plans:
-                yield {"step": "nothing"}
+                if of_group:
+                    yield {"step": "group", "changes": await self._node.group.take_up(force=force)}
+                else:
+                    yield {"step": "nothing"}
                 async for event in self._restart(restarts):
                     yield event
                 return
@@ -141,7 +148,7 @@ class Applier:
             services = restarts or reactions_of(plans)
             note: dict[str, object] = {"what": what, "by": by}
             async for event in self._change(
-                plans, services, note, within_s=confirm_within_s, keep=keep, force=force
+                plans, (services, of_group), note, within_s=confirm_within_s, keep=keep, force=force
             ):
                 yield event
 
@@ -219,18 +226,18 @@ class Applier:
     async def _change(
         self,
         plans: Sequence[Plan],
-        services: Sequence[Reaction],
+        reaching: tuple[Sequence[Reaction], bool],
         note: Mapping[str, object],
         *,
         within_s: float | None,
         keep: Callable[[], Awaitable[None]] | None,
         force: bool,
     ) -> AsyncIterator[Event]:
-        """From the snapshot on."""
+        """From the snapshot on. `reaching`: services, and whether the group changes."""
+        services, of_group = reaching
         before = await self._node.health()
         active, idle = await self._states(services)
         await self._rulesets.note(rulesets_of(services, active))
-        of_group = any(plan.section.name == CARPOOL for plan in plans)
         reach = Reach(services, active, of_group)
         transaction = self.transaction()
         files = sum(len(plan.changes) for plan in plans)
@@ -471,6 +478,10 @@ class Applier:
         if not boot and await self._node.is_master():
             return frozenset()
         return frozenset(await asyncio.to_thread(self._node.of_master))
+
+
+def _of_group(plans: Sequence[Plan]) -> bool:
+    return any(plan.section.name == CARPOOL for plan in plans)
 
 
 def _skipped(services: Sequence[Reaction], idle: Collection[str]) -> Iterator[Event]:

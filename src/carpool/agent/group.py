@@ -17,7 +17,8 @@ from carpool.agent.answers import GroupStand, checked
 from carpool.agent.client import PeerClient as Peer
 from carpool.agent.job import Event
 from carpool.api.control import FAILOVER, STATES, Answer, request, socket_of
-from carpool.errors import CarpoolError, UnreachableError
+from carpool.errors import CarpoolError, NotRunningError, UnreachableError
+from carpool.kernel import clock
 from carpool.model.finding import GROUP_FILE
 
 PATH = "/v1/peer/group"
@@ -52,6 +53,11 @@ class GroupFile:
         digest = str(told) if told else await asyncio.to_thread(_digest, self._file)
         return GroupStand(digest=digest, changing=status.get("change") is not None)
 
+    async def behind(self) -> bool:
+        """Whether failover goes by another group.toml than the file says. Raises CarpoolError."""
+        own = await self.stand()
+        return own.digest != await asyncio.to_thread(_digest, self._file)
+
     async def settle(self, digest: str) -> None:
         """What was before counts no more. Raises CarpoolError when this node goes by another
         group.toml than that."""
@@ -62,7 +68,11 @@ class GroupFile:
     ) -> AsyncIterator[Event]:
         """If all nodes have the same, on all of them; else a word about who has not. `names`: of
         the peers that there are, by node.toml."""
-        own = await self.stand()
+        try:
+            own = await self.stand()
+        except CarpoolError as error:
+            yield {"step": "unsettled", "without": {"this node": error.message}}
+            return
         others: dict[str, GroupStand] = {}
         without = dict.fromkeys(sorted({*names} - {peer.name for peer in peers}), NOT_ASKED)
         for peer in peers:
@@ -87,20 +97,35 @@ class GroupFile:
             except CarpoolError as error:
                 yield {"step": "unsettled", "without": {peer.name: error.message}}
                 return
-        await self.settle(own.digest)
+        try:
+            await self.settle(own.digest)
+        except CarpoolError as error:
+            yield {"step": "unsettled", "without": {"this node": error.message}}
+            return
         yield {"step": "settled", "nodes": len(peers) + 1}
 
     async def _ask(self, process: str, command: Mapping[str, object]) -> Answer:
         """Nothing from a process that does not run. One that died is replaced within milliseconds,
-        and the next one goes by what counted before: it is to hear of this, too."""
+        and the next one goes by what counted before: it is to hear of this, too. UnreachableError
+        from one that hangs, or that died of this twice: whether it was heard is not known."""
         path = socket_of(self._run_dir, process)
+        until_s = clock.monotonic_s() + ANSWER_WAIT_S
+        silent: UnreachableError | None = None
         for _ in range(TRIES_MAX):
-            if not path.exists():
+            left_s = until_s - clock.monotonic_s()
+            if left_s <= 0 or not (path.exists() or silent):
                 break
             try:
-                return await asyncio.to_thread(request, path, command, ANSWER_WAIT_S)
-            except UnreachableError:
-                await asyncio.sleep(AGAIN_S)
+                return await asyncio.to_thread(request, path, command, left_s)
+            except NotRunningError:
+                pass
+            except UnreachableError as error:
+                if silent is not None:
+                    raise
+                silent = error
+            await asyncio.sleep(AGAIN_S)
+        if silent is not None:
+            raise silent
         return {}
 
 

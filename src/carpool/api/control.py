@@ -11,7 +11,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from carpool.errors import CarpoolError, UnreachableError
+from carpool.errors import CarpoolError, NotRunningError, UnreachableError
 from carpool.kernel.clock import monotonic_s
 from carpool.kernel.lines import OUT_MAX_BYTES, parse_object
 
@@ -30,8 +30,9 @@ def socket_of(run_dir: Path, process: str) -> Path:
 def request(path: Path, command: Mapping[str, object], timeout_s: float) -> Answer:
     """The answer to `{"command": ..., ...}` from the process that listens on `path`.
 
-    Raises UnreachableError when there is none within `timeout_s` seconds, all told, or it is not of
-    the protocol; CarpoolError with the process's own words when it refuses.
+    Raises NotRunningError when nobody listens there, UnreachableError when there is no answer
+    within `timeout_s` seconds, all told, or it is not of the protocol; CarpoolError with the
+    process's own words when it refuses.
     """
     until_s = monotonic_s() + timeout_s
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
@@ -44,7 +45,10 @@ def request(path: Path, command: Mapping[str, object], timeout_s: float) -> Answ
                 "it may be busy or stopped: look at its log, then restart it",
             ) from None
         except OSError as error:  # also: a path of more than 107 bytes
-            raise _unreachable(path, error.strerror or str(error), _hint(path, error)) from error
+            told = _unreachable(path, error.strerror or str(error), _hint(path, error))
+            if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+                told = NotRunningError(told.message, hint=told.hint)
+            raise told from error
     answer = parse_object(line)
     if answer is None or not isinstance(answer.get("ok"), bool):
         shown = line[:80].decode(errors="backslashreplace")

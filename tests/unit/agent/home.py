@@ -126,13 +126,17 @@ async def until(predicate: Callable[[], object], what: str) -> None:
 
 
 @asynccontextmanager
-async def failover(run_dir: Path, asked: list[object]) -> AsyncIterator[None]:
-    """Something that answers as the failover process does, in the middle of a change."""
+async def failover(
+    run_dir: Path, asked: list[object], *, dies: bool = False
+) -> AsyncIterator[None]:
+    """Something that answers as the failover process does in the middle of a change, or that dies
+    of what it is asked and is there again."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(json.loads(await reader.readline())["command"])
         told = {"ok": True, "vhosts": [], "group_digest": "0" * 64, "change": {"changes": []}}
-        writer.write(json.dumps(told).encode() + b"\n")
+        if not dies:
+            writer.write(json.dumps(told).encode() + b"\n")
         writer.close()
 
     server = await asyncio.start_unix_server(answer, run_dir / "failover.sock")

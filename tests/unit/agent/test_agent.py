@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from carpool.agent.agent import Agent
+from carpool.agent.apply import Refused
 from carpool.agent.job import Event
+from carpool.agent.plan import Plan
+from carpool.agent.receive import Offer
 from carpool.agent.send import Wish
 from carpool.api.identity import introduce
 from carpool.api.settings import load
-from carpool.errors import CarpoolError
+from carpool.errors import CarpoolError, UnreachableError
 from tests.unit.agent.home import ADDRESSES, agent_of, config_of, failover, free_port, serving
 
 CONFIG_DIR = "etc/carpool"
@@ -102,3 +105,42 @@ def test_nothing_is_settled_while_a_peer_of_node_toml_cannot_be_asked(tmp_path: 
     events = {event["step"]: event for event in asyncio.run(scenario())}
     assert events["unsettled"]["without"].keys() == {"fw2"}  # type: ignore[attr-defined]
     assert "settle" not in asked
+
+
+def test_a_process_that_hangs_up_is_asked_once_more_and_is_no_success(tmp_path: Path) -> None:
+    """One that is not there at all is one: it reads the files when it starts."""
+    asked: list[object] = []
+
+    async def scenario() -> None:
+        fw1 = started(tmp_path)
+        assert await fw1.group.take_up() == []
+        async with failover(tmp_path, asked, dies=True):
+            with pytest.raises(UnreachableError):
+                await fw1.group.take_up()
+
+    asyncio.run(scenario())
+    assert asked == ["reload", "reload"]
+
+
+def test_what_failover_did_not_take_up_it_takes_up_with_files_that_are_the_same(
+    tmp_path: Path,
+) -> None:
+    asked: list[object] = []
+
+    async def scenario() -> list[Event]:
+        fw1 = started(tmp_path)
+        section = fw1.sections["carpool"]
+        have = fw1.configuration._place.have(section)
+        plan = Plan.of(section, have, have, lambda _entry: tmp_path)
+        async with failover(tmp_path, asked):
+            applier = fw1.configuration._applier
+            return [event async for event in applier.apply([plan], what="sync", by="tester")]
+
+    assert [event["step"] for event in asyncio.run(scenario())] == ["group"]
+    assert "reload" in asked
+
+
+def test_an_offer_of_who_left_node_toml_is_refused(tmp_path: Path) -> None:
+    configuration = started(tmp_path).configuration
+    with pytest.raises(Refused, match="is no peer in node"):
+        configuration.search(Offer("fw9", "", "", {}))
