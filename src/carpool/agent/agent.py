@@ -13,7 +13,7 @@ from pathlib import Path
 from carpool.agent.apply import DOWN
 from carpool.agent.client import PeerClient
 from carpool.agent.configuration import Configuration
-from carpool.agent.group import GroupFile
+from carpool.agent.group import REPLICATION, GroupFile
 from carpool.agent.localclient import SOCKET
 from carpool.agent.refusals import Refusals
 from carpool.agent.roles import RoleKeeper
@@ -122,7 +122,7 @@ class Agent:
         found = await self.status(control.STATES)
         peers = found.get("peers") if isinstance(found, dict) else None
         return {
-            f"replication with {one['name']}": "up" if one["connected"] else DOWN
+            f"{REPLICATION}{one['name']}": "up" if one["connected"] else DOWN
             for one in (peers if isinstance(peers, list) else [])
         }
 

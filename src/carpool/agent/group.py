@@ -22,6 +22,7 @@ from carpool.kernel import clock
 from carpool.model.finding import GROUP_FILE
 
 PATH = "/v1/peer/group"
+REPLICATION = "replication with "  # a peer, as a key of what must not become worse
 ANSWER_WAIT_S = 10.0
 NOT_ASKED = "it cannot be asked before the agent here is started again, with [sync]"
 TRIES_MAX, AGAIN_S = 10, 0.1  # while a socket is there that nobody serves
@@ -36,15 +37,25 @@ class GroupFile:
         self._run_dir = run_dir
         self._file = config_dir / GROUP_FILE
         self._reload = reload
+        self._anew = False  # the states process began anew at the last `take_up`
 
     async def take_up(self, *, force: bool = False) -> list[str]:
         """All processes of this node go by the files as they are now; in words what that changes
         for failover. One that does not run reads them when it starts. Raises CarpoolError."""
         answer = await self._ask(FAILOVER, {"command": "reload", "force": force})
-        await self._ask(STATES, {"command": "reload"})
+        self._anew = bool((await self._ask(STATES, {"command": "reload"})).get("restarts"))
         await self._reload()
         changes = answer.get("changes")
         return [str(line) for line in changes] if isinstance(changes, list) else []
+
+    def comparable(self, before: Mapping[str, str]) -> dict[str, str]:
+        """What of this node's health before the last `take_up` must be so after it. States that
+        began anew cannot reach a peer that has not got the same `[states]` yet."""
+        return {
+            key: value
+            for key, value in before.items()
+            if not (self._anew and key.startswith(REPLICATION))
+        }
 
     async def stand(self) -> GroupStand:
         """Which group.toml counts here, and whether another one counts, too."""

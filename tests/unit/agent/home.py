@@ -127,18 +127,21 @@ async def until(predicate: Callable[[], object], what: str) -> None:
 
 @asynccontextmanager
 async def failover(
-    run_dir: Path, asked: list[object], *, dies: bool = False
+    run_dir: Path, asked: list[object], *, dies: bool = False, name: str = "failover"
 ) -> AsyncIterator[None]:
     """Something that answers as the failover process does in the middle of a change, or that dies
     of what it is asked and is there again."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(json.loads(await reader.readline())["command"])
-        told = {"ok": True, "vhosts": [], "group_digest": "0" * 64, "change": {"changes": []}}
+        request = json.loads(await reader.readline())
+        asked.append(request["command"])
+        asked.extend(["force"] if request.get("force") else [])
+        told: dict[str, object] = {"ok": True, "vhosts": [], "restarts": ["[states] port"]}
+        told |= {"group_digest": "0" * 64, "change": {"changes": []}}
         if not dies:
             writer.write(json.dumps(told).encode() + b"\n")
         writer.close()
 
-    server = await asyncio.start_unix_server(answer, run_dir / "failover.sock")
+    server = await asyncio.start_unix_server(answer, run_dir / f"{name}.sock")
     async with server:
         yield

@@ -144,3 +144,18 @@ def test_an_offer_of_who_left_node_toml_is_refused(tmp_path: Path) -> None:
     configuration = started(tmp_path).configuration
     with pytest.raises(Refused, match="is no peer in node"):
         configuration.search(Offer("fw9", "", "", {}))
+
+
+def test_replication_is_not_compared_over_states_that_begin_anew(tmp_path: Path) -> None:
+    """A peer that has not got the new port yet cannot be reached on it."""
+    before = {"51@lan": "BACKUP", "replication with fw3": "up"}
+
+    async def scenario() -> None:
+        fw1 = started(tmp_path)
+        await fw1.group.take_up()
+        assert fw1.group.comparable(before) == before
+        async with failover(tmp_path, [], name="states"):
+            await fw1.group.take_up()
+        assert fw1.group.comparable(before) == {"51@lan": "BACKUP"}
+
+    asyncio.run(scenario())
