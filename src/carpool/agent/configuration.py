@@ -345,10 +345,10 @@ class Configuration(Facts):
             ],
         }
 
-    def rollback(self, revision: str, names: Sequence[str], *, by: str) -> Job:
+    def rollback(self, revision: str, names: Sequence[str], *, by: str, force: bool = False) -> Job:
         """Make these sections (or all that the revision changed) what they were in it."""
         number = secrets.token_hex(8)
-        return Job(number, f"rollback to {revision}", by, self._back(revision, names, by))
+        return Job(number, f"rollback to {revision}", by, self._back(revision, names, by, force))
 
     @property
     def stuck(self) -> str:
@@ -437,14 +437,18 @@ class Configuration(Facts):
     def _stage(self) -> Stage:
         return Stage(self.state_dir / "sync" / "stages" / secrets.token_hex(8))
 
-    async def _back(self, revision: str, names: Sequence[str], by: str) -> AsyncIterator[Event]:
+    async def _back(
+        self, revision: str, names: Sequence[str], by: str, force: bool
+    ) -> AsyncIterator[Event]:
         self._applier.refuse_second()
         stage = self._stage()
         try:
             plans = await asyncio.to_thread(self._back_plans, revision, names, stage)
             node = self._node.config.node.name
             await self.remember(plans, kind="found", by=f"{by}@{node}", before=True)
-            async for event in self._applier.apply(plans, what=f"rollback to {revision}", by=by):
+            async for event in self._applier.apply(
+                plans, what=f"rollback to {revision}", by=by, force=force
+            ):
                 yield event
             await self.remember(
                 plans, kind="rolled back", by=f"{by}@{node}", reason=f"to {revision}"

@@ -160,7 +160,7 @@ class Puller:
         for warning in warnings_of(hazards):
             yield warning
         what = f"pull of {', '.join(names)} from {peer.name}"
-        async for event in self._applier.apply(plans, what=what, by=wish.by):
+        async for event in self._applier.apply(plans, what=what, by=wish.by, force=wish.force):
             yield event
         await self._facts.remember(plans, kind="pulled", by=by, reason=wish.reason)
         changed = any(plan.changes for plan in plans)

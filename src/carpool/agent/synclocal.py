@@ -54,6 +54,7 @@ class BackBody(Strict):
     revision: Annotated[str, Field(max_length=64)]
     sections: Names = ()
     by: Words
+    force: bool = False
 
 
 class PeersBody(Strict):
@@ -159,5 +160,5 @@ async def show(
 @router.post("/rollback")
 async def rollback(agent: ThisAgent, body: BackBody) -> StreamingResponse:
     """Make sections of this node what they were in a revision; a line for each step."""
-    job = agent.configuration.rollback(body.revision, body.sections, by=body.by)
+    job = agent.configuration.rollback(body.revision, body.sections, by=body.by, force=body.force)
     return await streamed(job.follow(ALIVE_S))

@@ -78,6 +78,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="put back what waits to be confirmed, or could not be put back before",
     )
+    parser.add_argument(
+        "--force", action="store_true", help="although its group.toml demotes this node"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -146,7 +149,8 @@ def _rollback(agent: LocalClient, args: argparse.Namespace) -> int:
         return _pending(agent, [], "/v1/take-back", as_json=args.json)
     if args.revision is None:
         raise CarpoolError("rollback to which revision?", hint="`carpool history` lists them")
-    body = {"revision": args.revision, "sections": args.section, "by": who()}
+    what = {"revision": args.revision, "sections": args.section}
+    body = {**what, "by": who(), "force": args.force}
     return _steps(agent.stream("POST", "/v1/rollback", body), as_json=args.json)
 
 

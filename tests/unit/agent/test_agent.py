@@ -159,3 +159,26 @@ def test_replication_is_not_compared_over_states_that_begin_anew(tmp_path: Path)
         assert fw1.group.comparable(before) == {"51@lan": "BACKUP"}
 
     asyncio.run(scenario())
+
+
+def test_a_rollback_by_force_may_demote_this_node(tmp_path: Path) -> None:
+    asked: list[object] = []
+
+    async def scenario() -> None:
+        fw1 = started(tmp_path)
+        file = tmp_path / CONFIG_DIR / "group.toml"
+        for text in (GROUP, GROUP.replace("secret", "another")):
+            file.write_text(text)
+            section = fw1.sections["carpool"]
+            have = fw1.configuration._place.have(section)
+            plan = Plan.of(section, have, have, lambda _entry: file)
+            await fw1.configuration.remember([plan], kind="applied", by="tester@fw1")
+        (_newer, older) = (await fw1.configuration.settled()).log(2, None)
+        async with failover(tmp_path, asked):
+            job = fw1.configuration.rollback(older.short, (), by="tester", force=True)
+            events = [event async for event in job.follow()]
+        assert events[-1]["outcome"] == "applied", events
+        assert file.read_text() == GROUP
+
+    asyncio.run(scenario())
+    assert asked[asked.index("reload") + 1] == "force"
