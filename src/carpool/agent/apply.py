@@ -35,6 +35,7 @@ from carpool.agent.reactions import (
     reactions_of,
     restarts_of,
     rulesets_of,
+    skipped,
 )
 from carpool.agent.rulesets import Rulesets
 from carpool.agent.services import Action, ServiceError, Services
@@ -255,7 +256,7 @@ class Applier:
             if of_group:
                 yield {"step": "group", "changes": await self._node.group.take_up(force=force)}
                 before = self._node.group.comparable(before)
-            for event in _skipped(services, idle):
+            for event in skipped(services, idle):
                 yield event
             async for event in self._react(services, active):
                 yield event
@@ -370,7 +371,7 @@ class Applier:
         before = await self._node.health()
         active, idle = await self._states(services)
         await self._rulesets.note(rulesets_of(services, active))
-        for event in _skipped(services, idle):
+        for event in skipped(services, idle):
             yield event
         async for event in self._react(services, active):
             yield event
@@ -483,14 +484,6 @@ class Applier:
 
 def _of_group(plans: Sequence[Plan]) -> bool:
     return any(plan.section.name == CARPOOL for plan in plans)
-
-
-def _skipped(services: Sequence[Reaction], idle: Collection[str]) -> Iterator[Event]:
-    """Those that do not take up their new files, as they do not run."""
-    for one, _order in services:
-        if one.name in idle:
-            why = "it does not run"
-            yield {"step": "skipped", "service": one.name, "deed": one.deed, "why": why}
 
 
 def _back(left: str) -> str:

@@ -5,9 +5,10 @@ Room: agent. Values only; `apply.py` acts on them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from carpool.agent.job import Event
 from carpool.agent.plan import Plan
 from carpool.model.section import OnChange, Service
 
@@ -65,3 +66,11 @@ def reach_of(note: Mapping[str, object]) -> Reach:
         for name, how, order, *ruleset in listed
     ]
     return Reach(services, frozenset(map(str, active)), note.get("group") is True)
+
+
+def skipped(services: Sequence[Reaction], idle: Collection[str]) -> Iterator[Event]:
+    """Those that do not take up their new files, as they do not run."""
+    for one, _order in services:
+        if one.name in idle:
+            why = "it does not run"
+            yield {"step": "skipped", "service": one.name, "deed": one.deed, "why": why}
