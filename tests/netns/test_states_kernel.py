@@ -315,6 +315,30 @@ def test_a_master_keeps_its_own_whatever_is_left_out_of_the_peers(hands: Hands) 
     assert (peer.injected, peer.errors, counters["kept_own"]) == (1, 0, 1)
 
 
+@pytest.mark.parametrize("masters", [("fw1",), ("fw2",), ()])
+def test_what_a_backup_sends_takes_no_place_of_what_the_master_gave(
+    hands: Hands, masters: tuple[str, ...]
+) -> None:
+    """The dead of fw2: a flow with the reply tuple of another, one with another translation. News
+    of the same flow are taken from anybody."""
+    living = [translated(1), udp(3), udp(4)]
+    for one in living:
+        assert hands.other.inject(ct.create_request(one)) == []
+    dead = [translated(2), replace(translated(3), reply=replace(translated(3).reply, dport=5003))]
+    counters: Counter[str] = Counter()
+    inflow = Inflow(hands.own, counters, told_nothing, lambda _peer, payload: payload)
+    peer = FakePeer()
+    sent = [*dead, replace(udp(4), mark=7), udp(5)]
+    assert inflow.take(peer, b"".join(map(ct.create_request, sent)), masters) is None
+    found = {(entry.orig, entry.reply): entry.mark for entry in hands.entries()}
+    kept = masters == ("fw1",)
+    expected = [*(living[:2] if kept else dead), udp(4), udp(5)]
+    assert found.keys() == {(entry.orig, entry.reply) for entry in expected}
+    assert found[udp(4).orig, udp(4).reply] == 7
+    assert (peer.injected, peer.errors) == (4, 0)
+    assert (counters["kept_masters"], counters["settled"]) == ((2, 1) if kept else (0, 3))
+
+
 def test_what_made_way_does_so_for_a_child_whose_master_is_not_here_too(hands: Hands) -> None:
     assert hands.other.inject(ct.create_request(translated(1))) == []
     counters: Counter[str] = Counter()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from carpool.proto import ctmessage as ct
 from tests.netns.lab import Network, holds_for, wait_until
-from tests.netns.pair import SERVER, SERVER6, TRIO, Pair, StatesNode, flow
+from tests.netns.pair import SERVER, SERVER6, TRIO, Pair, StatesNode, arrives, flow
 
 TCP = socket.SOCK_STREAM
 FLOWS = 20
@@ -121,3 +123,49 @@ def test_the_death_of_the_master_leaves_the_others_equal(trio: Pair) -> None:
         wait_until(lambda: len(table(fw2)) == 2 * FLOWS, 5, "fw2 has the old and the new")
         same_tables(fw3, fw2)
         assert {entry[0].dport for entry in table(fw3)} >= set(range(1500, 1500 + FLOWS))
+
+
+def give_table(giver: StatesNode, taker: StatesNode, entries: int) -> None:
+    """All that a node has, from one backup to another; the walk after it is not waited for."""
+
+    def received() -> int:
+        (peer,) = (one for one in taker.status()["peers"] if one["name"] == giver.name)
+        return int(peer["received"])
+
+    expected = received() + entries
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(taker.run_dir / "states.sock"))
+        client.sendall(json.dumps({"command": "resync", "peer": giver.name}).encode() + b"\n")
+        wait_until(lambda: received() >= expected, 5, f"{taker.name} has {giver.name}'s table")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_dead_of_a_backup_push_out_nothing_that_the_master_gave(
+    trio: Pair, known: bool
+) -> None:
+    """fw3 was away while a port of the VIP was given to another connection, and tells fw2 what it
+    has. Only if nobody is known as master, who comes last is right."""
+    trio.start()
+    fw1, fw2, fw3 = trio.nodes
+    assert fw1.failover is not None and fw2.failover is not None
+    with flow(TCP, trio.client, trio.server, (SERVER, 81)) as living:
+        assert living.echoes()
+        entry, copy = (arrives(node, ct.IP_TCP, 81) for node in (fw2, fw3))
+        dead = replace(copy, orig=replace(copy.orig, sport=copy.orig.sport ^ 1))
+        other = replace(copy, orig=replace(copy.orig, sport=9), reply=replace(copy.reply, dport=9))
+        fw3.inject(ct.delete_request(copy), *map(ct.create_request, (dead, other)))
+        if not known:
+            fw1.failover.be(False)
+            wait_until(lambda: not any(map(knows_master, (fw2, fw3))), 5, "nobody is master")
+        give_table(fw3, fw2, 2)
+        found = {(one.orig, one.reply) for one in fw2.entries() if one.orig.dport == 81}
+        assert found == {(one.orig, one.reply) for one in (entry if known else dead, other)}
+        assert fw2.counter("kept_masters") == int(known)
+        if known:
+            trio.fail_over()
+            fw2.failover.be(True)
+            assert living.echoes()
+
+
+def knows_master(node: StatesNode) -> bool:
+    return any(peer["master"] for peer in node.status()["peers"])

@@ -48,6 +48,7 @@ STAYED = {
 }
 REFUSED = {
     "kept_own": "changes of connections that this master knows better",
+    "kept_masters": "entries of a backup, whose place one of the master has",
     "deletes_refused": "deletions, while this node is master",
     "kept_status": "states that are behind what is here",
     "expectations_refused": "expectations whose connection has no helper here",

@@ -7,7 +7,7 @@ rest decides single entries.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -358,15 +358,31 @@ class News:
         return [request for request in part if not flows or ctpatch.flow_of(request) not in flows]
 
 
-def settle(wanted: ct.Entry, found: ct.Entry | None) -> list[bytes]:
+def evicts(peer: str, masters: Collection[str]) -> bool:
+    """Whether an entry of this peer takes the place of another one. `masters` are the peers who say
+    that they are MASTER and whose streams are up.
+
+    Of two flows with one tuple, one is dead, and only a master knows which. A backup that was away
+    has entries of the dead: they must not push out what the master gave us. What is kept out though
+    it lives, a master tells of: all news of a flow are its, a new one gives its whole table
+    (RENEW_AFTER_S), and so does one that we meet again. In a split both are believed, the last one
+    most; without any master, everybody is.
+    """
+    return not masters or peer in masters
+
+
+def settle(wanted: ct.Entry, found: ct.Entry | None, *, evict: bool) -> list[bytes]:
     """The requests that make `wanted` exist after EEXIST, when `found` has its original tuple.
 
     An entry with the same translation takes the new state. One with another translation cannot be
-    changed and must go; and if there is none, another flow holds the reply tuple and must go.
+    changed and must go; and if there is none, another flow holds the reply tuple and must go. If
+    not `evict`, these stay: nothing is requested.
     """
-    if found is None:
-        return [ct.delete_by_reply_request(wanted), ct.create_request(wanted)]
-    if (found.orig, found.reply) == (wanted.orig, wanted.reply):
+    if found is not None and (found.orig, found.reply) == (wanted.orig, wanted.reply):
         # Bits that are set cannot be taken back: EBUSY.
         return [ct.update_request(replace(wanted, status=wanted.status | found.status))]
+    if not evict:
+        return []
+    if found is None:
+        return [ct.delete_by_reply_request(wanted), ct.create_request(wanted)]
     return [ct.delete_request(found), ct.create_request(wanted)]

@@ -35,7 +35,7 @@ from carpool.proto import ctmessage as ct
 from carpool.proto import statecheck as sc
 from carpool.proto import statestream as ss
 from carpool.proto.ctpatch import Patcher
-from carpool.service.statescompare import Comparison
+from carpool.service.statescompare import Comparison, masters
 from carpool.service.statesends import ends, settings
 from carpool.service.statesflow import DRAIN_MAX, Inflow, Outflow
 from carpool.service.stateslabels import Labels
@@ -325,7 +325,7 @@ class StatesService:
         self.counters[f"stream_{cause}"] += 1
 
     def inject(self, link: Link, payload: bytes) -> str | None:
-        return self._inflow.take(link, payload)
+        return self._inflow.take(link, payload, masters(self._comparisons.values()))
 
     def compare(self, link: Link, frame: ss.Frame) -> str | None:
         if frame.kind is ss.Kind.LABELS:

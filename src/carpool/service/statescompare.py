@@ -7,7 +7,7 @@ peer's own. Refuses to know sockets and who is master why.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
@@ -127,6 +127,11 @@ class Comparison:
         self._master = master
         self._was_master |= master
 
+    @property
+    def their_master(self) -> bool:
+        """Whether the peer says that it is MASTER; not while there is no stream."""
+        return self.their_table is not None and self.their_table.master
+
     def look(self, mode: Mode, on_end: Callable[[Look], None], now_s: float) -> str | None:
         """Walk on both sides, then call `on_end`; or why not."""
         if not self._up:
@@ -189,8 +194,7 @@ class Comparison:
         """Only the newest of each kind waits: a peer that asks on and on gets no longer queue. A
         table is given before a RESYNC, but not to a master by who is none: it would learn of the
         dead."""
-        their_master = self.their_table is not None and self.their_table.master
-        if wish.mode is Mode.RESYNC and (self._master or not their_master):
+        if wish.mode is Mode.RESYNC and (self._master or not self.their_master):
             self._owner.give_bulk(self.name)
         others = [one for one in self._wanted if one.kind != wish.kind]
         self._wanted = deque([*others, wish])
@@ -262,3 +266,8 @@ class Comparison:
         if self._walk is not None:
             self._walk.close()
             self._walk = None
+
+
+def masters(comparisons: Iterable[Comparison]) -> list[str]:
+    """The peers that say so, over streams that are up."""
+    return [one.name for one in comparisons if one.their_master]

@@ -7,7 +7,7 @@ reached, and who is master is told to both.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from errno import EBUSY, EEXIST, EIO, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP, ESHUTDOWN
 from typing import Protocol
 
@@ -253,13 +253,14 @@ class Outflow:
         self._receivers = []
 
 
-def _make_way(create: bytes, answer: bytes | None) -> list[bytes]:
-    """The requests for an entry whose tuples another one has."""
+def _make_way(create: bytes, answer: bytes | None, *, evict: bool) -> list[bytes]:
+    """The requests for an entry whose tuples another one has; none: that one stays."""
     wanted = ct.parse_create(create)
     found = ct.parse(answer) if answer is not None else None
     if isinstance(wanted, ct.Skip):
         return []  # the gate has seen to it that this cannot be
-    return replica.settle(wanted, found if isinstance(found, ct.Entry) else None)
+    there = found if isinstance(found, ct.Entry) else None
+    return replica.settle(wanted, there, evict=evict)
 
 
 # What of a request a kernel may be unable to take, by why it refuses: better without than not at
@@ -303,8 +304,9 @@ class Inflow:
         self._gate = ctgate.Gate()
         self._prober = ctprobe.Prober()
 
-    def take(self, link: Receiver, payload: bytes) -> str | None:
-        """Check and inject; or why this payload is not for a peer to send."""
+    def take(self, link: Receiver, payload: bytes, masters: Collection[str] = ()) -> str | None:
+        """Check and inject; or why this payload is not for a peer to send. `masters`: the names of
+        the peers that are, as far as is known."""
         count = self._gate.check(payload)
         if isinstance(count, str):
             self._counters["frames_refused"] += 1
@@ -318,7 +320,8 @@ class Inflow:
             payload, count = b"".join(kept), len(kept)
         failures = self._inject(payload) if payload else []
         done = count - len(failures)
-        link.injected += done + self._answer(link, failures)
+        evict = replica.evicts(link.name, masters)
+        link.injected += done + self._answer(link, failures, evict=evict)
         return None
 
     def close(self) -> None:
@@ -331,7 +334,7 @@ class Inflow:
             self._tell("inject", str(error))
             return [Failure(EIO, request) for request in ctgate.requests(payload)]
 
-    def _answer(self, link: Receiver, failures: Sequence[Failure]) -> int:
+    def _answer(self, link: Receiver, failures: Sequence[Failure], *, evict: bool) -> int:
         """Deal with what the kernel refused; the number of those that are well in the end."""
         taken: list[bytes] = []
         again: list[bytes] = []
@@ -353,8 +356,8 @@ class Inflow:
                 self._count_error(link, failure)
         if again:
             left = self._inject_all(again)
-            well += len(again) - len(left) + self._answer(link, left)
-        return well + (self._settle(link, taken) if taken else 0)
+            well += len(again) - len(left) + self._answer(link, left, evict=evict)
+        return well + (self._settle(link, taken, evict=evict) if taken else 0)
 
     def _expectation_refused(self, link: Receiver, failure: Failure) -> bool:
         """Whether all is well nevertheless: it is here already, or gone already."""
@@ -369,9 +372,10 @@ class Inflow:
         )
         return True
 
-    def _settle(self, link: Receiver, wanted: Sequence[bytes]) -> int:
+    def _settle(self, link: Receiver, wanted: Sequence[bytes], *, evict: bool) -> int:
         """Entries of the peer whose tuples are in use here. Mostly by the same flow: then it is an
-        update, on bytes. Else see replica.settle. Returns how many are well in the end."""
+        update, on bytes. Else see replica.settle. Returns how many are well in the end, with those
+        that are kept out in favour of a master's."""
         prober = self._prober
         try:
             answers = self._injector.ask([prober.get(create) for create in wanted])
@@ -379,6 +383,7 @@ class Inflow:
             self._tell("ask", str(error))
             link.errors += len(wanted)
             return 0
+        kept = 0
         requests: list[bytes] = []
         updates: dict[bytes, bytes] = {}  # each with the request to make the entry
         for create, answer in zip(wanted, answers, strict=True):
@@ -387,7 +392,9 @@ class Inflow:
                 updates[update] = create
                 requests.append(update)
             else:
-                requests += _make_way(create, answer)
+                way = _make_way(create, answer, evict=evict)
+                kept += not way
+                requests += way
         bad = 0
         while requests:  # each round leaves out some part, or makes what was to be updated
             again: list[bytes] = []
@@ -406,7 +413,8 @@ class Inflow:
                     self._count_error(link, failure)
                     bad += 1
             requests = again
-        self._counters["settled"] += len(wanted) - bad
+        self._counters["kept_masters"] += kept
+        self._counters["settled"] += len(wanted) - kept - bad
         return len(wanted) - bad
 
     def _reduced(self, link: Receiver, failure: Failure) -> bytes:

@@ -308,26 +308,43 @@ def entry(port: int = 4000, nat_port: int = 4000, status: int = 0xE) -> ct.Entry
 def test_the_same_entry_takes_the_new_state() -> None:
     wanted, found = entry(status=0x8), entry(status=0x19E)
     # Bits that are set cannot be taken back: the kernel would refuse the whole update.
-    assert replica.settle(wanted, found) == [ct.update_request(replace(wanted, status=0x19E))]
+    update = ct.update_request(replace(wanted, status=0x19E))
+    for evict in (True, False):
+        assert replica.settle(wanted, found, evict=evict) == [update]
 
 
 def test_an_entry_with_another_translation_makes_way() -> None:
     wanted, found = entry(), entry(nat_port=5000)
-    assert replica.settle(wanted, found) == [ct.delete_request(found), ct.create_request(wanted)]
+    requests = [ct.delete_request(found), ct.create_request(wanted)]
+    assert replica.settle(wanted, found, evict=True) == requests
+    assert replica.settle(wanted, found, evict=False) == []
 
 
 def test_another_flow_with_the_same_reply_makes_way() -> None:
     wanted = entry()
-    assert replica.settle(wanted, None) == [
+    assert replica.settle(wanted, None, evict=True) == [
         ct.delete_by_reply_request(wanted),
         ct.create_request(wanted),
     ]
+    assert replica.settle(wanted, None, evict=False) == []
 
 
 def test_an_entry_in_the_other_direction_makes_way() -> None:
     wanted = entry()
     found = replace(wanted, orig=wanted.reply, reply=wanted.orig)
-    assert replica.settle(wanted, found) == [ct.delete_request(found), ct.create_request(wanted)]
+    requests = [ct.delete_request(found), ct.create_request(wanted)]
+    assert replica.settle(wanted, found, evict=True) == requests
+    assert replica.settle(wanted, found, evict=False) == []
+
+
+@pytest.mark.parametrize(
+    ("masters", "evicts"),
+    [((), True), (("fw3",), True), (("fw1", "fw3"), True), (("fw1",), False)],
+)
+def test_a_backup_evicts_nothing_while_a_master_is_known(
+    masters: tuple[str, ...], evicts: bool
+) -> None:
+    assert replica.evicts("fw3", masters) is evicts
 
 
 def test_a_part_is_given_without_what_was_told_since_it_was_filled() -> None:
