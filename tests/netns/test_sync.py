@@ -361,10 +361,10 @@ def test_an_agent_that_is_killed_leaves_the_old_configuration_whole(
 ) -> None:
     fw1, fw2 = pair
     before = fw2.tree()
+    pipe = fw2.services / "pipe"
     if where == "confirm":
         assert outcome(fw1.sync("web", confirm_within_s=600))[0] == "waiting"
     else:
-        pipe = fw2.services / "pipe"
         os.mkfifo(pipe)
         (fw2.services / "webd.reload").write_text("echo here; cat pipe")
         with LocalClient(fw1.node.run_dir) as agent:
@@ -376,6 +376,8 @@ def test_an_agent_that_is_killed_leaves_the_old_configuration_whole(
     assert fw2.read("etc/web.conf") == "good 1\n"
     fw2.kill()
     (fw2.services / "webd.reload").unlink(missing_ok=True)
+    if where != "confirm":
+        os.close(os.open(pipe, os.O_WRONLY))  # who waits for it ends
     if then == "restart":
         (fw2.services / "webd.stopped").touch()  # of the new files
         (fw2.services / "webd.restart").write_text("rm webd.stopped")

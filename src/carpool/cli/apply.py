@@ -14,7 +14,7 @@ from carpool.api.control import FAILOVER, STATES, Answer, request, socket_of
 from carpool.api.settings import load
 from carpool.cli.problems import counted, told
 from carpool.cli.times import within
-from carpool.errors import EXIT_CONFIG, EXIT_OK, CarpoolError, UnreachableError
+from carpool.errors import EXIT_CONFIG, EXIT_OK, CarpoolError, NotRunningError, UnreachableError
 
 ANSWER_WAIT_S = 10.0
 
@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     answer = request(failover, {"command": "reload", **wish}, ANSWER_WAIT_S)
     _print(answer, args)
     if not args.dry_run:
-        _reload_states(args.run_dir)
+        if not _reload_states(args.run_dir) and config.group.states is not None:
+            print("[states] is configured, but no states process runs: carpool run states")
         _reload_agent(args.run_dir)
     return EXIT_OK
 
@@ -107,12 +108,12 @@ def _print(answer: Answer, args: argparse.Namespace) -> None:
         print("the peers may still have what was before, so that counts, too, until `carpool sync`")
 
 
-def _reload_states(run_dir: Path) -> None:
-    """It need not run: then there is nothing to take up."""
+def _reload_states(run_dir: Path) -> bool:
+    """Whether there is a process to take it up; it need not run."""
     try:
         answer = request(socket_of(run_dir, STATES), {"command": "reload"}, ANSWER_WAIT_S)
-    except UnreachableError:
-        return
+    except NotRunningError:
+        return False
     except CarpoolError as error:
         raise CarpoolError(
             f"failover has it, but states: {error.message}", hint=error.hint
@@ -120,6 +121,7 @@ def _reload_states(run_dir: Path) -> None:
     restarts = answer.get("restarts")
     if isinstance(restarts, list) and restarts:
         print(f"the states process begins anew for {', '.join(map(str, restarts))}")
+    return True
 
 
 def _reload_agent(run_dir: Path) -> None:

@@ -34,4 +34,6 @@ def test_what_the_agent_takes_up_only_when_it_is_restarted(
     with process(tmp_path / "failover.sock", saying(answer)):
         assert asyncio.run(applied()) == EXIT_OK
     told = capsys.readouterr().out
-    assert "nothing changes for failover\nrestart the agent: [sync] interface or port" in told
+    assert told.startswith("nothing changes for failover\n")
+    assert "\n[states] is configured, but no states process runs" in told
+    assert "\nrestart the agent: [sync] interface or port" in told
