@@ -19,7 +19,10 @@ from carpool.api.render import Fields, clean, duration, number_of, text_of
 
 BAR_WIDTH = 24
 # Steps that are to be read afterwards, too.
-_STAYING = ("warning", "link", "waiting", "skipped", "first")
+_STAYING = (
+    *("warning", "link", "waiting", "skipped", "first"),
+    *("group", "settled", "unsettled"),
+)
 
 
 class Board:

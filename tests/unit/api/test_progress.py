@@ -89,3 +89,13 @@ def test_a_service_that_does_not_run_is_told_and_stays() -> None:
     assert told == "! did not load the rules of nftables: it does not run"
     told = text(board.take({**event, "service": "dns\x1b[2J", "deed": "restart"})).strip()
     assert told == "! did not restart dns?[2J: it does not run"
+
+
+def test_what_becomes_of_the_group_stays_to_be_read() -> None:
+    """Above all that it is not over, and for whom it waits."""
+    board = Board(lambda: 0.0)
+    changes = ["51@lan: another password"]
+    assert "another password" in text(board.take({"step": "group", "changes": changes}))
+    assert "all 2 nodes" in text(board.take({"step": "settled", "nodes": 2}))
+    waits = {"step": "unsettled", "without": {"fw3": "it does not answer"}}
+    assert "fw3: it does not answer" in text(board.take(waits), width=200)
