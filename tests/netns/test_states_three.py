@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -126,17 +127,25 @@ def test_the_death_of_the_master_leaves_the_others_equal(trio: Pair) -> None:
 
 
 def give_table(giver: StatesNode, taker: StatesNode, entries: int) -> None:
-    """All that a node has, from one backup to another; the walk after it is not waited for."""
+    """All that a node has, from one backup to another; the walk after it is not waited for. The
+    taker stands still until all of it is on its way: it would give its own table at the same time,
+    and where no master is known, the later one of the two is right."""
 
-    def received() -> int:
-        (peer,) = (one for one in taker.status()["peers"] if one["name"] == giver.name)
-        return int(peer["received"])
+    def count(node: StatesNode, peer: StatesNode, key: str) -> int:
+        return next(int(one[key]) for one in node.status()["peers"] if one["name"] == peer.name)
 
-    expected = received() + entries
+    sent = count(giver, taker, "sent") + entries
+    received = count(taker, giver, "received") + entries
+    assert taker.process is not None
     with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(taker.run_dir / "states.sock"))
-        client.sendall(json.dumps({"command": "resync", "peer": giver.name}).encode() + b"\n")
-        wait_until(lambda: received() >= expected, 5, f"{taker.name} has {giver.name}'s table")
+        client.connect(str(giver.run_dir / "states.sock"))
+        os.kill(taker.process.pid, signal.SIGSTOP)
+        try:
+            client.sendall(json.dumps({"command": "resync", "peer": taker.name}).encode() + b"\n")
+            wait_until(lambda: count(giver, taker, "sent") == sent, 3, f"{giver.name} has sent all")
+        finally:
+            os.kill(taker.process.pid, signal.SIGCONT)
+        wait_until(lambda: count(taker, giver, "received") == received, 5, f"{taker.name} has all")
 
 
 @pytest.mark.parametrize("known", [True, False])
