@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from carpool.proto import statecheck as sc
 from carpool.proto import statestream as ss
 from carpool.proto.statestream import Broken, Frame, Kind
 from tests.netns.lab import holds_for, wait_until
-from tests.netns.pair import GROUP, SERVER, SYNC, Pair, StatesNode, flow, packed
+from tests.netns.pair import GROUP, SERVER, SYNC, WAN_VIP, Pair, StatesNode, flow, packed
 from tests.unit.proto.test_ctexpect import CREATE as EXPECTATION
 from tests.unit.proto.test_ctexpect import DELETE as DELETION
 
@@ -425,3 +427,33 @@ def test_a_new_master_renews_the_copies_of_the_old_one(pair: Pair) -> None:
         return entry is not None and entry.timeout_s > 3000
 
     wait_until(renewed, 8, "the old master keeps it as a copy now")
+
+
+def test_what_a_rival_kept_as_its_own_is_the_masters_once_it_is_none(pair: Pair) -> None:
+    """A split: each has another flow with the same tuple, and neither takes the other's."""
+    pair.start()
+    assert pair.fw1.failover is not None and pair.fw2.failover is not None
+    orig = ct.Tuple(packed("10.1.0.10"), packed(SERVER), ct.IP_UDP, 4000, 53)
+    lost, living = (
+        ct.Entry(orig, replace(orig.inverted(), dst=packed(WAN_VIP), dport=port), 0xE, 3600)
+        for port in (5000, 5001)
+    )
+    pair.fw2.failover.be(True)
+    wait_until(lambda: pair.fw1.peer_status()["master"], 5, "fw1 knows that fw2 is master too")
+    bulks = pair.fw2.counter("bulks")
+    wait_until(lambda: pair.fw2.counter("bulks") > bulks, 5, "fw2 has told all that it had")
+    assert pair.fw2.process is not None
+    os.kill(pair.fw2.process.pid, signal.SIGSTOP)  # or the first would reach it before the second
+    try:
+        for node, entry in ((pair.fw1, lost), (pair.fw2, living)):
+            node.inject(ct.create_request(entry))
+    finally:
+        os.kill(pair.fw2.process.pid, signal.SIGCONT)
+    wait_until(lambda: pair.fw1.counter("kept_own"), 5, "fw1 keeps its own")
+    pair.fw1.failover.be(False)
+
+    def right() -> bool:
+        entry = pair.fw1.find(17, 53)
+        return entry is not None and entry.reply == living.reply
+
+    wait_until(right, 8, "fw1 has the flow of the master")

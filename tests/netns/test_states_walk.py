@@ -104,6 +104,9 @@ class Node:
     def owes_bulk(self, peer: str) -> bool:
         return self.outflow.owes_bulk(self)
 
+    def rival_gone(self) -> None:
+        pass  # nobody renews here
+
     def be_master(self, master: bool) -> None:
         self.outflow.master = self.inflow.master = master
         self.comparison.be_master(master)

@@ -307,6 +307,9 @@ class Renewal:
     that one takes over again; but not before the old master knows that it is none, for it keeps
     its own. And from then on so often that no copy of a living flow ends (ct.QUIET_TIMEOUT_S):
     those that got lost come back, and those of the dead, whose end got lost, do end.
+
+    And when another master is none any more: it kept its own until then, and its last words may
+    have ended at a third node what lives here.
     """
 
     def __init__(self) -> None:
@@ -322,6 +325,11 @@ class Renewal:
             first = self._master is None
             self.deadline_s = now_s + (RENEW_EVERY_S if first else RENEW_AFTER_S)
         self._master = master
+
+    def rival_gone(self, now_s: float) -> None:
+        """A peer that said it was MASTER says so no more, or is out of reach."""
+        if self.deadline_s is not None:
+            self.deadline_s = min(self.deadline_s, now_s + RENEW_AFTER_S)
 
     def due(self, now_s: float) -> bool:
         """Whether it is time; if so, the next time is set."""

@@ -94,8 +94,7 @@ class StatesService:
         self.poller = poller
         self.now_s = now_s
         self.counters: Counter[str] = Counter()
-        self.master = False
-        self.stopped = False
+        self.master = self.stopped = False
         self._every = states.scope is Scope.ALL
         self._started_s = now_s()
         self._told: dict[str, float] = {}
@@ -140,11 +139,10 @@ class StatesService:
         self._hold_told: replica.Told | None = None
         self._gathering, self._idle = Gathering(), Idle()
         self._deaf_s: float | None = None  # no events are wanted from then on
-        self._check_s = 0.0
+        self._check_s, self._overflows_told = 0.0, 0
         self._checks = cycle(
             (self._check_mask, self._check_rules, self._check_files, self._check_tables)
         )
-        self._overflows_told = 0
         self._renewal = replica.Renewal()
 
     # --------------------------------------------------------------------------------- loop
@@ -186,8 +184,7 @@ class StatesService:
 
     def _step(self, now_s: float) -> None:
         if self._renewal.due(now_s):
-            for link in self.links:
-                self._outflow.want_bulk(link)
+            self._outflow.want_bulks()
         if self._deaf_s is not None and now_s >= self._deaf_s:
             self._want_events(False)
         self._outflow.step_bulk(now_s)
@@ -342,6 +339,9 @@ class StatesService:
     def owes_bulk(self, peer: str) -> bool:
         return self._outflow.owes_bulk(self._link_of(peer))
 
+    def rival_gone(self) -> None:
+        self._renewal.rival_gone(self.now_s())
+
     def bulk_began(self, link: Link) -> None:
         self._hold.bulk_began(link.name, self.now_s())
         theirs = self._comparisons[link.name].their_table
@@ -475,8 +475,8 @@ class StatesService:
         vips = frozenset(
             address.ip.packed for vip in self.config.group.vips for address in vip.addresses
         )
-        exclusions = settings(self.config).exclusions
-        return ct.Rules(self._every, present | vips, unmarked - vips, exclusions)
+        excluded = settings(self.config).exclusions
+        return ct.Rules(self._every, present | vips, unmarked - vips, excluded)
 
     def _link(self, states: States, peer: Peer) -> Link:
         return Link(

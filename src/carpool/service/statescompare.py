@@ -31,6 +31,9 @@ class Owner(Protocol):
 
     def owes_bulk(self, peer: str) -> bool: ...
 
+    def rival_gone(self) -> None:
+        """A peer that was MASTER is none any more, as far as is known."""
+
 
 @dataclass
 class Look:
@@ -114,7 +117,7 @@ class Comparison:
         self._up = False
         self._rounds.down()
         self._wanted.clear()
-        self.their_table = None
+        self._hear(None)
         self._stop_walk()
         if self._look is not None:
             self._end_look(self._look, error=reason)
@@ -228,13 +231,19 @@ class Comparison:
             self._end_look(self._look, now_s, error=failed if walked.failed else None)
 
     def _on_table(self, table: sc.Table, _now_s: float) -> None:
-        greeting, self.their_table = self.their_table is None, table
+        greeting = self.their_table is None
+        self._hear(table)
         if not greeting:
             return
         if walk.gives_table(master=self._master, was_master=self._was_master, theirs=table):
             self._owner.give_bulk(self.name)
         else:
             self._owner.give_no_bulk(self.name)
+
+    def _hear(self, table: sc.Table | None) -> None:
+        was_master, self.their_table = self.their_master, table
+        if was_master and not self.their_master:
+            self._owner.rival_gone()
 
     def _walked(self, ended: Walk, now_s: float) -> None:
         """Its questions came after all that we gave, and have been answered: the peer has it."""

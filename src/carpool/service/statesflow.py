@@ -91,13 +91,17 @@ class Outflow:
         if self._events.overflows != self._overflows:
             self._counters["overflows"] += self._events.overflows - self._overflows
             self._overflows = self._events.overflows
-            self._want_bulks()
+            self.want_bulks()
         return len(events)
 
     def want_bulk(self, link: Receiver) -> None:
         """Give this peer the whole table, as soon as may be."""
         if link.up and link not in self._wanted:
             self._wanted.append(link)
+
+    def want_bulks(self) -> None:
+        for link in self._links:
+            self.want_bulk(link)
 
     def owes_bulk(self, link: Receiver) -> bool:
         """Whether this peer is being given the table, or is to be."""
@@ -150,7 +154,7 @@ class Outflow:
         except KernelError as error:  # a whole table tells what these events did not
             self._counters["ask_errors"] += 1
             self._tell("ask", f"{error}; all peers get the whole table")
-            self._want_bulks()
+            self.want_bulks()
         if self._dump is not None:
             self._news.told(requests)
         return requests
@@ -236,10 +240,6 @@ class Outflow:
     def _unread(self, error: KernelError) -> None:
         self._counters["bulk_errors"] += 1
         self._tell("bulk", f"{error}; peers are given the table from its beginning again")
-
-    def _want_bulks(self) -> None:
-        for link in self._links:
-            self.want_bulk(link)
 
     def _restart(self) -> None:
         self._wanted += [link for link in self._receivers if link not in self._wanted]

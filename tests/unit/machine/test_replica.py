@@ -290,6 +290,26 @@ def test_who_is_master_at_the_start_has_just_told_all() -> None:
     assert renewal.deadline_s == T0 + replica.RENEW_EVERY_S
 
 
+def test_what_another_master_kept_as_its_own_is_given_again_when_it_is_none() -> None:
+    renewal = replica.Renewal()
+    renewal.rival_gone(T0)  # who is none has nothing to give
+    assert not renewal.due(T0 + 9999)
+    renewal.heard(True, T0)
+    assert renewal.due(T0 + replica.RENEW_EVERY_S)
+    renewal.rival_gone(T0 + 1000)
+    assert not renewal.due(T0 + 1000) and renewal.due(T0 + 1000 + replica.RENEW_AFTER_S)
+    assert not renewal.due(T0 + 1010)
+
+
+def test_a_planned_move_renews_once() -> None:
+    """The old master says that it is none just after the new one says that it is."""
+    renewal = replica.Renewal()
+    renewal.heard(False, T0)
+    renewal.heard(True, T0)
+    renewal.rival_gone(T0 + 0.1)
+    assert renewal.deadline_s == T0 + replica.RENEW_AFTER_S
+
+
 def test_copies_are_renewed_long_before_they_end() -> None:
     assert replica.RENEW_EVERY_S <= ct.QUIET_TIMEOUT_S / 3
 
