@@ -20,6 +20,7 @@ from typing import Protocol
 
 from carpool.errors import CarpoolError, KernelError
 from carpool.kernel.appliedfile import Sources
+from carpool.kernel.journal import say
 from carpool.kernel.later import Later
 from carpool.kernel.unixserver import Client
 from carpool.machine import effects as fx
@@ -152,14 +153,27 @@ class GroupChange:
             self._later.do(self._read, lambda found: self._judge(wish, *found))
 
     def confirm(self, client: Client) -> None:
-        if self._pending is None:
+        """It is kept once the disk says so; until then it waits as before."""
+        pending = self._pending
+        if pending is None:
             client.refuse("no change of the group waits to be confirmed here")
             return
-        self._pending = None
-        self._keep(lambda error: _answer(client, error, {}))
+
+        def written(error: str | None) -> None:
+            if self._pending is not pending:
+                client.refuse("it was put back before that was on the disk")
+            elif error is not None:
+                hint = "make room, and say it again before it is put back"
+                client.refuse(f"{error}; the change waits to be confirmed as before", hint)
+            else:
+                self._pending = None
+                client.answer()
+
+        self._keep(written)
 
     def take_back(self, client: Client | None) -> None:
-        """Put back what waits to be confirmed, in the kernel, on the wire and in the files."""
+        """Put back what waits to be confirmed, in the kernel, on the wire and in the files. Where
+        these cannot be, the next process tries again."""
         if self._pending is None:
             if client is not None:
                 client.refuse("no change of the group waits to be confirmed here")
@@ -169,7 +183,19 @@ class GroupChange:
 
         def there(error: str | None) -> None:
             self._on_put_back()
-            self._keep(lambda other: _answer(client, error or other, {}) if client else None)
+            if error is not None:
+                error = f"what was before counts again, but not in the files: {error}"
+                say(f"failover: {error}: {_FILES_LEFT}")
+            # A disk that does not take this has it put back once more, at worst.
+            self._keep(lambda _other: tell(error), None if error is None else before)
+
+        def tell(error: str | None) -> None:
+            if client is None:
+                return
+            if error is None:
+                client.answer()
+            else:
+                client.refuse(error, _FILES_LEFT)
 
         self._later.do(lambda: _tried(lambda: self._files.put_back(before.texts)), there)
 
@@ -263,7 +289,10 @@ class GroupChange:
             "transition": bool(self._older),
             "waits": self._pending is not None,
         }
-        self._keep(lambda error: _answer(wish.client, error, answer))
+        self._keep(
+            lambda error: _answer(wish.client, error, answer),
+            self._pending.before if self._pending else None,
+        )
 
     def _go_by(self, form: Form) -> None:
         self.failures.clear()
@@ -299,9 +328,9 @@ class GroupChange:
             "oldest would become a second master: bring the last change to all nodes first"
         ]
 
-    def _keep(self, done: Callable[[str | None], None]) -> None:
+    def _keep(self, done: Callable[[str | None], None], before: Form | None = None) -> None:
+        """`before`: what the next process is to put back."""
         form, older = self._form, tuple(self._older)
-        before = self._pending.before if self._pending else None
         self._later.do(lambda: _tried(lambda: self._files.keep(form, older, before)), done)
 
 
@@ -309,6 +338,7 @@ _WAITS = (
     "a change of the group waits to be confirmed here",
     "`carpool confirm` keeps it, `carpool rollback --pending` puts it back",
 )
+_FILES_LEFT = "put them back by hand, or make room: failover does it when it is started again"
 
 
 def _links_down(old: Config, new: Config, problems: Sequence[Problem]) -> list[str]:
