@@ -103,7 +103,8 @@ class AddressHolder:
     def follow(self, config: Config) -> None:
         """These are the VIPs now. Addresses that are no more are deleted; the rest stays as it is,
         until `prepare` and `take` make it fit. KernelError, also when refreshing has waited for the
-        kernel for long: whoever asks for this must not wait as well."""
+        kernel for long: whoever asks for this must not wait as well. Then nothing is done: to be
+        said again; until then a VHID that is new cannot be taken."""
         if not self._lock.acquire(timeout=FOLLOW_WAIT_S):
             raise KernelError(
                 "the kernel is busy: addresses are being refreshed for more than "
@@ -272,7 +273,9 @@ class AddressHolder:
         they go with that, because removing IPv6 addresses before makes it send a frame (MLD) that
         teaches switches the wrong port.
         """
-        vhost = self._vhosts[key]
+        vhost = self._vhosts.get(key)
+        if vhost is None:  # of a group that could not be followed yet
+            return
         vhost.taken, vhost.error = False, None
         vhost.released_s = monotonic_s()
         if not vhost.parent:
@@ -326,7 +329,9 @@ class AddressHolder:
     # -------------------------------------------------------------------------------- private
 
     def _ready(self, key: VhostKey) -> _Vhost:
-        vhost = self._vhosts[key]
+        vhost = self._vhosts.get(key)
+        if vhost is None:
+            raise KernelError(f"{key}: the kernel was too busy to follow the group")
         if not vhost.parent:
             device = self._config.device(key.interface)
             raise KernelError(f"{key}: device {device} is not there, or could not be prepared")

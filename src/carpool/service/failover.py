@@ -27,6 +27,7 @@ from carpool.service.groupchange import CONFIRM_MAX_S, Files, GroupChange, Start
 
 PACKETS_MAX = 64  # handled a round, so that a flood cannot keep the deadline waiting
 WATCHERS_MAX = 8
+FOLLOW_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class FailoverService:
         self._switchover_client: Client | None = None
         self._watchers: list[Client] = []
         self._was_master: bool | None = None
+        self._follow_again_s: float | None = None
         self.poller.add(self.links, self._on_links)
         self.change = GroupChange(
             engine, start, hands.files, hands.later, self.put, self.now_s, self._tell_of_files
@@ -89,12 +91,14 @@ class FailoverService:
         if held:
             self.put(fx.Adopt(held))
         while not self.stopped:
-            due_s = [self.engine.deadline_s, self.change.deadline_s]
+            due_s = [self.engine.deadline_s, self.change.deadline_s, self._follow_again_s]
             self.poller.run_once(min((at_s for at_s in due_s if at_s is not None), default=None))
             deadline_s = self.engine.deadline_s
             if deadline_s is not None and self.now_s() >= deadline_s:
                 self.put(fx.Tick())
             self.change.on_time()
+            if self._follow_again_s is not None and self.now_s() >= self._follow_again_s:
+                self._reconfigure()
 
     def put(self, event: fx.Input) -> None:
         """Hand an input to the engine and perform what follows; inputs that arise meanwhile
@@ -123,7 +127,9 @@ class FailoverService:
                 error = socket.probe() if socket else "the device is gone"
                 self.put(fx.SendResult(interface, error))
             case fx.TakeAddresses(key):
-                self._hold(self.holder.take, key)
+                # What is owned already (a VIP that changes) waits for no kernel that is busy.
+                busy = self._follow_again_s is not None
+                self._hold(self.holder.hold if busy else self.holder.take, key)
             case fx.HoldAddresses(key):
                 self._hold(self.holder.hold, key)
             case fx.ReleaseAddresses(key):
@@ -192,9 +198,11 @@ class FailoverService:
         return None
 
     def _reconfigure(self) -> None:
-        """Sockets, devices and addresses for the virtual hosts that there are by now."""
+        """Sockets, devices and addresses for the virtual hosts that there are by now. A kernel that
+        is too busy is asked again: what is put back must get there, too."""
         config = self.engine.acting
-        self._try(lambda: self.holder.follow(config), "following the group")
+        error = self._try(lambda: self.holder.follow(config), "following the group")
+        self._follow_again_s = self.now_s() + FOLLOW_AGAIN_S if error else None
         self.links.follow({name: config.device(name) for name in config.vip_interfaces()})
         for interface in [name for name in self.sockets if name not in self.engine.ports]:
             self._close(interface)
