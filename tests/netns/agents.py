@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from carpool.agent.localclient import LocalClient
 from carpool.api.identity import introduce, keys_of
 from carpool.errors import CarpoolError
-from carpool.kernel.clock import monotonic_s
 from carpool.kernel.keys import Keys
 from tests.netns.lab import Namespace, Network, wait_until
 from tests.netns.pair import NODE, OUTSIDER, PAIR, PEER, SYNC
@@ -79,14 +78,13 @@ class AgentNode:
         found: dict[str, int] = self.about()["refused"]
         return found
 
-    def stop(self) -> tuple[str, float]:
-        """What it said, and the seconds that it took to end."""
+    def stop(self) -> str:
+        """What it said. It waits for no connection that is quiet (QUIET_MAX_S)."""
         assert self.process is not None
-        began_s = monotonic_s()
         self.process.send_signal(signal.SIGTERM)
         said = self.process.communicate(timeout=20)[0]
         assert self.process.returncode == 0, said
-        return said, monotonic_s() - began_s
+        return said
 
 
 def made_pair(network: Network, directory: Path) -> tuple[AgentNode, AgentNode]:

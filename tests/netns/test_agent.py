@@ -72,8 +72,7 @@ def test_paired_agents_know_each_other_and_a_peer_gets_nothing_but_its_own_route
             assert status == expected, told
     assert fw1.refused() == {"not_for_peers": 3}
     check_unpairing(fw1, fw2)
-    said, took_s = fw1.stop()
-    assert took_s < 5
+    said = fw1.stop()
     assert "runs, pid" in said
     assert said.count("refused fw2: GET '/v1/about' is not for peers") == 1
     (peer,) = fw2.about()["peers"]
@@ -125,7 +124,7 @@ def test_strangers_of_every_kind_are_refused_counted_and_told_once(
             assert b"HTTP" not in sock.recv(1000)
     expected = {cause: 3 for cause, *_ in kinds}
     wait_until(lambda: fw1.refused() == expected, 5, f"{expected}")
-    said, _ = fw1.stop()
+    said = fw1.stop()
     for words in (
         f"refused who comes from {SYNC['fw2']} port",
         "what it says is no TLS",
@@ -156,8 +155,7 @@ def test_a_second_agent_is_refused_a_dead_ones_place_is_taken_and_half_a_request
     with socket.socket(socket.AF_UNIX) as slow:
         slow.connect(str(fw1.run_dir / "agent.sock"))
         slow.sendall(b"GET /v1/about HTTP/1.1\r\n")
-        _, took_s = fw1.stop()
-        assert took_s < 5
+        fw1.stop()
     assert not (fw1.run_dir / "agent.sock").exists()
 
 
@@ -191,4 +189,4 @@ def test_files_are_read_anew_on_command(nodes: tuple[AgentNode, AgentNode]) -> N
             assert agent.post("/v1/reload", {}) == {"restart": ["[sync] interface or port"]}
         node.configure(GROUP + LINK)
         assert agent.post("/v1/reload", {}) == {"restart": []}
-    assert "other [sync] interface or port: they count" in node.stop()[0]
+    assert "other [sync] interface or port: they count" in node.stop()

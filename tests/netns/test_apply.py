@@ -134,6 +134,12 @@ def change_of(node: CarpNode) -> Any:
     return node.status()["change"]
 
 
+def taken_up(node: CarpNode) -> list[str]:
+    """Each time that it began to go by other files, in words."""
+    events = node.ask("events", limit=100)["events"]
+    return [one["text"] for one in events if "counts from now on" in one["text"]]
+
+
 @pytest.mark.parametrize(
     ("order", "preempt"),
     [((0, 1), True), ((1, 0), False)],
@@ -185,8 +191,8 @@ def test_what_nobody_confirms_is_put_back_with_the_file(pair: Pair) -> None:
         pair.write(pair.fw1, *MORE)
         new = group.read_text()
         assert "unless `carpool confirm`" in apply(pair.fw1, "--confirm-within", "1s")
-        assert pair.fw1.owns(OTHER)
-        wait_until(lambda: group.read_text() == old, 5, "it is put back")
+        wait_until(lambda: group.read_text() == old, 10, "it is put back")
+        assert len(taken_up(pair.fw1)) == 2, "it, and what was before"
         assert not pair.fw1.owns(OTHER) and pair.fw1.owns(ALIAS)
         assert group.with_name("group.toml.not-confirmed").read_text() == new
         pair.write(pair.fw1, *MORE)
@@ -219,7 +225,7 @@ def test_an_edit_that_is_not_failovers_waits_to_be_confirmed_too(
         group.write_text(new)
         told = apply(node, "--confirm-within", "1s")
         assert "nothing changes for failover" in told and "is said in 1 s" in told
-        wait_until(lambda: group.read_text() == old, 5, "it is put back")
+        wait_until(lambda: group.read_text() == old, 10, "it is put back")
         assert group.with_name("group.toml.not-confirmed").read_text() == new
         assert "is said in" not in apply(node, "--confirm-within", "1s"), "nothing differs"
 

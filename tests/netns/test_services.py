@@ -10,14 +10,12 @@ from typing import Any
 import pytest
 
 from carpool.agent.localclient import LocalClient
-from carpool.kernel.clock import monotonic_s
 from carpool.lab import processes
 from carpool.lab.firewall import AGENT, ROLES, agent_troubles
 from carpool.lab.lab import Lab
 from carpool.lab.topology import FIREWALLS
 from tests.netns.lab import wait_until
 
-MOVES_WITHIN_S = 2.0
 SELECTED = '[sync]\nsections = ["tunnel"]'
 ALONE = """
 [section.tunnel]
@@ -69,9 +67,7 @@ def test_a_service_of_the_master_alone_moves_with_the_mastership(lab: Lab) -> No
     wait_until(lambda: not any(map(agent_troubles, lab.firewalls.values())), 10, "agents answer")
     fw1 = lab.firewalls["fw1"]
     fw1.ask("failover", "switchover")
-    moved_s = monotonic_s()
-    wait_until(lambda: running(lab) == ["fw2"], 5, "it runs on the new master, and there only")
-    assert monotonic_s() - moved_s < MOVES_WITHIN_S
+    wait_until(lambda: running(lab) == ["fw2"], 10, "it runs on the new master, and there only")
     with LocalClient(fw1.run_dir) as agent:
         found: list[dict[str, Any]] = [
             row
@@ -92,6 +88,6 @@ def check_a_failover_without_an_agent(lab: Lab) -> None:
     processes.send([agent], signal.SIGKILL)
     assert processes.wait_gone([agent], 5)
     lab.firewalls["fw2"].ask("failover", "switchover")
-    wait_until(lambda: running(lab) == ["fw1", "fw2"], 5, "the new master starts it")
+    wait_until(lambda: running(lab) == ["fw1", "fw2"], 10, "the new master starts it")
     lab.start_missing("fw2")
     wait_until(lambda: running(lab) == ["fw1"], 10, "the agent puts it right as soon as it is back")

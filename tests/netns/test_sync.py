@@ -448,7 +448,7 @@ def test_services_of_a_peer(pair: tuple[SyncNode, SyncNode]) -> None:
         with pytest.raises(CarpoolError, match="start"):
             agent.post("/v1/services/webd/enable", {"by": "tester"}, params=params)
     assert (fw1.log(), fw2.log()) == ([], ["stop webd"])
-    assert "stop webd by tester on fw1: done" in fw2.node.stop()[0]
+    assert "stop webd by tester on fw1: done" in fw2.node.stop()
 
 
 def test_values_of_a_node_are_rendered_on_each(pair: tuple[SyncNode, SyncNode]) -> None:

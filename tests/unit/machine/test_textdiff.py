@@ -105,7 +105,7 @@ def test_files_made_to_be_hard_take_no_time(shift: int) -> None:
     new = "".join(f"{number * (number + shift) % 211}\n" for number in range(60_000)).encode()
     begun = time.thread_time()
     found = diff(old, new)
-    assert time.thread_time() - begun < 1.5
+    assert time.thread_time() - begun < 10  # a tenth of a second; minutes without the bound
     assert found.added == found.removed > 0
 
 
