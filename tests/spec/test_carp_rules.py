@@ -15,6 +15,9 @@ from carpool.machine.replay import CounterClock
 from carpool.model.config import Family
 from carpool.model.reject import Reject
 from tests.unit.machine.group import (
+    ALL_BACKUP,
+    ALL_INIT,
+    ALL_MASTER,
     LAN,
     START_US,
     WAN,
@@ -53,7 +56,7 @@ def test_init_link_up_and_an_address_configured_is_backup() -> None:
     """design: INIT | link up and an address configured | BACKUP, start the master-down timer
     `3*advbase + advskew/256` s"""
     engine = backup(now_s=10.0)
-    assert states(engine) == {LAN: State.BACKUP, WAN: State.BACKUP}
+    assert states(engine) == ALL_BACKUP
     assert engine.deadline_s == 10 + 3 + SKEW_S
 
 
@@ -117,7 +120,7 @@ def test_any_shutting_down_says_goodbye_then_init() -> None:
     engine = master()
     assert {a.advskew for a in adverts(engine.handle(fx.Stop(), 0.5))} == {255}
     engine.handle(fx.Tick(), 0.5 + LEAVE_WAIT_S)
-    assert states(engine) == {LAN: State.INIT, WAN: State.INIT}
+    assert states(engine) == ALL_INIT
     assert moves(backup(config(vip(LAN))).handle(Sender().leaves(vip(LAN)), 2.0)) == [TOOK_OVER]
 
 
@@ -159,7 +162,7 @@ def test_preempt_moves_vhids_as_a_group() -> None:
     assert advert.advskew == 240
     winner = backup()
     winner.handle(Sender().says(vip(WAN), advert.advskew, demote=advert.demote), 0.5)
-    assert states(winner) == {LAN: State.MASTER, WAN: State.MASTER}
+    assert states(winner) == ALL_MASTER
 
 
 def test_a_packet_that_crossed_a_router_is_dropped() -> None:
@@ -257,7 +260,7 @@ def test_engine_rule_3_who_takes_one_takes_all(advskew: int) -> None:
     all: a group that is split between two nodes forwards nothing."""
     engine = backup()
     engine.handle(Sender().says(vip(WAN), advskew), 1.0)
-    assert states(engine) == {LAN: State.MASTER, WAN: State.MASTER}
+    assert states(engine) == ALL_MASTER
 
 
 def test_engine_rule_3_who_wins_a_conflict_takes_what_it_left_to_slower_masters() -> None:
@@ -268,7 +271,7 @@ def test_engine_rule_3_who_wins_a_conflict_takes_what_it_left_to_slower_masters(
     engine.handle(fx.Tick(), 3 + SKEW_S)  # lan was cut: nobody was heard there
     assert states(engine) == {LAN: State.MASTER, WAN: State.BACKUP}
     engine.handle(peer.says(vip(LAN), 200), 3.6)  # lan is whole again
-    assert states(engine) == {LAN: State.MASTER, WAN: State.MASTER}
+    assert states(engine) == ALL_MASTER
 
 
 def test_engine_rule_3_what_a_better_master_holds_is_left_to_it() -> None:

@@ -28,6 +28,10 @@ from carpool.proto import carp
 NETS = {"lan": 1, "wan": 2, "dmz": 3}
 START_US = 1_700_000_000_000_000
 LAN, WAN = VhostKey("lan", 51), VhostKey("wan", 52)
+ALL_MASTER = {LAN: State.MASTER, WAN: State.MASTER}
+ALL_BACKUP = {LAN: State.BACKUP, WAN: State.BACKUP}
+ALL_INIT = {LAN: State.INIT, WAN: State.INIT}
+ALL_DISABLED = {LAN: State.DISABLED, WAN: State.DISABLED}
 
 
 def own(interface: str, host: int = 2) -> tuple[Address, ...]:
@@ -149,6 +153,11 @@ class Sender:
 
 def states(engine: Engine) -> dict[VhostKey, State]:
     return {key: vhost.state for key, vhost in engine.vhosts.items()}
+
+
+def reasons(engine: Engine) -> list[str]:
+    """Why it is demoted."""
+    return [reason.reason for reason in engine.demotion.reasons()]
 
 
 def adverts(effects: list[Effect]) -> list[carp.Advert]:

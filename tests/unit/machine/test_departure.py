@@ -7,12 +7,13 @@ import pytest
 from carpool.machine import effects as fx
 from carpool.machine.departure import LEAVE_WAIT_S, SWITCHOVER_WAIT_S
 from carpool.machine.effects import State
-from carpool.machine.engine import (
-    Engine,
-)
 from carpool.machine.vhost import LEAVE_EVERY_S
 from carpool.model.config import Family
 from tests.unit.machine.group import (
+    ALL_BACKUP,
+    ALL_DISABLED,
+    ALL_INIT,
+    ALL_MASTER,
     LAN,
     WAN,
     Sender,
@@ -24,21 +25,12 @@ from tests.unit.machine.group import (
     master,
     moves,
     notes,
+    reasons,
     skews,
     states,
     up,
     vip,
 )
-
-ALL_MASTER = {LAN: State.MASTER, WAN: State.MASTER}
-ALL_BACKUP = {LAN: State.BACKUP, WAN: State.BACKUP}
-ALL_INIT = {LAN: State.INIT, WAN: State.INIT}
-ALL_DISABLED = {LAN: State.DISABLED, WAN: State.DISABLED}
-
-
-def reasons(engine: Engine) -> list[str]:
-    return [reason.reason for reason in engine.demotion.reasons()]
-
 
 # -------------------------------------------------------------------------- disable, enable
 

@@ -14,6 +14,9 @@ from carpool.machine.engine import PROBE_EVERY_S, RETRY_AFTER_S, SEND_ERRORS_MAX
 from carpool.machine.vhost import ADDRESS_LIFETIME_S, HOLD_EVERY_S
 from carpool.model.config import Family, VhostKey
 from tests.unit.machine.group import (
+    ALL_BACKUP,
+    ALL_INIT,
+    ALL_MASTER,
     LAN,
     WAN,
     Sender,
@@ -26,6 +29,7 @@ from tests.unit.machine.group import (
     moves,
     notes,
     own,
+    reasons,
     skews,
     states,
     up,
@@ -38,16 +42,12 @@ SENT = fx.SendResult("lan", None)
 LAN2 = VhostKey("lan", 53)
 
 
-def reasons(engine: Engine) -> list[str]:
-    return [reason.reason for reason in engine.demotion.reasons()]
-
-
 # ----------------------------------------------------------------------------------- links
 
 
 def test_a_new_engine_waits_for_its_links_and_is_demoted_until_they_are_there() -> None:
     engine = Engine(config(), now_s=0.0, counter_start_us=1)
-    assert states(engine) == {LAN: State.INIT, WAN: State.INIT}
+    assert states(engine) == ALL_INIT
     assert (reasons(engine), engine.deadline_s) == (
         ["interface lan down", "interface wan down"],
         None,
@@ -178,13 +178,13 @@ def test_without_preemption_a_demoted_master_loses_all_too() -> None:
     engine.handle(peer.says(vip(LAN), 0), 1.0)
     assert engine.handle(peer.says(vip(WAN), 200), 1.2) == []
     engine.handle(peer.says(vip(WAN), 240, demote=32), 1.5)
-    assert states(engine) == {LAN: State.MASTER, WAN: State.MASTER}
+    assert states(engine) == ALL_MASTER
 
 
 def test_without_preemption_a_leaving_master_is_replaced() -> None:
     engine, peer = backup(config(preempt=False)), Sender()
     engine.handle(peer.leaves(vip(LAN)), 1.0)
-    assert states(engine) == {LAN: State.MASTER, WAN: State.MASTER}
+    assert states(engine) == ALL_MASTER
 
 
 def test_without_preemption_a_better_node_that_returns_does_not_take_back() -> None:
@@ -192,7 +192,7 @@ def test_without_preemption_a_better_node_that_returns_does_not_take_back() -> N
     for second in range(1, 20):
         for where in (vip(LAN), vip(WAN)):
             assert engine.handle(peer.says(where, 100), float(second)) == []
-    assert states(engine) == {LAN: State.BACKUP, WAN: State.BACKUP}
+    assert states(engine) == ALL_BACKUP
 
 
 def test_silence_on_one_link_moves_that_vhid_only() -> None:
@@ -347,7 +347,7 @@ def test_a_stalled_master_steps_down_before_it_sends_anything(event: fx.Input) -
 def test_a_stalled_master_waits_like_any_backup_before_it_takes_over_again() -> None:
     engine = master()
     engine.handle(fx.Tick(), 10.0)
-    assert states(engine) == {LAN: State.BACKUP, WAN: State.BACKUP}
+    assert states(engine) == ALL_BACKUP
     assert engine.deadline_s == 10.0 + DOWN_S
 
 

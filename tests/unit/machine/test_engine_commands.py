@@ -8,9 +8,10 @@ from carpool.machine.effects import State
 from carpool.machine.engine import (
     BULK_WAIT_S,
     RETRY_AFTER_S,
-    Engine,
 )
 from tests.unit.machine.group import (
+    ALL_BACKUP,
+    ALL_MASTER,
     LAN,
     WAN,
     Sender,
@@ -22,18 +23,11 @@ from tests.unit.machine.group import (
     master,
     moves,
     notes,
+    reasons,
     skews,
     states,
     vip,
 )
-
-ALL_MASTER = {LAN: State.MASTER, WAN: State.MASTER}
-ALL_BACKUP = {LAN: State.BACKUP, WAN: State.BACKUP}
-
-
-def reasons(engine: Engine) -> list[str]:
-    return [reason.reason for reason in engine.demotion.reasons()]
-
 
 # ----------------------------------------------------------------------------- maintenance
 

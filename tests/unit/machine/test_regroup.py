@@ -28,6 +28,7 @@ from tests.unit.machine.group import (
     moves,
     notes,
     own,
+    reasons,
     states,
     unicast,
     up,
@@ -74,10 +75,6 @@ def signed(effects: Sequence[fx.Effect], *forms: Vip) -> list[int]:
         next((n for n, one in enumerate(forms) if WireForm(one).verify(advert)), -1)
         for advert in adverts(list(effects))
     ]
-
-
-def reasons(engine: Engine) -> list[str]:
-    return [reason.reason for reason in engine.demotion.reasons()]
 
 
 # ------------------------------------------------------------------------ in general
