@@ -11,10 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from carpool.machine.textdiff import is_binary
 from carpool.model.config import Address, Group, Node
 from carpool.model.finding import GROUP_FILE, NODE_FILE
-
-BINARY_LOOK_BYTES = 8192
 
 # Lines that hold neither this nor a foreign IPv4 address letter by letter need no closer look: the
 # text of every IPv6 address has two colons with at most four digits between them.
@@ -170,7 +169,7 @@ def _finder(mark: bytes) -> _Finder:
 def _lines_at(content: bytes, finders: Iterable[_Finder]) -> Iterator[tuple[int, str]]:
     """Number and text of each line that something is found in, without its comment. The search is
     among bytes: files of some hundred megabytes pass through here at each synchronisation."""
-    if b"\0" in content[:BINARY_LOOK_BYTES]:
+    if is_binary(content):
         return
     starts: set[int] = set()
     for find in finders:

@@ -16,7 +16,7 @@ from carpool.machine.mask import masked
 from carpool.model.keypath import quoted
 
 DIFFERS = "differs"  # all that is said of a secret or binary file
-BINARY_LOOK_BYTES = 8192  # a NUL in the first 8 KiB, as git(1) judges
+_BINARY_LOOK_BYTES = 8192  # a NUL in the first 8 KiB, as git(1) judges
 SHOWN_MAX_BYTES = 1 << 20
 SHOWN_MAX_LINES = 2000
 # Pairs of equal lines that are weighed against each other; beyond, it takes seconds and more, and
@@ -83,9 +83,13 @@ def unified(
     return FileDiff(path, "".join(shown), False, False, added, removed)
 
 
+def is_binary(content: bytes) -> bool:
+    return b"\0" in content[:_BINARY_LOOK_BYTES]
+
+
 def _lines(content: bytes) -> list[str] | None:
     """With their ends, only "\\n" being one; None if it is no text."""
-    if b"\0" in content[:BINARY_LOOK_BYTES]:
+    if is_binary(content):
         return None
     try:
         text = content.decode()
