@@ -249,6 +249,14 @@ def test_scripts_that_delete_their_own_tables_and_include_others(fw: Firewall) -
     assert ("ip", "more") in parse(fw.rules())
 
 
+def test_files_that_include_each_other_are_an_error_and_no_work_without_end(fw: Firewall) -> None:
+    for number in range(4):
+        fw.write('include "/etc/nftables.d/*.nft"\n', f"/etc/nftables.d/{number}.nft")
+    fw.write('include "/etc/nftables.d/*.nft"\n')
+    with pytest.raises(KernelError, match=r"nftables\.conf includes files more than 1000 times"):
+        asyncio.run(fw.rulesets.load(FILE))
+
+
 def test_rules_may_name_devices_that_are_only_here(fw: Firewall) -> None:
     fw.host.run("ip", "link", "add", "lan0", "type", "veth", "peer", "name", "wan0")
     chain = (

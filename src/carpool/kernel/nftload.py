@@ -23,6 +23,7 @@ from carpool.proto.nftscript import Clear, Clearing, Include, replaced
 
 NFT_WAIT_S = 60.0  # 60,000 elements are listed in 2.4 s
 INCLUDE_DEPTH_MAX = 16  # MAX_INCLUDE_DEPTH of nftables/include/parser.h
+INCLUDES_MAX = 1000  # files that include each other by wildcards would be millions before it ends
 INCLUDE_DIRECTORY = "/etc"  # where nft looks for relative names: its default -I
 SAID_MAX = 2000  # characters of what nft said
 
@@ -124,6 +125,11 @@ class _Script:
         return said.strip()[-SAID_MAX:]
 
     def _copy(self, file: Path, depth: int) -> Path:
+        if len(self._copies) > INCLUDES_MAX:
+            raise KernelError(
+                f"{self._copies[0][1]} includes files more than {INCLUDES_MAX} times",
+                hint=f"do they include each other? {file} was the last one",
+            )
         try:
             text = file.read_text(encoding="utf-8", errors="surrogateescape")
         except OSError as error:
