@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Protocol
 
-from carpool.errors import CarpoolError
+from carpool.errors import CarpoolError, KernelError
 from carpool.kernel.journal import say
 from carpool.kernel.unixserver import Client
 from carpool.model.config import Config
@@ -48,7 +48,8 @@ class Service(Protocol):
     read: Read
 
     def take_up(self, config: Config) -> None:
-        """It differs in its VIPs at most."""
+        """It differs in its VIPs at most. KernelError when the kernel does not say which addresses
+        are here; then that is asked again later."""
 
     def begin_anew(self) -> None: ...
 
@@ -68,5 +69,8 @@ def reload(service: Service, client: Client | None = None) -> None:
     if restarts:
         say(f"states: begins anew for {', '.join(restarts)}")
         service.begin_anew()
-    else:
+        return
+    try:
         service.take_up(new)
+    except KernelError as error:  # addresses change just now: they are looked at again anyway
+        say(f"states: {error.message}: tried again within seconds")

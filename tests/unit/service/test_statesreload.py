@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from carpool.errors import ConfigError
+from carpool.errors import ConfigError, KernelError
 from carpool.model.config import Config, Encryption, Scope, States
 from carpool.service.statesreload import Read, reasons, reload
 from tests.unit.model.configs import FW2, GROUP, LAN, NODE, config, ips
@@ -72,9 +72,12 @@ class Service:
         self.read = read
         self.config = OLD
         self.began_anew = 0
+        self.trouble: KernelError | None = None
 
     def take_up(self, config: Config) -> None:
         self.config = config
+        if self.trouble is not None:
+            raise self.trouble
 
     def begin_anew(self) -> None:
         self.began_anew += 1
@@ -98,3 +101,12 @@ def test_it_takes_up_or_begins_anew_or_goes_on(capfd: pytest.CaptureFixture[str]
     said = capfd.readouterr().err
     assert "begins anew for peers" in said
     assert "goes by the old configuration: group.toml: no [[vip]]" in said
+
+
+def test_a_kernel_that_does_not_answer_ends_no_process(capfd: pytest.CaptureFixture[str]) -> None:
+    fewer = config(vips=(LAN,))
+    service = Service(lambda: fewer)
+    service.trouble = KernelError("list addresses: changed 5 times while it was read [EINTR]")
+    reload(service)
+    assert service.config == fewer
+    assert "changed 5 times while it was read [EINTR]: tried again" in capfd.readouterr().err
