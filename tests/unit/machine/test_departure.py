@@ -48,6 +48,7 @@ def test_disable_is_make_before_break() -> None:
     ]
     effects = engine.handle(peer.says(vip(WAN), 200), 0.52)
     assert states(engine) == ALL_DISABLED
+    assert {vhost.reason for vhost in engine.vhosts.values()} == {"disabled by an operator"}
     assert engine.deadline_s is None
 
 
@@ -136,6 +137,7 @@ def test_stop_without_a_successor_says_goodbye_several_times_and_ends_in_time() 
         goodbyes += len(adverts(effects))
     assert now_s == 0.5 + LEAVE_WAIT_S
     assert goodbyes >= 2 * 6
+    assert {vhost.reason for vhost in engine.vhosts.values()} == {"stopping"}
     assert kinds(effects)[-1] == "Stopped"
 
 
@@ -221,7 +223,7 @@ def test_a_switchover_that_nobody_answers_is_taken_back() -> None:
     effects = engine.handle(fx.Tick(), 0.5 + SWITCHOVER_WAIT_S)
     (done,) = [e for e in effects if isinstance(e, fx.SwitchoverDone)]
     assert not done.ok
-    assert "nobody took over within 1.0 s" in done.text
+    assert "nobody took over within 1.0 s; this node stays master" in done.text
     assert (states(engine), reasons(engine)) == (ALL_MASTER, [])
     assert skews(effects) == [255, 255, 100, 100]  # and never 240, which a peer would preempt
     assert notes(effects)[0] == ("demotion", "no longer demoted: switchover")

@@ -179,6 +179,15 @@ def test_who_asks_for_it_is_told_that_the_files_are_not_back(node: Node) -> None
     )
 
 
+def test_where_nothing_waits_nothing_is_confirmed_or_taken_back(node: Node) -> None:
+    node.apply(None)
+    for ask in (node.change.confirm, node.change.take_back):
+        told = node.told(ask)
+        assert told["error"] == "no change of the group waits to be confirmed here"
+    node.change.take_back(None)
+    assert node.engine.config == NEW.config
+
+
 def test_a_time_limit_that_cannot_be_kept_changes_nothing(node: Node) -> None:
     node.disk.full = True
     assert node.apply(60)["error"] == f"{FULL}; nothing was changed"
