@@ -76,6 +76,7 @@ class Node:
         self.disk = Disk()
         self.now_s = 0.0
         self.put_back = 0
+        self.refusal = ""  # of the kernel
         self.engine = Engine(OLD.config, now_s=0.0, counter_start_us=1)
         self.change = GroupChange(
             self.engine,
@@ -90,6 +91,8 @@ class Node:
 
     def _put(self, event: fx.Input) -> None:
         self.engine.handle(event, self.now_s)
+        if self.refusal and event == fx.TakeUp(NEW.config):
+            self.change.failures.append(self.refusal)
 
     def _on_put_back(self) -> None:
         self.put_back += 1
@@ -108,9 +111,11 @@ class Node:
         (answer,) = asker.told
         return answer
 
-    def apply(self, confirm_within_s: float | None) -> Mapping[str, object]:
+    def apply(
+        self, confirm_within_s: float | None, *, dry_run: bool = False
+    ) -> Mapping[str, object]:
         return self.told(
-            lambda asker: self.change.reload(Wish(asker, False, False, confirm_within_s))
+            lambda asker: self.change.reload(Wish(asker, dry_run, False, confirm_within_s))
         )
 
 
@@ -177,6 +182,26 @@ def test_who_asks_for_it_is_told_that_the_files_are_not_back(node: Node) -> None
     assert node.told(node.change.confirm)["error"] == (
         "no change of the group waits to be confirmed here"
     )
+
+
+def test_what_the_kernel_refuses_is_as_it_was_and_no_peer_is_to_learn_of_it(node: Node) -> None:
+    node.refusal = "opening lan0: no"
+    assert node.apply(60)["error"] == "opening lan0: no; everything is as it was"
+    assert (node.engine.config, node.engine.older) == (OLD.config, [])
+    node.run_until(lambda: node.disk.last() == (OLD, None))
+    assert node.change.status()["change"] is None
+    node.refusal = ""  # that was then
+    assert node.apply(None) == {
+        "ok": True,
+        "changes": ["51@lan: another password"],
+        "transition": True,
+        "waits": False,
+    }
+
+
+def test_a_dry_run_tells_and_takes_nothing_up(node: Node) -> None:
+    assert node.apply(None, dry_run=True)["changes"] == ["51@lan: another password"]
+    assert (node.engine.config, node.disk.last()) == (OLD.config, (OLD, None))
 
 
 def test_where_nothing_waits_nothing_is_confirmed_or_taken_back(node: Node) -> None:
