@@ -48,10 +48,6 @@ class Stage:
             )
         return self.directory / sha256
 
-    @property
-    def used_bytes(self) -> int:
-        return sum(self._known().values())
-
     def put(self, sha256: str, chunks: Iterable[bytes], size_max: int) -> None:
         """Take a content of at most `size_max` bytes. Raises PeerError when it is longer or not
         what its digest says, KernelError when it cannot be written; then nothing of it stays."""

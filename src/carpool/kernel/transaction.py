@@ -166,12 +166,6 @@ class Transaction:
         with _refusals("clear away", self._directory):
             self._end()  # the journal first: without a whole snapshot nobody must roll back
 
-    def note_more(self, **more: object) -> None:
-        """Add to the note, or replace what it says. Raises KernelError; then it says what it did
-        before."""
-        assert self._phase is not None, "nothing to note"
-        self._write_journal(self._phase, {**self._note, **more})
-
     def _hands(self) -> Hands:
         return Hands(self._plan, self._rooted, self._directory / _SNAPSHOTS, self._tell)
 
@@ -236,12 +230,9 @@ class Transaction:
             )
 
     def _enter(self, phase: Phase) -> None:
-        self._write_journal(phase, self._note)
-
-    def _write_journal(self, phase: Phase, note: dict[str, object]) -> None:
         with _refusals("write", self._directory / _JOURNAL):
-            self._write(_JOURNAL, json.dumps({"phase": phase, "note": note}))
-        self._phase, self._note = phase, note
+            self._write(_JOURNAL, json.dumps({"phase": phase, "note": self._note}))
+        self._phase = phase
 
     def _write(self, name: str, text: str) -> None:
         """All of it or nothing, also when the power goes."""

@@ -13,7 +13,6 @@ from ipaddress import ip_address
 
 from carpool.machine.textdiff import is_binary
 from carpool.model.config import Address, Group, Node
-from carpool.model.finding import GROUP_FILE, NODE_FILE
 
 # Lines that hold neither this nor a foreign IPv4 address letter by letter need no closer look: the
 # text of every IPv6 address has two colons with at most four digits between them.
@@ -113,31 +112,6 @@ def absent_devices(path: str, content: bytes, foreign: Mapping[str, str]) -> lis
         )
         for number, line in _lines_at(content, [_finder(name.encode()) for name in spelled])
         for device in dict.fromkeys(found.replace("/", ".") for found in word.findall(line))
-    ]
-
-
-def unknown_interfaces(group: Group, receiver: Node) -> list[Hazard]:
-    """Logical interfaces that the group's file names and the receiver's node.toml does not."""
-    named = [(vip.interface, f"VHID {vip.key}") for vip in group.vips]
-    if group.states is not None:
-        named.append((group.states.interface, "[states]"))
-        limits = (one.interface for one in group.states.exclude if one.interface)
-        named += [(interface, "[states] exclude") for interface in limits]
-    if group.sync is not None:
-        named.append((group.sync.interface, "[sync]"))
-    wanted: dict[str, list[str]] = {}
-    for interface, user in named:
-        if interface not in receiver.interfaces:
-            wanted.setdefault(interface, []).append(user)
-    return [
-        Hazard(
-            GROUP_FILE,
-            0,
-            f"interface {interface} of {', '.join(dict.fromkeys(users))}",
-            f"{NODE_FILE} of {receiver.name} names no such interface",
-            f"give it a device under [interface] in {NODE_FILE} of {receiver.name}",
-        )
-        for interface, users in wanted.items()
     ]
 
 

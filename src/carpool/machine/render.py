@@ -84,10 +84,3 @@ def _hint(name: str, values: Mapping[str, str]) -> str:
 def template_path(config_dir: str, path: str) -> str:
     """Where the template of a live file lies, on every node: `/etc/carpool/templates/etc/hosts`."""
     return f"{config_dir.rstrip('/')}/templates{path}"
-
-
-def live_path(config_dir: str, template: str) -> str | None:
-    """The inverse of `template_path`; None for what lies elsewhere."""
-    directory = f"{config_dir.rstrip('/')}/templates"
-    path = template.removeprefix(directory)
-    return path if path != template and path.startswith("/") and len(path) > 1 else None

@@ -43,7 +43,6 @@ class WireForm:
         forms = [*older] if vip is None else [*older, vip]
         # A VIP that goes is still advertised, or a peer that has it would take it over.
         self.vip = vip if vip is not None else replace(older[0], addresses=())
-        self.leaves = vip is None
         self.signers = [
             carp.Signer(one.vhid, one.password, (own.ip for own in one.addresses))
             for one in _each_digest_once(forms)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
 import pytest
@@ -12,10 +11,8 @@ from carpool.machine.preflight import (
     bound_addresses,
     foreign_addresses,
     foreign_devices,
-    unknown_interfaces,
 )
-from carpool.model.config import Exclusion, Group, Node, States, Vip
-from carpool.model.section import Sync
+from carpool.model.config import Group, Node, Vip
 
 PATH = "/etc/service.conf"
 FOREIGN = {ip_address("10.0.0.1"): "node.address.lan", ip_address("fd00::1"): "node.address.lan.1"}
@@ -169,25 +166,3 @@ def test_a_device_whose_name_begins_another_is_not_taken_for_it() -> None:
 def test_nothing_foreign_is_nothing_found() -> None:
     assert bound_addresses(PATH, b"10.0.0.1", {}) == []
     assert absent_devices(PATH, b"eth0", {}) == []
-
-
-def test_interfaces_of_the_group_that_the_receiver_does_not_name() -> None:
-    group = replace(
-        GROUP,
-        states=States("sync", exclude=(Exclusion(interface="guests"),)),
-        sync=Sync("sync"),
-    )
-    assert (
-        unknown_interfaces(group, replace(SENDER, interfaces={**SENDER.interfaces, "guests": "g"}))
-        == []
-    )
-    found = unknown_interfaces(group, Node("fw2", {"wan": "eth9"}))
-    assert [one.what for one in found] == [
-        "interface lan of VHID 1@lan",
-        "interface sync of [states], [sync]",
-        "interface guests of [states] exclude",
-    ]
-    assert str(found[0]) == (
-        "group.toml: interface lan of VHID 1@lan: node.toml of fw2 names no such interface "
-        "(give it a device under [interface] in node.toml of fw2)"
-    )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carpool.errors import EXIT_CONFIG
-from carpool.machine.render import RenderError, live_path, render, template_path, values
+from carpool.machine.render import RenderError, render, template_path, values
 from carpool.model.config import Config, Group, Node, Peer
 
 FW2 = Peer("fw2", {"sync": (ip_address("10.10.3.2"),)})
@@ -121,11 +121,3 @@ def test_many_unknown_names_make_no_endless_message() -> None:
 def test_templates_lie_below_the_configuration_directory() -> None:
     path = template_path("/etc/carpool/", "/etc/unbound/unbound.conf")
     assert path == "/etc/carpool/templates/etc/unbound/unbound.conf"
-    assert live_path("/etc/carpool", path) == "/etc/unbound/unbound.conf"
-
-
-@pytest.mark.parametrize(
-    "path", ["/etc/hosts", "/etc/carpool/templates", "/etc/carpool/templates/"]
-)
-def test_no_template(path: str) -> None:
-    assert live_path("/etc/carpool", path) is None
