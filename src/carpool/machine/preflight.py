@@ -37,15 +37,14 @@ class Hazard:
     take it for its own; otherwise it may be meant (a list of hosts, a rule)."""
 
     path: str
-    line: int  # from 1; 0: the file as a whole
+    line: int  # from 1
     what: str
     why: str
     hint: str
     likely: bool = True
 
     def __str__(self) -> str:
-        where = f"{self.path}:{self.line}" if self.line else self.path
-        return f"{where}: {self.what}: {self.why} ({self.hint})"
+        return f"{self.path}:{self.line}: {self.what}: {self.why} ({self.hint})"
 
 
 def foreign_addresses(

@@ -12,28 +12,16 @@ from carpool.kernel.appliedfile import Sources
 from carpool.kernel.clock import monotonic_s
 from carpool.kernel.later import Later
 from carpool.kernel.poller import Poller
-from carpool.kernel.unixserver import Client
 from carpool.machine import effects as fx
 from carpool.machine.engine import Engine
 from carpool.model.config import Problem
 from carpool.service.groupchange import Files, Form, GroupChange, Start, Wish
 from tests.unit.machine.group import LAN, config, vip
+from tests.unit.service.asker import Asker
 
 FULL = "write applied.json: No space left on device"
 OLD = Form(config(vip(LAN)), Sources("node", "old"))
 NEW = Form(config(replace(vip(LAN), password=b"another")), Sources("node", "new"))
-
-
-class Asker(Client):
-    """A program that remembers what it was told."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda _client: None)
-        self.told: list[Mapping[str, object]] = []
-
-    def send(self, value: Mapping[str, object]) -> bool:
-        self.told.append(value)
-        return True
 
 
 class Disk(Files):
@@ -135,6 +123,24 @@ def test_what_is_confirmed_is_put_back_by_nobody(node: Node) -> None:
     node.now_s = 61.0
     node.change.on_time()
     assert (node.change.deadline_s, node.engine.config) == (None, NEW.config)
+
+
+def test_while_one_waits_there_is_no_other_and_no_settling(node: Node) -> None:
+    node.apply(60)
+    node.now_s = 20.0
+    change = node.change.status()["change"]
+    assert isinstance(change, dict) and change["confirm_left_s"] == 40
+    waits = "a change of the group waits to be confirmed here"
+    assert node.apply(None)["error"] == waits
+    digest = NEW.digest
+    assert node.told(lambda asker: node.change.settle(asker, digest))["error"] == waits
+    node.told(node.change.confirm)
+    told = node.told(lambda asker: node.change.settle(asker, OLD.digest))
+    assert told["error"] == "this node goes by another group.toml than that"
+    for changed in (True, False):
+        told = node.told(lambda asker: node.change.settle(asker, digest))
+        assert told == {"ok": True, "changed": changed}
+    assert node.engine.older == []
 
 
 def test_what_the_disk_does_not_take_is_not_confirmed_and_can_be_again(node: Node) -> None:

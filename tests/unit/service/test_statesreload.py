@@ -10,6 +10,7 @@ from carpool.errors import ConfigError, KernelError
 from carpool.model.config import Config, Encryption, Scope, States
 from carpool.service.statesreload import Read, reasons, reload
 from tests.unit.model.configs import FW2, GROUP, LAN, NODE, config, ips
+from tests.unit.service.asker import Asker
 
 OLD = config()
 
@@ -101,6 +102,19 @@ def test_it_takes_up_or_begins_anew_or_goes_on(capfd: pytest.CaptureFixture[str]
     said = capfd.readouterr().err
     assert "begins anew for peers" in said
     assert "goes by the old configuration: group.toml: no [[vip]]" in said
+
+
+def test_who_asks_for_it_is_told_what_begins_anew_or_what_is_wrong() -> None:
+    told = []
+    for read in (lambda: OLD, lambda: config(node=replace(NODE, peers=())), refused):
+        asker = Asker()
+        reload(Service(read), asker)
+        told += asker.told
+    assert told == [
+        {"ok": True, "restarts": []},
+        {"ok": True, "restarts": ["peers"]},
+        {"ok": False, "error": "group.toml: no [[vip]]", "hint": ""},
+    ]
 
 
 def test_a_kernel_that_does_not_answer_ends_no_process(capfd: pytest.CaptureFixture[str]) -> None:
