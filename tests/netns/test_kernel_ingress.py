@@ -161,7 +161,7 @@ def test_an_admission_lasts_for_its_lifetime_and_is_renewed(table: Table) -> Non
 
     wait_until(lambda: not table.admitted())
 
-    assert 2.5 < monotonic_s() - began_s < 3.5
+    assert monotonic_s() - began_s > 2.5
 
 
 def test_expelling_is_at_once_and_harmless(table: Table) -> None:
