@@ -267,6 +267,16 @@ def test_one_that_is_due_now_makes_up_for_those_that_were_missed() -> None:
     assert node.runs == [THREE + 5] and node.state() is State.OK
 
 
+@pytest.mark.parametrize("roles", [ALL, SPLIT, NONE], ids=["primary", "split", "backup"])
+def test_all_that_was_missed_is_dealt_with_once(roles: dict[str, str]) -> None:
+    node = Node(THREE + 1800 - SETTLE_S, "hourly", memory=Memory("hourly", THREE - 365 * DAY_S))
+    node.pass_(SETTLE_S)
+    due = node.look()
+    assert due is not None and due.missed
+    assert not node.schedule.take(due, roles, node.wall_s, node.now_s)
+    assert node.look() == Due(THREE + 3600, THREE + 3600)
+
+
 def test_each_second_of_a_year_is_missed_at_once() -> None:
     node = Node(THREE, "*:*:*", memory=Memory("*:*:*", THREE - 365 * DAY_S))
     node.go(1)
