@@ -89,7 +89,7 @@ class Connection(H11Protocol):
 class Listeners:
     """All listeners of an agent, and their connections.
 
-    `open`, then `serve` in a task until it is cancelled, then `close`.
+    `claim`, `open`, then `serve` in a task until it is cancelled, then `close`.
     """
 
     def __init__(self, agent: Agent, app: ASGIApp) -> None:
@@ -114,17 +114,21 @@ class Listeners:
         self._buckets: dict[str, Bucket] = {}  # of each peer that ever came
         self._greeting: dict[asyncio.Task[None], str] = {}  # handshakes under way: with whom
         self._sockets: list[socket.socket] = []
+        self._claimed: socket.socket | None = None  # for the unix socket
         self._unix: asyncio.Server | None = None
         self._empty = asyncio.Event()  # of connections
         self._inode = 0
 
-    async def open(self) -> None:
-        """Listen. Raises KernelError for an address or a path that cannot be had, and when another
-        agent answers on the unix socket."""
-        loop = asyncio.get_running_loop()
-        unix = await asyncio.to_thread(listen, self.agent.socket)
+    async def claim(self) -> None:
+        """Be the only agent of this node; who connects waits for `open`. Raises KernelError when
+        another one answers on the unix socket, or its path cannot be had."""
+        self._claimed = await asyncio.to_thread(listen, self.agent.socket)
         self._inode = self.agent.socket.stat().st_ino
-        self._unix = await loop.create_unix_server(lambda: Connection(self), sock=unix)
+
+    async def open(self) -> None:
+        """Listen. Raises KernelError for an address that cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._unix = await loop.create_unix_server(lambda: Connection(self), sock=self._claimed)
         sync = self.agent.link
         if sync is None:
             return
@@ -146,6 +150,8 @@ class Listeners:
             sock.close()
         if self._unix is not None:
             self._unix.close()
+        if self._claimed is not None:
+            self._claimed.close()
             forget(self.agent.socket, self._inode)
         for connection in self._connections():
             connection.shutdown()

@@ -88,7 +88,6 @@ class Receiver:
         self._outcomes = Outcomes(state_dir / "sync")
         self._now: _Transfer | None = None
         self.last: Job | None = None
-        shutil.rmtree(self._stages, ignore_errors=True)  # of an agent before us
 
     async def begin(self, offer: Offer) -> dict[str, object]:
         """Take an offer: what of it must be sent, and what speaks against it. Raises Refused, and
@@ -154,7 +153,9 @@ class Receiver:
         return transfer.job
 
     async def recover(self, *, put_back: bool, stuck: str = "") -> None:
-        """What an agent before us had kept and not noted yet; see `Outcomes`."""
+        """Clear away what arrived for an agent before us, and note what it had kept and not noted
+        yet (see `Outcomes`)."""
+        await asyncio.to_thread(shutil.rmtree, self._stages, ignore_errors=True)
         news = await asyncio.to_thread(self._outcomes.recover, put_back=put_back, stuck=stuck)
         if news:
             await asyncio.to_thread(self._record.write, news)

@@ -46,6 +46,7 @@ async def serve(agent: Agent) -> None:
         loop.add_signal_handler(number, stopping.set)
     listeners = Listeners(agent, build(agent))
     try:
+        await listeners.claim()  # first: what a living agent is at is nothing to recover
         await agent.configuration.recover()
         await listeners.open()
         say(f"agent {__version__} of node {agent.name} runs, pid {os.getpid()}")

@@ -96,6 +96,7 @@ def rooted_pair(directory: Path, schedule: str = "") -> tuple[Agent, Agent]:
 @asynccontextmanager
 async def serving(agent: Agent, app: ASGIApp | None = None) -> AsyncIterator[Listeners]:
     listeners = Listeners(agent, app or build(agent))
+    await listeners.claim()
     await listeners.open()
     task = asyncio.create_task(listeners.serve())
     try:

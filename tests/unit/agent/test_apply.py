@@ -18,8 +18,9 @@ from carpool.agent.app import build
 from carpool.agent.apply import Refused
 from carpool.agent.job import Event
 from carpool.agent.send import Wish
+from carpool.agent.server import serve
 from carpool.agent.services import Action, CommandServices
-from carpool.errors import PeerError
+from carpool.errors import KernelError, PeerError
 from carpool.model.section import Service
 from tests.unit.agent.home import asked_by, rooted_pair, serving, until
 
@@ -211,5 +212,22 @@ def test_what_nobody_confirmed_does_not_hinder_the_next_one(pair: tuple[Agent, A
         assert not unconfirmed.agreed
         done = await fw1.configuration.on_peers([], "confirm")
         assert done["fw2"]["waited"] is False
+
+    live(fw1, fw2, scenario)
+
+
+def test_a_second_agent_leaves_alone_what_the_first_is_at(pair: tuple[Agent, Agent]) -> None:
+    fw1, fw2 = pair
+    waits = replace(WISH, confirm_within_s=600)
+
+    async def scenario() -> None:
+        assert await last(fw1.configuration.sync(["web"], [], waits)) == "waiting: "
+        arriving = fw2.state_dir / "sync/stages/0/arriving"
+        arriving.parent.mkdir()
+        arriving.touch()
+        with pytest.raises(KernelError, match="another process listens on"):
+            await serve(again_of(fw2))
+        assert conf(fw2).read_text() == "of fw1\n" and arriving.exists()
+        assert await fw2.configuration.confirm() == "sync of web"
 
     live(fw1, fw2, scenario)
