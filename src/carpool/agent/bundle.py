@@ -9,6 +9,7 @@ import asyncio
 import queue
 import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from carpool.errors import PeerError
@@ -96,7 +97,10 @@ async def in_thread(chunks: AsyncIterator[bytes], work: Callable[[Iterator[bytes
             for _chunk in left:  # the feeder must not wait for ever
                 pass
 
-    task = asyncio.get_running_loop().run_in_executor(None, run)
+    # Of its own: if all threads of the loop waited for a network, none would be left to end that.
+    thread = ThreadPoolExecutor(1)
+    task = asyncio.get_running_loop().run_in_executor(thread, run)
+    thread.shutdown(wait=False)  # after this
     try:
         async for chunk in chunks:
             if not chunk:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -69,3 +70,33 @@ def test_work_that_wants_no_more_does_not_hold_the_network_up() -> None:
         next(chunks)
 
     asyncio.run(asyncio.wait_for(in_thread(_chunks(100), one), 5))
+
+
+def test_streams_that_are_slow_leave_the_loops_threads_to_others() -> None:
+    """It has six on a small firewall, and each peer may ask for eight things at once."""
+    got: list[int] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(2))
+        go_on = asyncio.Event()
+
+        async def slow() -> AsyncIterator[bytes]:
+            yield b"x"
+            await go_on.wait()
+            yield b"x"
+
+        work = [
+            asyncio.create_task(in_thread(slow(), lambda chunks: got.append(len(list(chunks)))))
+            for _ in range(3)
+        ]
+        await asyncio.sleep(0)  # all have begun
+        try:
+            await asyncio.wait_for(asyncio.to_thread(len, ""), 20)
+        finally:
+            loop.set_default_executor(ThreadPoolExecutor(8))  # or a failure would never end
+            go_on.set()
+        await asyncio.gather(*work)
+
+    asyncio.run(scenario())
+    assert got == [2, 2, 2]
