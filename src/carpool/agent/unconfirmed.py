@@ -12,7 +12,7 @@ from carpool.agent.apply import NOTHING_WAITS
 from carpool.agent.job import Event
 from carpool.agent.record import Agreed, Record
 from carpool.agent.results import Results, Tally
-from carpool.agent.send import PREFIX, Sender
+from carpool.agent.send import PREFIX, WORK_WAIT_S, Sender
 from carpool.errors import CarpoolError
 from carpool.kernel.journal import say
 
@@ -38,7 +38,7 @@ class Unconfirmed:
         found: dict[str, Mapping[str, object]] = {}
         for peer in self._sender.peers(names):
             try:
-                found[peer.name] = await peer.post(f"{PREFIX}/{what}", {})
+                found[peer.name] = await peer.post(f"{PREFIX}/{what}", {}, timeout_s=WORK_WAIT_S)
             except CarpoolError as error:
                 waited = not error.message.endswith(NOTHING_WAITS)
                 told = {"error": error.message, "hint": error.hint, "waited": waited}

@@ -1,0 +1,53 @@
+"""Peers that keep, or put back, what waits there; fw2 here only takes note of what it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from carpool.agent.client import Body, PeerClient
+from carpool.agent.job import Event
+from carpool.agent.objectlines import Answer
+from carpool.agent.record import Agreed, Record
+from carpool.agent.results import Results
+from carpool.agent.unconfirmed import Unconfirmed
+from carpool.agent.waits import ANSWER_WAIT_S
+from carpool.model.section import SERVICE_TIMEOUT_S
+from tests.unit.agent.home import rooted_pair
+
+AGREED = Agreed("1", "2", "fw1", "2026-11-23T05:41:21Z")
+
+
+class Slow(PeerClient):
+    waited_s: dict[str, float]
+
+    async def post(
+        self, path: str, body: Body = None, *, timeout_s: float = ANSWER_WAIT_S
+    ) -> Answer:
+        self.waited_s[path] = timeout_s
+        return {"done": "sync of web"}
+
+
+async def nothing() -> AsyncIterator[Event]:
+    none: tuple[Event, ...] = ()
+    for event in none:
+        yield event
+
+
+def test_a_peer_may_take_as_long_as_its_files_and_services_do(tmp_path: Path) -> None:
+    fw1, _fw2 = rooted_pair(tmp_path)
+    known = fw1.peers["fw2"]
+    slow = Slow(fw1.keys, "fw2", (known.source, known.target), known.port)
+    slow.waited_s = {}
+    fw1.peers["fw2"] = slow
+    record = Record(tmp_path)
+    unconfirmed = Unconfirmed(fw1.configuration.sender, record, Results(tmp_path), nothing)
+    unconfirmed.agreed = {"web": AGREED}
+    asyncio.run(unconfirmed.on_peers([], "take-back"))
+    assert record.read() == {}
+    unconfirmed.agreed = {"web": AGREED}
+    asyncio.run(unconfirmed.on_peers([], "confirm"))
+    assert record.read() == {"web": AGREED}
+    assert slow.waited_s.keys() == {"/v1/peer/take-back", "/v1/peer/confirm"}
+    assert min(slow.waited_s.values()) > SERVICE_TIMEOUT_S
