@@ -103,7 +103,7 @@ class Applier:
             return f"a change was cut short, and {error}"
         if not what:
             return ""
-        return f"the change {what} was cut short: all of it is put back{but and f', but: {but}'}"
+        return f"the change {what} was cut short: all of it is put back{_but(but)}"
 
     async def diff(self, plans: Sequence[Plan]) -> dict[str, object]:
         """What `apply` would change, for people."""
@@ -167,18 +167,18 @@ class Applier:
         return waiting.what
 
     async def take_back(self) -> str:
-        """Put back what waits to be confirmed, or what could not be put back before; what that was.
-        Raises Refused when there is neither, and Stuck."""
+        """Put back what waits to be confirmed, or what could not be put back before; what that was,
+        and what does not work after it. Raises Refused when there is neither, and Stuck."""
         if self._stuck:
             with self._alone("putting back what could not be put back before", mending=True):
-                what, _but = await self._put_back_left()
-                return what or "what was left"
+                what, left = await self._put_back_left()
+                return (what or "what was left") + _but(left)
         waiting = self._pending()
         try:
-            await self._undo(waiting.transaction, waiting.reach)
+            left = await self._undo(waiting.transaction, waiting.reach)
         finally:
             self._waiting = None
-        return waiting.what
+        return waiting.what + _but(left)
 
     @property
     def stuck(self) -> str:
@@ -291,8 +291,9 @@ class Applier:
     async def _time_is_up(self, waiting: Waiting) -> None:
         """Until all is put back, nothing else is begun."""
         try:
-            await self._undo(waiting.transaction, waiting.reach)
-            say(f"agent: nobody confirmed {waiting.what} of {waiting.by}: all of it is put back")
+            left = _but(await self._undo(waiting.transaction, waiting.reach))
+            told = f"{waiting.what} of {waiting.by}: all of it is put back{left}"
+            say(f"agent: nobody confirmed {told}")
         except CarpoolError as error:
             say(f"agent: nobody confirmed {waiting.what} of {waiting.by}, and: {error}")
         finally:
@@ -488,7 +489,11 @@ def _of_group(plans: Sequence[Plan]) -> bool:
 
 def _back(left: str) -> str:
     """For a sentence that says what failed; `left` is what hindered the way back."""
-    return f"; everything is put back as it was{f', but: {left}' if left else ''}"
+    return f"; everything is put back as it was{_but(left)}"
+
+
+def _but(left: str) -> str:
+    return f", but: {left}" if left else ""
 
 
 def runs_here(section: Section, *, master: bool) -> bool:

@@ -216,6 +216,23 @@ def test_what_nobody_confirmed_does_not_hinder_the_next_one(pair: tuple[Agent, A
     live(fw1, fw2, scenario)
 
 
+def test_who_puts_a_change_back_is_told_what_does_not_work_after_it(
+    pair: tuple[Agent, Agent],
+) -> None:
+    fw1, fw2 = pair
+
+    async def scenario() -> None:
+        waits = replace(WISH, confirm_within_s=600)
+        assert await last(fw1.configuration.sync(["web"], [], waits)) == "waiting: "
+        (fw2.root / "breaks").write_text("echo no licence; exit 1")
+        done = await fw1.configuration.on_peers([], "take-back")
+        told = str(done["fw2"]["undone"])
+        assert told.startswith("sync of web, but: reload webd: ") and "no licence" in told
+        assert conf(fw2).read_text() == "of fw2\n"
+
+    live(fw1, fw2, scenario)
+
+
 def test_a_second_agent_leaves_alone_what_the_first_is_at(pair: tuple[Agent, Agent]) -> None:
     fw1, fw2 = pair
     waits = replace(WISH, confirm_within_s=600)
