@@ -45,7 +45,7 @@ from carpool.errors import CarpoolError, KernelError
 from carpool.kernel import clock
 from carpool.kernel.journal import say
 from carpool.kernel.transaction import Transaction
-from carpool.model.section import OnChange, RolePolicy, Section, Service
+from carpool.model.section import OnChange, Service
 
 VERIFY_WAIT_S = 5.0  # that a service may take to be as active as before
 VERIFY_EVERY_S = 0.1
@@ -494,8 +494,3 @@ def _back(left: str) -> str:
 
 def _but(left: str) -> str:
     return f", but: {left}" if left else ""
-
-
-def runs_here(section: Section, *, master: bool) -> bool:
-    """Whether the services of a section may run on this node now."""
-    return master or section.role is RolePolicy.BOTH

@@ -23,7 +23,6 @@ AUTHOR_MAX = 200
 _NAMED_MAX = 3  # sections in a subject; the trailer has them all
 _SECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
-_ROW = ("path", "kind", "mode", "owner", "group", "size", "sha256", "target")
 
 
 def tree_path(section: str, path: str) -> str:

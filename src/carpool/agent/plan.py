@@ -6,7 +6,7 @@ Room: agent. Reads files; refuses to change any (`apply.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from carpool.api.sections import CARPOOL
@@ -29,7 +29,7 @@ class Plan:
     want: Manifest
     source: Source
     stage: Path | None = None  # `apply` may move contents out of this directory
-    changes: Sequence[Change] = field(default=())
+    changes: Sequence[Change] = ()
 
     @classmethod
     def of(

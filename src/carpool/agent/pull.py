@@ -20,12 +20,7 @@ from carpool.agent.client import PeerClient as Peer
 from carpool.agent.hazards import found_hazards, refuse_hazards, warnings_of
 from carpool.agent.job import Event
 from carpool.agent.plan import Plan
-from carpool.agent.receive import (
-    Facts,
-    Offer,
-    Receiver,
-    judged,
-)
+from carpool.agent.receive import Facts, Offer, Receiver, judged
 from carpool.agent.record import Agreed, Record
 from carpool.agent.results import summary
 from carpool.agent.send import PREFIX, WORK_WAIT_S, Sender, Stand, Wish

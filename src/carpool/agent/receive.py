@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from carpool import __version__
-from carpool.agent.apply import Applier, Refused, runs_here
+from carpool.agent.apply import Applier, Refused
 from carpool.agent.hazards import Search, found_hazards, refuse_hazards, warnings_of
 from carpool.agent.historyformat import Origin
 from carpool.agent.job import Event, Job
@@ -431,12 +431,3 @@ def _at_work(transfer: _Transfer) -> bool:
 
 def _what(offer: Offer) -> str:
     return f"sync of {', '.join(offer.sections)}"
-
-
-__all__ = [
-    "Facts",
-    "Offer",
-    "Receiver",
-    "judged",
-    "runs_here",
-]

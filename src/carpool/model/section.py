@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from fnmatch import fnmatchcase as fnmatch
 
 AGENT_PORT = 3784  # after that of the states and that of pairing
 CHECK_TIMEOUT_S = 30.0
@@ -93,7 +92,7 @@ class Section:
 
     def is_secret(self, path: str) -> bool:
         """Whether what this file holds is never shown."""
-        return any(fnmatch(path, pattern) for pattern in self.secret)
+        return any(fnmatchcase(path, pattern) for pattern in self.secret)
 
     def holds(self, path: str) -> bool:
         """Whether an absolute path lies in `paths`, whatever is excluded."""
