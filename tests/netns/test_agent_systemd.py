@@ -146,15 +146,6 @@ def test_a_service_that_is_not_installed(machine: Machine) -> None:
         act(machine, "no-such", Action.START)
 
 
-def test_all_that_are_installed(machine: Machine) -> None:
-    found = {one.name: one for one in on(machine, lambda services: services.all())}
-    assert {"plain", "broken", "dbus", "systemd-journald"} <= found.keys()
-    assert "many@" not in found
-    assert found["dbus"].active
-    assert found["plain"] == state(machine, "plain")
-    assert found["quick"] == ServiceState("quick", installed=True, sub="dead")
-
-
 def test_many_at_once_each_get_their_own_answer(machine: Machine) -> None:
     async def burst(services: SystemdServices) -> list[BaseException | None]:
         names = ["quick", "broken", *(f"many@{number}" for number in range(20))]

@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import tempfile
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -62,10 +62,6 @@ class Services(Protocol):
         """In the order of the names."""
         ...
 
-    async def all(self) -> list[ServiceState]:
-        """Of every service that the backend knows, by name."""
-        ...
-
     async def act(self, name: str, action: Action, timeout_s: float = SERVICE_TIMEOUT_S) -> None:
         """Returns when it is done. Raises ServiceError."""
         ...
@@ -88,15 +84,11 @@ class CommandServices:
     other for failed. A `reload` that is not implemented (3) becomes a `restart`.
     """
 
-    def __init__(self, command: Sequence[str], known: Iterable[str] = ()) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
         self._command = tuple(command)
-        self._known = tuple(sorted(set(known)))  # an init system need not be able to list
 
     async def states(self, names: Sequence[str]) -> list[ServiceState]:
         return await together(self._state(name) for name in names)
-
-    async def all(self) -> list[ServiceState]:
-        return await self.states(self._known)
 
     async def act(self, name: str, action: Action, timeout_s: float = SERVICE_TIMEOUT_S) -> None:
         status, said = await self._run(name, action, timeout_s)

@@ -62,19 +62,6 @@ class SystemdServices:
     async def states(self, names: Sequence[str]) -> list[ServiceState]:
         return await together(self._state(name) for name in names)
 
-    async def all(self) -> list[ServiceState]:
-        """Nothing is loaded that is not: some hundred of unit files take systemd seconds."""
-        (files,) = await self._manager("ListUnitFilesByPatterns", "asas", [[], [f"*{SUFFIX}"]])
-        (units,) = await self._manager("ListUnitsByPatterns", "asas", [[], [f"*{SUFFIX}"]])
-        loaded = sorted(_name(unit[0]) for unit in units if unit[2] == "loaded")
-        found = {state.name: state for state in await self.states(loaded)}
-        for path, enabled in files:
-            name = _name(path.rpartition("/")[2])
-            if enabled != "alias" and not name.endswith("@"):
-                idle = ServiceState(name, True, enabled=ENABLED.get(enabled), sub="dead")
-                found.setdefault(name, idle)
-        return [found[name] for name in sorted(found)]
-
     async def act(self, name: str, action: Action, timeout_s: float = SERVICE_TIMEOUT_S) -> None:
         unit = _unit(name)
         if action in (Action.ENABLE, Action.DISABLE):
@@ -235,10 +222,6 @@ async def _ask(
 
 def _unit(name: str) -> str:
     return checked(name).removesuffix(SUFFIX) + SUFFIX
-
-
-def _name(unit: str) -> str:
-    return unit.removesuffix(SUFFIX)
 
 
 def _iso(us: int) -> str:
