@@ -36,7 +36,7 @@ from carpool.agent.historyformat import (
 )
 from carpool.errors import CarpoolError, KernelError
 from carpool.machine.changes import changes
-from carpool.model.manifest import Change, Entry, Kind, Manifest, digest
+from carpool.model.manifest import Change, Entry, Kind, Manifest
 
 TEXT_MAX_BYTES = 256 * 1024  # of one file in `show`; a larger one is told about by its size
 SHOW_MAX_BYTES = 8 * 1024 * 1024  # of all of them
@@ -177,10 +177,6 @@ class History:
             )
         return self._log(1, found[0].decode(), None)[0]
 
-    def sections(self, rev: Revision) -> tuple[str, ...]:
-        """All sections that the revision holds, changed by it or before it."""
-        return tuple(self._sections(rev.id))
-
     def manifest(self, rev: Revision, section: str) -> dict[str, Entry]:
         """What the section was at that revision."""
         with self._git.objects() as objects:
@@ -189,23 +185,11 @@ class History:
             raise self._not_recorded(rev, f"section {section}")
         return found
 
-    def digest_of(self, rev: Revision, section: str) -> str | None:
-        """`model.manifest.digest` of the section at that revision; None when it was not in it."""
-        with self._git.objects() as objects:
-            found = self._manifest(objects, rev.id, section)
-        return None if found is None else digest(found)
-
-    def content(self, rev: Revision, section: str, entry: Entry) -> Iterator[bytes]:
-        """The bytes of one file, in chunks. An error may come after the last of them: use none
-        before all are there."""
-        for _, chunks in self.contents(rev, section, [entry]):
-            yield from chunks
-
     def contents(
         self, rev: Revision, section: str, entries: Iterable[Entry]
     ) -> Iterator[tuple[Entry, Iterator[bytes]]]:
-        """The same for many files, with one process for all. Take all chunks of one before the
-        next."""
+        """The bytes of these files, in chunks, with one process for all. Take all chunks of one
+        before the next; an error may come after the last of them: use none before all are there."""
         with self._git.objects() as objects:
             for entry in entries:
                 found = objects.find(f"{rev.id}:{tree_path(section, entry.path)}")
@@ -213,17 +197,15 @@ class History:
                     raise self._not_recorded(rev, f"content of {entry.path}")
                 yield entry, self._checked(entry, objects.stream(found))
 
-    def show(
-        self, rev: Revision, section: str | None = None, *, texts: bool = True
-    ) -> dict[str, list[Shown]]:
-        """What it changed in each section (or this one), against the revision before it."""
-        room = SHOW_MAX_BYTES if texts else 0
+    def show(self, rev: Revision) -> dict[str, list[Shown]]:
+        """What it changed in each section, against the revision before it."""
+        room = SHOW_MAX_BYTES
         shown: dict[str, list[Shown]] = {}
         with self._git.objects() as objects:
             parent = objects.find(f"{rev.id}^")
             before = "" if parent is None else parent.id
             names = set(self._sections(rev.id)) | set(self._sections(before) if before else ())
-            for name in sorted(names if section is None else names & {section}):
+            for name in sorted(names):
                 places = [f"{one}:{attributes_path(name)}" for one in (before, rev.id) if one]
                 if len(places) == 2 and objects.find(places[0]) == objects.find(places[1]):
                     continue

@@ -91,7 +91,11 @@ class Desk:
 
     def bytes_of(self, revision: Revision, section: str, path: str) -> bytes:
         entry = self.history.manifest(revision, section)[path]
-        return b"".join(self.history.content(revision, section, entry))
+        return self.content_of(revision, section, entry)
+
+    def content_of(self, revision: Revision, section: str, entry: Entry) -> bytes:
+        found = self.history.contents(revision, section, [entry])
+        return b"".join(chunk for _entry, chunks in found for chunk in chunks)
 
 
 def run(desk: Desk, code: str, **env: str) -> subprocess.Popen[str]:

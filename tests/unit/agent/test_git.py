@@ -171,7 +171,8 @@ def test_writers_wait_for_one_another(desk: Desk) -> None:
     for thread in threads:
         thread.join()
     assert len(desk.history.log(10)) == 6
-    assert desk.history.sections(desk.history.resolve("HEAD")) == tuple(sections)
+    newest = desk.history.resolve("HEAD")
+    assert all(desk.history.manifest(newest, name) for name in sections)
     desk.fsck()
 
 
@@ -232,7 +233,7 @@ def test_attributes_that_others_wrote_are_told(desk: Desk) -> None:
         desk.history.manifest(newest, "dns")
     [entry] = desk.history.manifest(made, "dns").values()
     with pytest.raises(KernelError, match="the content of /etc/a is not what was recorded"):
-        list(desk.history.content(newest, "dns", entry))
+        desk.content_of(newest, "dns", entry)
 
 
 def test_a_place_that_is_no_directory(desk: Desk) -> None:
@@ -269,10 +270,11 @@ def test_a_content_that_is_abandoned_leaves_no_git_behind(desk: Desk) -> None:
     made = desk.made(dns=[desk.put("/etc/a", os.urandom(3_000_000))])
     [entry] = desk.history.manifest(made, "dns").values()
     others = children()
-    chunks = desk.history.content(made, "dns", entry)
+    found = desk.history.contents(made, "dns", [entry])
+    _entry, chunks = next(found)
     assert next(chunks)
     [child] = children() - others
-    chunks.close()  # type: ignore[attr-defined]  # a generator
+    found.close()  # type: ignore[attr-defined]  # a generator
     assert children() == others
     with pytest.raises(ProcessLookupError):
         os.kill(child, signal.SIGCONT)
