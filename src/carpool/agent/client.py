@@ -100,12 +100,21 @@ class PeerClient:
         return await self._whole("PUT", path, body, None, timeout_s)
 
     async def stream(
-        self, method: str, path: str, body: Body = None, *, timeout_s: float = STREAM_WAIT_S
+        self,
+        method: str,
+        path: str,
+        body: Body = None,
+        *,
+        timeout_s: float = STREAM_WAIT_S,
+        max_bytes: int = ANSWER_MAX_BYTES,
     ) -> AsyncIterator[Answer]:
-        """The objects of an answer that comes line by line (ndjson.py)."""
+        """The objects of an answer that comes line by line (ndjson.py), of up to `max_bytes`."""
         async with self._answer(method, path, body, None, timeout_s) as response:
-            lines = ObjectLines(self.name)
+            lines, count = ObjectLines(self.name), 0
             async for data in response.aiter_raw():
+                count += len(data)
+                if count > max_bytes:
+                    raise PeerError(f"{self.name} answered with more than {max_bytes} bytes")
                 for item in lines.feed(data):
                     yield item
             lines.end()

@@ -51,7 +51,7 @@ class Tally:
         step = event.get("step")
         if step == "offer":
             names = event.get("sections")
-            offered: Row = {name: {} for name in names} if isinstance(names, list) else {}
+            offered: Row = {str(name): {} for name in names} if isinstance(names, list) else {}
             self.row["sections"] = {**offered, **self._sections}
         elif step == "plan" and isinstance(planned := event.get("sections"), dict):
             self._sections |= planned

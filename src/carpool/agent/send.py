@@ -236,8 +236,8 @@ class Sender:
         try:
             async for event in peer.stream("POST", f"{PREFIX}/sync/{number}/apply", body):
                 count += 1
-                if count > EVENTS_MAX or not isinstance(event.get("step"), str):
-                    told = "more steps than any change has" if count > EVENTS_MAX else "no step"
+                told = "more steps than any change has" if count > EVENTS_MAX else _amiss(event)
+                if told:
                     raise PeerError(
                         f"{peer.name} told {told}; what it does goes on there",
                         hint=f"look at `carpool history` on {peer.name}, then synchronise again",
@@ -264,7 +264,7 @@ class Sender:
                 told = f"the link to {peer.name} broke meanwhile; asked what came of it: "
                 raise PeerError(told + error.message, hint=error.hint) from error
             else:
-                if answer.get("step") == "end":
+                if answer.get("step") == "end" and not _amiss(answer):
                     return answer
                 why, heard_s = "it is not over", clock.monotonic_s()
             await asyncio.sleep(ASK_AGAIN_S)
@@ -312,7 +312,12 @@ class Sender:
             },
         }
         answer = await peer.post(f"{PREFIX}/sync", offer, timeout_s=WORK_WAIT_S)
-        number = str(answer["number"])
+        number = answer.get("number")
+        if not isinstance(number, str):
+            raise PeerError(
+                f"{peer.name} took the offer without a number for it",
+                hint="does it run the same version of carpool?",
+            )
         try:
             changed = _changed(peer, answer)
             if changed and not (wish.force or looking):
@@ -362,6 +367,14 @@ class Sender:
             await peer.post(f"{PREFIX}/sync/{number}/abandon", {})
         except CarpoolError:
             pass  # it forgets by itself
+
+
+def _amiss(event: Event) -> str:
+    """Why this is no step of a change, for a sentence; "" if it is one."""
+    if not isinstance(event.get("step"), str):
+        return "no step"
+    is_over = event["step"] == "end"
+    return "no outcome" if is_over and not isinstance(event.get("outcome"), str) else ""
 
 
 def _changed(peer: Peer, answer: Mapping[str, object]) -> list[str]:

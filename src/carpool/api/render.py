@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from sys import float_info
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -376,8 +377,11 @@ def text_of(fields: Fields, key: str) -> str:
 
 
 def number_of(fields: Fields, key: str) -> float:
+    """0 for what is no number, or none that can be counted with: JSON of Python knows NaN."""
     value = fields.get(key)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return 0
+    return value if abs(value) <= float_info.max else 0
 
 
 def _words(fields: Fields, key: str) -> list[str]:

@@ -209,6 +209,9 @@ def test_a_stream_comes_line_by_line_from_a_peer(tmp_path: Path) -> None:
             peer = fw2.peers["fw1"]
             found = [each async for each in peer.stream("POST", "/v1/peer/steps?until=1000")]
             assert found == [{"step": number} for number in range(1000)]
+            with pytest.raises(PeerError, match="fw1 answered with more than 1000 bytes"):
+                async for _ in peer.stream("POST", "/v1/peer/steps?until=1000", max_bytes=1000):
+                    pass
             seen = []
             with pytest.raises(CarpoolError, match="fw9 broke off") as told:
                 async for each in peer.stream("POST", "/v1/peer/steps?until=2&then=fail"):

@@ -53,6 +53,7 @@ def test_what_goes_before_the_others_is_in_the_row_too() -> None:
 
 def test_a_row_is_made_of_events() -> None:
     tally = Tally("fw2", "alice", "why")
+    tally.take({"step": "offer", "sections": [["of a peer"]]})
     tally.take({"step": "offer", "sections": ["web", "dns"]})
     assert tally.row["sections"] == {"web": {}, "dns": {}}
     tally.take({"step": "plan", "sections": {"web": {"added": 1}}})

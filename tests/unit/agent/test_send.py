@@ -335,8 +335,35 @@ def test_the_outcome_is_waited_for_while_the_peer_is_at_it(tmp_path: Path) -> No
     assert asyncio.run(asked())["outcome"] == "applied"
 
 
+def test_a_peer_that_answers_an_offer_with_nonsense_is_told_of(pair: tuple[Agent, Agent]) -> None:
+    fw1, fw2 = pair
+    app = FastAPI()
+    app.add_middleware(Doorman, peers=fw2.peers, refusals=fw2.refusals)
+
+    @app.post("/v1/peer/sync")
+    async def offered() -> dict[str, object]:
+        return {"number": 7}
+
+    async def scenario() -> list[Event]:
+        async with serving(fw2, app):
+            try:
+                return [event async for event in fw1.configuration.sync(["web"], [], WISH)]
+            finally:
+                await fw1.close()
+
+    events = asyncio.run(scenario())
+    assert outcome(events) == ("failed", "fw2 took the offer without a number for it")
+    assert events[-1] == {"step": "over", "failed": ["fw2"]}, "others have their turn"
+
+
 @pytest.mark.parametrize(
-    ("event", "words"), [({}, "no step"), ({"step": 1}, "no step"), ({"step": "x"}, "more steps")]
+    ("event", "words"),
+    [
+        ({}, "no step"),
+        ({"step": 1}, "no step"),
+        ({"step": "end"}, "no outcome"),
+        ({"step": "x"}, "more steps"),
+    ],
 )
 def test_steps_of_a_peer_that_are_none_or_have_no_end_are_refused(
     pair: tuple[Agent, Agent], event: Event, words: str

@@ -34,6 +34,9 @@ def test_a_line_says_how_far_it_is() -> None:
     for event, words in (
         ({"step": "sent", "files": 2000, "bytes": 2}, "it works out what changes"),
         ({"step": "plan", "changes": 12}, "12 changes"),
+        ({"step": "plan", "changes": float("nan")}, "0 changes"),
+        ({"step": "plan", "changes": float("inf")}, "0 changes"),
+        ({"step": "keeping", "files": 10**400}, "keeping 0 files"),
         ({"step": "checking", "section": "ng\x1b[2Jinx"}, "checking ng?[2Jinx"),
         ({"step": "keeping", "files": 12}, "keeping 12 files as they were"),
         ({"step": "snapshot", "files": 1}, "putting 1 file in place"),
