@@ -141,10 +141,11 @@ class Receiver:
     ) -> Job:
         """Begin to apply it. Raises Refused. The job goes on when the sender is gone."""
         transfer = self._transfer(number)
-        if transfer.job is not None:
-            return transfer.job
-        if not force:
+        if transfer.job is None and not force:
             await self._guard(transfer)
+            self._transfer(number)  # it may have made way for another offer
+        if transfer.job is not None:  # asked twice at once
+            return transfer.job
         steps = self._steps(
             transfer, confirm_within_s=confirm_within_s, restart=restart, force=force
         )

@@ -291,6 +291,26 @@ def test_contents_that_are_none_of_those_asked_for_are_refused(pair: tuple[Agent
     hostile(fw1, fw2, act)
 
 
+def test_an_offer_that_is_applied_twice_at_once_is_applied_once(pair: tuple[Agent, Agent]) -> None:
+    fw1, fw2 = pair
+    receiver = fw2.configuration.receiver
+
+    async def scenario() -> None:
+        async with serving(fw2):
+            peer = fw1.peers["fw2"]
+            number = str((await peer.post(f"{PREFIX}/sync", offer(row("/etc/web/x"))))["number"])
+            await peer.put(f"{PREFIX}/sync/{number}/contents", header(SHA256, len(TEXT)) + TEXT)
+            begun = (receiver.apply(number, force=False, confirm_within_s=None) for _ in range(2))
+            first, second = await asyncio.gather(*begun)
+            assert first is second
+            assert (await first.wait())["outcome"] == "applied"
+            await fw1.close()
+            await fw2.configuration.settled()
+
+    asyncio.run(scenario())
+    assert look(fw2)["x"] == TEXT
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
