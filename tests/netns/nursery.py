@@ -125,7 +125,7 @@ class NurseryNode(AgentNode):
         return Path(f"/proc/{self.child.pid}/root", path.relative_to("/"))
 
     def wait_stopped(self) -> None:
-        wait_until(lambda: self.child.stopped, 10, f"{self.name} stops")
+        wait_until(lambda: self.child.stopped, 20, f"{self.name} stops")
 
     def go_on(self) -> None:
         self.child.send_signal(signal.SIGCONT)

@@ -21,6 +21,8 @@ from tests.netns.agents import GROUP, LINK, PORT, AgentNode, made_pair, start
 from tests.netns.lab import Namespace, Network, wait_until
 from tests.netns.pair import OUTSIDER, SYNC
 
+WAIT_S = 20  # for what comes at once
+
 
 @pytest.fixture
 def nodes(network: Network, tmp_path: Path) -> tuple[AgentNode, AgentNode]:
@@ -33,7 +35,7 @@ def reaching(
 ) -> Iterator[socket.socket]:
     with source.entered():
         plain = socket.socket()
-    plain.settimeout(5)
+    plain.settimeout(WAIT_S)
     plain.bind((address, 0))
     # Wrapped before it connects: of one that was reset meanwhile, Python 3.11 loses the descriptor.
     with plain if context is None else context.wrap_socket(plain) as sock:
@@ -89,11 +91,11 @@ def check_unpairing(fw1: AgentNode, fw2: AgentNode) -> None:
         while not answer.endswith(b"}"):
             answer += sock.recv(65536)
         assert fw1.keys.unpin("fw2")
-        with contextlib.suppress(OSError):
-            assert sock.recv(65536) == b""  # within the 5 s of this socket
+        with contextlib.suppress(ConnectionError, ssl.SSLError):  # silence is a TimeoutError
+            assert sock.recv(65536) == b""
     with pytest.raises(OSError), reaching(fw1, fw2.namespace, SYNC["fw2"], context):
         pass  # there is no handshake any more
-    wait_until(lambda: fw1.refused()["not_paired"] >= 2, 5, "both are counted")
+    wait_until(lambda: fw1.refused()["not_paired"] >= 2, 20, "both are counted")
     introduce({node.name: node.config_dir for node in (fw1, fw2)})
     with reaching(fw1, fw2.namespace, SYNC["fw2"], context) as sock:
         assert ask(sock, "/v1/peer/about")[0] == 200
@@ -123,7 +125,7 @@ def test_strangers_of_every_kind_are_refused_counted_and_told_once(
             sock.sendall(b"GET /v1/peer/about HTTP/1.1\r\nhost: x\r\n\r\n")
             assert b"HTTP" not in sock.recv(1000)
     expected = {cause: 3 for cause, *_ in kinds}
-    wait_until(lambda: fw1.refused() == expected, 5, f"{expected}")
+    wait_until(lambda: fw1.refused() == expected, 20, f"{expected}")
     said = fw1.stop()
     for words in (
         f"refused who comes from {SYNC['fw2']} port",

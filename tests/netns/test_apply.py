@@ -161,7 +161,7 @@ def test_everything_changes_under_traffic_and_nobody_takes_over(
             )
             pair.write(second, *NEW, preempt=preempt)
             apply(second)
-            wait_until(lambda: pair.masters_are("fw1"), 8, "the new VIP is on fw1 alone")
+            wait_until(lambda: pair.masters_are("fw1"), 20, "the new VIP is on fw1 alone")
             for node in pair.nodes:
                 assert change_of(node)["changes"], "until it is settled"
                 assert "nothing to settle" not in apply(node, "--settle")
@@ -191,12 +191,13 @@ def test_what_nobody_confirms_is_put_back_with_the_file(pair: Pair) -> None:
         pair.write(pair.fw1, *MORE)
         new = group.read_text()
         assert "unless `carpool confirm`" in apply(pair.fw1, "--confirm-within", "1s")
-        wait_until(lambda: group.read_text() == old, 10, "it is put back")
+        wait_until(lambda: group.read_text() == old, 20, "it is put back")
         assert len(taken_up(pair.fw1)) == 2, "it, and what was before"
         assert not pair.fw1.owns(OTHER) and pair.fw1.owns(ALIAS)
         assert group.with_name("group.toml.not-confirmed").read_text() == new
         pair.write(pair.fw1, *MORE)
         apply(pair.fw1, "--confirm-within", "1m")
+        assert pair.fw1.owns(OTHER)
         assert change_of(pair.fw1)["confirm_left_s"] > 30
         refused = pair.fw1.carpool("apply")
         assert refused.returncode != 0 and "waits to be confirmed" in refused.stderr
@@ -225,7 +226,7 @@ def test_an_edit_that_is_not_failovers_waits_to_be_confirmed_too(
         group.write_text(new)
         told = apply(node, "--confirm-within", "1s")
         assert "nothing changes for failover" in told and "is said in 1 s" in told
-        wait_until(lambda: group.read_text() == old, 10, "it is put back")
+        wait_until(lambda: group.read_text() == old, 20, "it is put back")
         assert group.with_name("group.toml.not-confirmed").read_text() == new
         assert "is said in" not in apply(node, "--confirm-within", "1s"), "nothing differs"
 
@@ -238,10 +239,10 @@ def test_a_process_that_ends_unconfirmed_puts_it_back(pair: Pair) -> None:
         apply(pair.fw1, "--confirm-within", "1h")
         killed = pair.fw1.worker_pid()
         os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: group.read_text() == old, 5, "the next one puts it back")
-        wait_until(lambda: pair.fw1.answers() and pair.fw1.worker_pid() != killed)
+        wait_until(lambda: group.read_text() == old, 20, "the next one puts it back")
+        wait_until(lambda: pair.fw1.answers() and pair.fw1.worker_pid() != killed, 20)
         pair.fw2.becomes("MASTER")  # of a node that crashed
-        wait_until(lambda: pair.owners(LAN) == ["fw2"], 5)
+        wait_until(lambda: pair.owners(LAN) == ["fw2"], 20)
         assert pair.owners(OTHER) == []
 
 
@@ -251,18 +252,18 @@ def test_processes_that_are_started_again_go_on_within_the_change(pair: Pair) ->
         apply(pair.fw1)
         killed = pair.fw1.worker_pid()
         os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: pair.fw1.answers() and pair.fw1.worker_pid() != killed)
+        wait_until(lambda: pair.fw1.answers() and pair.fw1.worker_pid() != killed, 20)
         assert change_of(pair.fw1)["changes"]
         pair.fw2.becomes("MASTER")
         follows_fw2 = lambda: pair.states()["51@lan"] == {"fw1": "BACKUP", "fw2": "MASTER"}  # noqa: E731
-        wait_until(follows_fw2, 5)
+        wait_until(follows_fw2, 20)
         pair.fw2.stop()
         pair.fw1.becomes("MASTER")
         pair.write(pair.fw2, *NEW)
         pair.fw2.start()  # with another file than before, as after a copy and a restart
         assert "51@lan: 10.10.1.6/24 added" in change_of(pair.fw2)["changes"]
         # Who comes back within a second of the kill is still handed what the dead process had.
-        wait_until(lambda: pair.masters_are("fw1") or pair.masters_are("fw2"), 8)
+        wait_until(lambda: pair.masters_are("fw1") or pair.masters_are("fw2"), 20)
 
 
 def test_mac_and_transport_change_while_it_runs(pair: Pair) -> None:
@@ -276,7 +277,7 @@ def test_mac_and_transport_change_while_it_runs(pair: Pair) -> None:
         apply(pair.fw2)
         for node in pair.nodes:
             apply(node, "--settle")
-        wait_until(lambda: pair.client.pings(LAN), 5)
+        wait_until(lambda: pair.client.pings(LAN), 20)
         holds_for(lambda: follows(pair, "51@lan"), DOWN_S)
         assert [node.transitions() for node in pair.nodes] == before
         assert pair.client.neighbour_mac(LAN) == pair.fw1.namespace.mac("lan0")

@@ -335,12 +335,12 @@ def test_a_change_that_nobody_confirms_is_put_back(pair: tuple[SyncNode, SyncNod
     fw1, fw2 = pair
     before = fw2.tree()
     assert outcome(fw1.sync("web", confirm_within_s=1))[0] == "waiting"
-    wait_until(lambda: fw2.tree() == before, 10, "it is put back")
+    wait_until(lambda: fw2.tree() == before, 20, "it is put back")
 
     def begun() -> bool:  # the peer refuses it until its services, too, are as before
         return outcome(fw1.sync("web", confirm_within_s=60))[0] == "waiting"
 
-    wait_until(begun, 10, "the next one begins")
+    wait_until(begun, 20, "the next one begins")
     with LocalClient(fw2.node.run_dir) as agent:
         waits: Any = agent.get("/v1/drift")["waiting"]
     assert (waits["what"], waits["by"]) == ("sync of web", "tester on fw1")
@@ -372,7 +372,7 @@ def test_an_agent_that_is_killed_leaves_the_old_configuration_whole(
             steps = agent.stream("POST", "/v1/sync", body)
             while next(steps)["step"] != "swap":
                 pass
-            wait_until(lambda: "reload webd" in fw2.log(), 10, "the service is being reloaded")
+            wait_until(lambda: "reload webd" in fw2.log(), 20, "the service is being reloaded")
     assert fw2.read("etc/web.conf") == "good 1\n"
     fw2.kill()
     (fw2.services / "webd.reload").unlink(missing_ok=True)
@@ -428,7 +428,7 @@ def test_a_section_of_the_master_alone_that_comes_fits_the_role_that_is_there(
             sections = f"sections = [{names}]\n"
             fw2.node.configure(GROUP + LINK + sections + SECTIONS + vpn)
             fw2.post("/v1/reload")
-            wait_until(lambda: fw2.log() == stopped, 10, "what runs is stopped")  # noqa: B023
+            wait_until(lambda: fw2.log() == stopped, 20, "what runs is stopped")  # noqa: B023
     finally:
         failover.close()
 
@@ -551,7 +551,7 @@ def test_who_is_not_there_or_not_trusted_is_said_and_nothing_is_changed(
     fw1, fw2 = pair
     before = fw2.tree()
     fw2.node.keys.store_identity(make("fw2"))
-    wait_until(lambda: not fw1.node.about()["peers"][0]["reachable"], 10, "fw2 shows it")
+    wait_until(lambda: not fw1.node.about()["peers"][0]["reachable"], 20, "fw2 shows it")
     ended, why = outcome(fw1.sync("web"))
     assert ended == "failed" and "certificate" in why
     fw2.node.stop()

@@ -128,7 +128,7 @@ def test_the_agent_that_sends_is_killed(pair: tuple[Faulty, Faulty], step: str) 
     if step == "upload":
         assert outcome(fw1.sync("web")) == ("applied", "")
     else:
-        wait_until(fw2.clean, 10, "it has ended over there")
+        wait_until(fw2.clean, 20, "it has ended over there")
         assert fw2.log()[-1] == "reload webd"
         assert outcome(fw1.sync("web")) == ("nothing to do", "")
     assert picture(fw2.web) != before
@@ -154,7 +154,7 @@ def test_the_connection_is_cut(pair: tuple[Faulty, Faulty], step: str) -> None:
     else:
         assert "link" in [event["step"] for event in running.events]
         assert (ended, why) == ("applied", "")
-        wait_until(fw2.clean, 5, "nothing is left")
+        wait_until(fw2.clean, 20, "nothing is left")
         assert fw1.drift() == "in sync"
     is_new(fw1, fw2)
 
@@ -166,7 +166,7 @@ def test_the_link_is_down_for_a_while(pair: tuple[Faulty, Faulty]) -> None:
     fw2.node.wait_stopped()
     fw2.node.namespace.run("ip", "link", "set", "sync0", "down")
     fw2.node.go_on()
-    wait_until(fw2.clean, 10, "it has ended over there")
+    wait_until(fw2.clean, 20, "it has ended over there")
     is_new(fw1, fw2)
     fw2.node.namespace.run("ip", "link", "set", "sync0", "up")
     assert outcome(running.ended()) == ("applied", "")

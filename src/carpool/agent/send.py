@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,11 +259,13 @@ class Sender:
         if not ended:
             yield await self._outcome(peer, number)
 
-    async def _outcome(self, peer: Peer, number: str, wait_s: float = OUTCOME_WAIT_S) -> Event:
+    async def _outcome(
+        self, peer: Peer, number: str, now_s: Callable[[], float] = clock.monotonic_s
+    ) -> Event:
         """What became of a change whose steps can be watched no more."""
         why = "it is not over"
-        begun_s = heard_s = clock.monotonic_s()
-        while clock.monotonic_s() < min(heard_s + wait_s, begun_s + OUTCOME_MAX_S):
+        begun_s = heard_s = now_s()
+        while now_s() < min(heard_s + OUTCOME_WAIT_S, begun_s + OUTCOME_MAX_S):
             try:
                 answer = await peer.get(f"{PREFIX}/sync/{number}/outcome")
             except UnreachableError as error:
@@ -266,7 +276,7 @@ class Sender:
             else:
                 if answer.get("step") == "end" and not _amiss(answer):
                     return answer
-                why, heard_s = "it is not over", clock.monotonic_s()
+                why, heard_s = "it is not over", now_s()
             await asyncio.sleep(ASK_AGAIN_S)
         raise UnreachableError(
             f"the link to {peer.name} broke while it applied the change, and how that ended cannot "

@@ -23,7 +23,7 @@ from carpool.model.config import Config, Group, Node, Peer
 from carpool.model.section import Sync
 
 ADDRESSES = {"fw1": "127.0.0.11", "fw2": "127.0.0.12"}
-WAIT_S = 5.0
+WAIT_S = 20.0
 WEB = """
 [section.web]
 paths = ["/etc/web/"]

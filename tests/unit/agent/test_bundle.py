@@ -62,14 +62,14 @@ def test_work_that_fails_does_not_hold_the_network_up() -> None:
         raise KernelError("disk full")
 
     with pytest.raises(KernelError, match="disk full"):
-        asyncio.run(asyncio.wait_for(in_thread(_chunks(100), fail), 5))
+        asyncio.run(asyncio.wait_for(in_thread(_chunks(100), fail), 20))
 
 
 def test_work_that_wants_no_more_does_not_hold_the_network_up() -> None:
     def one(chunks: Iterator[bytes]) -> None:
         next(chunks)
 
-    asyncio.run(asyncio.wait_for(in_thread(_chunks(100), one), 5))
+    asyncio.run(asyncio.wait_for(in_thread(_chunks(100), one), 20))
 
 
 def test_streams_that_are_slow_leave_the_loops_threads_to_others() -> None:

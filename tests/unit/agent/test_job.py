@@ -27,7 +27,7 @@ def test_who_comes_late_sees_all_and_who_leaves_stops_nothing() -> None:
             assert event == {"step": "one"}
             break  # the link is cut
         go.set()
-        assert await asyncio.wait_for(job.wait(), 5) == {"step": "end", "outcome": "done"}
+        assert await asyncio.wait_for(job.wait(), 20) == {"step": "end", "outcome": "done"}
         assert [event["step"] async for event in job.follow()] == ["one", "two", "end"]
 
     asyncio.run(main())
@@ -39,7 +39,7 @@ def test_why_it_failed_is_its_last_word(capfd: pytest.CaptureFixture[str]) -> No
         raise KernelError("no room", hint="make some")
 
     async def main() -> None:
-        last = await asyncio.wait_for(Job("1", "a change", "alice", failing()).wait(), 5)
+        last = await asyncio.wait_for(Job("1", "a change", "alice", failing()).wait(), 20)
         assert last == {"step": "end", "outcome": "failed", "error": "no room", "hint": "make some"}
 
     asyncio.run(main())
@@ -53,7 +53,7 @@ def test_a_bug_is_told_to_who_waits() -> None:
 
     async def main() -> None:
         job = Job("1", "a change", "alice", buggy())
-        last = await asyncio.wait_for(job.wait(), 5)
+        last = await asyncio.wait_for(job.wait(), 20)
         assert "ZeroDivisionError" in str(last["error"])
         with pytest.raises(ZeroDivisionError):
             await job._task
@@ -76,4 +76,4 @@ def test_a_step_that_takes_long_is_not_taken_for_a_broken_link() -> None:
         wire = b"".join(json.dumps(event).encode() + b"\n" for event in heard)
         assert list(lines.feed(wire)) == job.events, "who reads it is told of steps alone"
 
-    asyncio.run(asyncio.wait_for(main(), 5))
+    asyncio.run(asyncio.wait_for(main(), 20))

@@ -22,7 +22,7 @@ from carpool.agent.apply import Refused
 from carpool.agent.bundle import header
 from carpool.agent.doorman import Doorman
 from carpool.agent.job import Event
-from carpool.agent.send import ASK_AGAIN_S, EVENTS_MAX, PREFIX, Wish, oddities, refuse_many
+from carpool.agent.send import EVENTS_MAX, OUTCOME_WAIT_S, PREFIX, Wish, oddities, refuse_many
 from carpool.errors import PeerError
 from carpool.kernel import clock
 from carpool.model.manifest import Entry, Kind, manifest
@@ -334,21 +334,23 @@ def test_what_is_odd_about_a_peer(answer: dict[str, Any], words: list[str]) -> N
 
 def test_the_outcome_is_waited_for_while_the_peer_is_at_it(tmp_path: Path) -> None:
     """A check may take longer than a peer may be silent."""
-    wait_s = 1.5 * ASK_AGAIN_S
+    now_s = 0.0
     fw1, fw2 = rooted_pair(tmp_path)
     app = FastAPI()
     app.add_middleware(Doorman, peers=fw2.peers, refusals=fw2.refusals)
-    begun_s = clock.monotonic_s()
 
     @app.get(f"{PREFIX}/sync/7/outcome")
     async def outcome() -> dict[str, object]:
-        is_over = clock.monotonic_s() > begun_s + 1.5 * wait_s
+        nonlocal now_s
+        now_s += 0.6 * OUTCOME_WAIT_S
+        is_over = now_s > 1.5 * OUTCOME_WAIT_S
         return {"step": "end", "outcome": "applied"} if is_over else {"step": "checking"}
 
     async def asked() -> Event:
         async with serving(fw2, app):
             try:
-                return await fw1.configuration.sender._outcome(fw1.peers["fw2"], "7", wait_s)
+                sender = fw1.configuration.sender
+                return await sender._outcome(fw1.peers["fw2"], "7", lambda: now_s)
             finally:
                 await fw1.close()
 

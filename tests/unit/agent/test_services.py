@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -114,8 +116,16 @@ def test_at_the_limit_the_command_is_killed_with_its_children(here: Path) -> Non
     command = CommandServices(["sh", "-c", f"{sleeper} 1000 & {sleeper} 1000; : {{service}}"])
     with pytest.raises(ServiceError, match=r"did not end in 0\.3 s"):
         asyncio.run(command.act("web", Action.STOP, 0.3))
-    found = subprocess.run(["pgrep", "-f", str(sleeper)], capture_output=True, check=False)
-    assert found.stdout == b""
+
+    def alive() -> list[bytes]:
+        line = ["pgrep", "-f", str(sleeper)]
+        return subprocess.run(line, capture_output=True, check=False).stdout.split()
+
+    try:
+        asyncio.run(until(lambda: not alive(), "all are dead"))
+    finally:
+        for pid in alive():
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def test_a_daemon_that_holds_the_output_does_not_hold_us(tmp_path: Path) -> None:
