@@ -10,22 +10,19 @@ import argparse
 import json
 import os
 import pwd
-import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from carpool.agent.localclient import LocalClient
 from carpool.cli import apply
+from carpool.cli.times import within
 from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 REFRESHED_PER_S = 8
-_TIME = re.compile(r"([1-9][0-9]{0,5})(s|m|h)?")
-_UNITS_S = {"s": 1, "m": 60, "h": 3600}
-CONFIRM_MAX_S = 24 * 3600
 WORK_WAIT_S = 300.0  # peers read and write all files of all sections
 
 Fields = dict[str, Any]
@@ -40,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--dry-run", action="store_true", help="as `carpool diff`")
     parser.add_argument(
         "--confirm-within",
-        type=_seconds,
+        type=within,
         metavar="TIME",
         help="put it back unless `carpool confirm` is said within this time: 30s, 5m, 1h",
     )
@@ -178,22 +175,16 @@ def decided(done: dict[str, Fields], *, quiet: bool = False) -> int:
 
 def _history(agent: LocalClient, args: argparse.Namespace) -> int:
     params = {"limit": str(args.limit), **({"section": args.section} if args.section else {})}
-    if args.results:
-        answer = agent.get("/v1/results", params)
-        if args.json:
-            print(json.dumps(answer, indent=1))
-        else:
-            from carpool.api import rendersync
-
-            show(rendersync.results(answer["results"]))  # type: ignore[arg-type]
-        return EXIT_OK
-    answer = agent.get("/v1/history", params)
+    answer: Fields = agent.get("/v1/results" if args.results else "/v1/history", params)
     if args.json:
         print(json.dumps(answer, indent=1))
     else:
         from carpool.api import rendersync
 
-        show(rendersync.revisions(answer["revisions"]))  # type: ignore[arg-type]
+        if args.results:
+            show(rendersync.results(answer["results"]))
+        else:
+            show(rendersync.revisions(answer["revisions"]))
     return EXIT_OK
 
 
@@ -282,14 +273,6 @@ def _sections(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peer", action="append", default=[], help="only this one; may be repeated"
     )
-
-
-def _seconds(text: str) -> float:
-    found = _TIME.fullmatch(text)
-    seconds = int(found[1]) * _UNITS_S[found[2] or "s"] if found else 0
-    if not 0 < seconds <= CONFIRM_MAX_S:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no time from 1s to 24h: 30s, 5m, 1h")
-    return float(seconds)
 
 
 _VERBS = {
