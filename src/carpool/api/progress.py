@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from carpool.api import rendersync
-from carpool.api.render import Fields, clean, duration, number_of, text_of
+from carpool.api.render import Fields, clean, duration, number_of, text_of, words_of
 
 BAR_WIDTH = 24
 # Steps that are to be read afterwards, too.
@@ -106,16 +106,6 @@ def _moved(event: Fields) -> str:
     return f"{files:,} of {files_all:,} files, {size:.1f} of {size_all:.1f} MB"
 
 
-def _listed(event: Fields, key: str) -> str:
-    found = event.get(key)
-    return ", ".join(clean(str(one)) for one in found) if isinstance(found, list) else ""
-
-
-def _files(event: Fields) -> str:
-    count = int(number_of(event, "files"))
-    return "1 file" if count == 1 else f"{count:,} files"
-
-
 _DOING: dict[str, Callable[[Fields], str]] = {
     "look": lambda _event: "looking at the files here",
     "offer": lambda _event: "comparing",
@@ -127,10 +117,10 @@ _DOING: dict[str, Callable[[Fields], str]] = {
     "got": lambda _event: "got; working out what changes",
     "plan": lambda event: f"{int(number_of(event, 'changes')):,} changes",
     "checking": lambda event: f"checking {text_of(event, 'section')}",
-    "keeping": lambda event: f"keeping {_files(event)} as they were",
-    "snapshot": lambda event: f"putting {_files(event)} in place",
-    "swap": lambda event: f"put {_files(event)} in place",
-    "reloading": lambda event: f"reloading {_listed(event, 'services')}",
+    "keeping": lambda event: f"keeping {rendersync.files(event)} as they were",
+    "snapshot": lambda event: f"putting {rendersync.files(event)} in place",
+    "swap": lambda event: f"put {rendersync.files(event)} in place",
+    "reloading": lambda event: f"reloading {', '.join(words_of(event, 'services'))}",
     "verify": lambda _event: "verified",
     "link": lambda _event: "the link broke: asking for the outcome",
 }

@@ -85,7 +85,7 @@ def _failover(answer: Fields) -> Iterator[RenderableType]:
             devices.get(interface, ""),
             duration(number_of(row, "since_s")),
             text_of(row, "master").partition(" (")[0] or "-",  # the name alone, where there is one
-            "\n".join(_words(row, "addresses")),
+            "\n".join(words_of(row, "addresses")),
         )
     yield table
     yield from named("Why", _reasons(rows))
@@ -117,7 +117,7 @@ def _change_of_group(answer: Fields) -> Iterator[Text]:
     change = answer.get("change")
     if not isinstance(change, dict):
         return
-    changes = _words(change, "changes")
+    changes = words_of(change, "changes")
     yield from map(Text, changes)
     since = duration(number_of(change, "since_s"))
     if change.get("confirm_left_s") is not None:
@@ -384,7 +384,7 @@ def number_of(fields: Fields, key: str) -> float:
     return value if abs(value) <= float_info.max else 0
 
 
-def _words(fields: Fields, key: str) -> list[str]:
+def words_of(fields: Fields, key: str) -> list[str]:
     value = fields.get(key)
     return [clean(str(word)) for word in value] if isinstance(value, list) else []
 

@@ -13,11 +13,11 @@ from carpool.api.render import (
     DIM,
     GOOD,
     Fields,
-    clean,
     entries_of,
     number_of,
     table_of,
     text_of,
+    words_of,
 )
 
 NOTHING = "-"
@@ -39,7 +39,7 @@ def services(answer: Fields) -> RenderableType:
             _at_boot(row.get("enabled")),
             text_of(row, "since").replace("T", " ").removesuffix("Z") or NOTHING,
             _memory(row),
-            _sections(row),
+            ", ".join(words_of(row, "sections")) or NOTHING,
             text_of(row, "role"),
         )
     return table
@@ -71,8 +71,3 @@ def _at_boot(enabled: object) -> str:
 def _memory(row: Fields) -> str:
     taken = number_of(row, "memory_bytes")
     return f"{taken / 2**20:.1f} MiB" if taken else NOTHING
-
-
-def _sections(row: Fields) -> str:
-    found = row.get("sections")
-    return ", ".join(clean(str(one)) for one in found) if isinstance(found, list) else NOTHING

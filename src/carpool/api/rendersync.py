@@ -18,6 +18,7 @@ from carpool.api.render import (
     number_of,
     table_of,
     text_of,
+    words_of,
 )
 
 _LINE_STYLES = {"+": "green", "-": "red", "@": "cyan"}
@@ -106,7 +107,7 @@ def revisions(rows: list[Fields]) -> RenderableType:
         return Text("no revision yet: the first change or synchronisation makes one")
     table = table_of("revision", "when", "kind", "sections", "by", "reason")
     for row in rows:
-        sections = ", ".join(_words(row, "sections"))
+        sections = ", ".join(words_of(row, "sections"))
         table.add_row(
             text_of(row, "short"),
             text_of(row, "when_iso")[:19].replace("T", " "),
@@ -156,22 +157,22 @@ def revision(answer: Fields) -> RenderableType:
 
 
 _STEPS: dict[str, Callable[[Fields], str]] = {
-    "offer": lambda event: f"offering {', '.join(_words(event, 'sections'))}",
+    "offer": lambda event: f"offering {', '.join(words_of(event, 'sections'))}",
     "first": lambda event: f"group.toml goes first, the rest after it: {text_of(event, 'why')}",
-    "sent": lambda event: f"sent {_files(event)}, {number_of(event, 'bytes') / 1e6:.1f} MB",
-    "ask": lambda event: f"asking for {', '.join(_words(event, 'sections'))}",
-    "got": lambda event: f"got {_files(event)}, {number_of(event, 'bytes') / 1e6:.1f} MB",
+    "sent": lambda event: f"sent {files(event)}, {number_of(event, 'bytes') / 1e6:.1f} MB",
+    "ask": lambda event: f"asking for {', '.join(words_of(event, 'sections'))}",
+    "got": lambda event: f"got {files(event)}, {number_of(event, 'bytes') / 1e6:.1f} MB",
     "check": lambda event: f"checked {text_of(event, 'section')}{_took(event)}",
-    "snapshot": lambda event: f"kept {_files(event)} as they were",
-    "swap": lambda event: f"put {_files(event)} in place",
+    "snapshot": lambda event: f"kept {files(event)} as they were",
+    "swap": lambda event: f"put {files(event)} in place",
     "reload": lambda event: f"reloaded {text_of(event, 'service')}{_took(event)}",
     "load": lambda event: "\n  ! ".join(
-        [f"loaded the rules of {text_of(event, 'service')}{_took(event)}", *_words(event, "told")]
+        [f"loaded the rules of {text_of(event, 'service')}{_took(event)}", *words_of(event, "told")]
     ),
     "restart": lambda event: f"restarted {text_of(event, 'service')}{_took(event)}",
     "skipped": lambda event: f"! did not {_deed(event)}: {text_of(event, 'why')}",
     "group": lambda event: (
-        f"group.toml counts: {'; '.join(_words(event, 'changes')) or 'as before'}"
+        f"group.toml counts: {'; '.join(words_of(event, 'changes')) or 'as before'}"
     ),
     "settled": lambda event: (
         f"all {text_of(event, 'nodes')} nodes have this group.toml: what was before counts no more"
@@ -202,16 +203,12 @@ def _counted(count: int) -> str:
     return "1 section" if count == 1 else f"{count} sections"
 
 
-def _files(event: Fields) -> str:
+def files(event: Fields) -> str:
+    """How many they are."""
     count = int(number_of(event, "files"))
-    return "1 file" if count == 1 else f"{count} files"
+    return "1 file" if count == 1 else f"{count:,} files"
 
 
 def _took(event: Fields) -> str:
     took_s = event.get("took_s")
     return f" in {took_s:.2f} s" if isinstance(took_s, float) else ""
-
-
-def _words(fields: Fields, key: str) -> list[str]:
-    found = fields.get(key)
-    return [clean(str(one)) for one in found] if isinstance(found, list) else []
