@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from carpool.agent.job import Event
-from carpool.agent.record import Agreed
+from carpool.agent.record import Agreed, write_whole
 from carpool.errors import KernelError
 
 _ANEW = "the agent was started anew meanwhile"
@@ -70,18 +69,4 @@ class Outcomes:
 
     def _write(self, content: dict[str, object]) -> None:
         self._last = content
-        fresh = self._file.with_name(".outcome.json.new")
-        try:
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with fresh.open("w", encoding="utf-8") as file:
-                json.dump(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._file)
-            directory = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)  # before the journal is removed: it must not be the older one
-            finally:
-                os.close(directory)
-        except OSError as error:
-            raise KernelError(f"write {self._file}: {error.strerror}") from error
+        write_whole(self._file, content)  # before the journal is removed: it must not be the older

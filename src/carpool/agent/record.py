@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,18 +43,31 @@ class Record:
         write_whole(self._file, {name: asdict(one) for name, one in (self.read() | news).items()})
 
 
-def write_whole(path: Path, content: Mapping[str, object]) -> None:
-    """This JSON, on the disk, whole or not at all. Blocking. Raises KernelError."""
+def write_whole(path: Path, content: object, *, sync: bool = True) -> None:
+    """This JSON, whole or not at all, for root alone; with `sync` it is on the disk then. Blocking.
+    Raises KernelError."""
     fresh = path.with_name(f".{path.name}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with fresh.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1, sort_keys=True)
+        with os.fdopen(os.open(fresh, flags, 0o600), "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         fresh.replace(path)
+        if sync:
+            _sync(path.parent)
     except OSError as error:
         raise KernelError(f"write {path}: {error.strerror}") from error
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def drift(source: str, theirs: Agreed | None, live: str | None) -> Drift:

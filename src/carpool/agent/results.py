@@ -14,6 +14,8 @@ from pathlib import Path
 
 from carpool.agent.job import Event
 from carpool.agent.plan import Plan
+from carpool.agent.record import write_whole
+from carpool.errors import KernelError
 from carpool.kernel import clock
 from carpool.kernel.journal import say
 from carpool.model.manifest import Deed
@@ -84,12 +86,9 @@ class Results:
     def add(self, row: Row) -> None:
         """Blocking. A file that cannot be written is told, and hinders nothing; it is not synced: a
         power cut may cost what is known of it, no configuration."""
-        fresh = self._file.with_name(".results.json.new")
         with self._lock:
             rows = [*self.read(), row][-KEPT_MAX:]
             try:
-                self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                fresh.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-                fresh.replace(self._file)
-            except OSError as error:
-                say(f"agent: write {self._file}: {error.strerror}")
+                write_whole(self._file, rows, sync=False)
+            except KernelError as error:
+                say(f"agent: {error.message}")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from carpool.agent.record import write_whole
 from carpool.errors import KernelError
 from carpool.kernel import conntrack, nftload
 from carpool.kernel.journal import say
@@ -131,19 +132,12 @@ class Rulesets:
         return False, []
 
     def _write(self, file: str, is_open: bool, listings: list[str]) -> None:
-        """Whole or not at all. Not synced: what is loaded does not outlive a power cut."""
+        """Not synced: what is loaded does not outlive a power cut."""
         content: dict[str, object] = {}
         with contextlib.suppress(OSError, ValueError, TypeError):
             content = dict(json.loads(self._file.read_text(encoding="utf-8")))
         content[file] = {"open": is_open, "listings": listings}
-        fresh = self._file.with_name(".rulesets.json.new")
-        try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh.touch(mode=0o600)
-            fresh.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
-            fresh.replace(self._file)
-        except OSError as error:
-            raise KernelError(f"write {self._file}: {error.strerror}") from error
+        write_whole(self._file, content, sync=False)
 
 
 def _told(found: Mapping[TableName, Clearing], attempt: Attempt) -> tuple[str, ...]:

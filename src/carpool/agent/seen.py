@@ -12,7 +12,9 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from carpool.agent.record import write_whole
 from carpool.agent.send import Stand
+from carpool.errors import KernelError
 from carpool.kernel import clock
 from carpool.kernel.journal import say
 
@@ -70,11 +72,8 @@ class Seen:
         return {}
 
     def _write(self) -> None:
-        """Whole or not at all. Not synced: a power cut may cost a time of day, no configuration."""
-        fresh = self._file.with_name(".drift.json.new")
+        """Not synced: a power cut may cost a time of day, no configuration."""
         try:
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh.write_text(json.dumps(self._since, indent=1, sort_keys=True), encoding="utf-8")
-            fresh.replace(self._file)
-        except OSError as error:
-            say(f"agent: write {self._file}: {error.strerror}")
+            write_whole(self._file, self._since, sync=False)
+        except KernelError as error:
+            say(f"agent: {error.message}")
