@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carpool import __version__
-from carpool.errors import KernelError
 from carpool.kernel import clock
 from carpool.kernel.addresses import AddressHolder
 from carpool.kernel.flagfile import FlagFile
@@ -22,7 +21,7 @@ from carpool.kernel.links import LinkMonitor, device_facts
 from carpool.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket
 from carpool.kernel.poller import Poller
 from carpool.kernel.realtime import be_realtime
-from carpool.kernel.unixserver import Client, UnixServer
+from carpool.kernel.unixserver import Client, UnixServer, make_run_dir
 from carpool.machine import effects as fx
 from carpool.machine.engine import Engine
 from carpool.model.config import Config, Encryption
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
 def run_failover(form: Form, files: Files, run_dir: Path, state_dir: Path) -> int:
     """`carpool run failover`: the guard, and the worker as its child. Returns the exit code."""
-    _make(run_dir)
+    make_run_dir(run_dir)
     _warn_of_this_machine(form.config)
     started = files.start(form, again=False)
     # Owned by the guard, the nft table outlives a worker: see kernel/addresses.py.
@@ -53,7 +52,7 @@ def run_failover(form: Form, files: Files, run_dir: Path, state_dir: Path) -> in
 
 def run_states(config: Config, run_dir: Path, config_dir: Path, read: Callable[[], Config]) -> int:
     """`carpool run states`; `read` gives what the files say later. Returns the exit code."""
-    _make(run_dir)
+    make_run_dir(run_dir)
     from carpool.service import states  # what failover does not need, it does not load
 
     return states.run(config, run_dir, _wire(config, config_dir), read)
@@ -70,16 +69,6 @@ def _wire(config: Config, config_dir: Path) -> Wire:
     from carpool.kernel.tls import Tls
 
     return Tls(config_dir / DIRECTORY, config.node.name)
-
-
-def _make(run_dir: Path) -> None:
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KernelError(
-            f"make the run directory {run_dir}: {error.strerror}",
-            hint="name another one with --run-dir, or CARPOOL_RUN_DIR",
-        ) from error
 
 
 def _warn_of_this_machine(config: Config) -> None:

@@ -17,8 +17,9 @@ from carpool.agent.agent import Agent
 from carpool.agent.app import build
 from carpool.agent.listeners import Listeners
 from carpool.agent.refusals import Refusals
-from carpool.errors import EXIT_OK, KernelError
+from carpool.errors import EXIT_OK
 from carpool.kernel.journal import never_wait_for_stderr, say
+from carpool.kernel.unixserver import make_run_dir
 from carpool.model.config import Config
 
 SWITCH_S = 0.0005  # threads that read and write files wait for the loop at each call; 5 ms is long
@@ -29,7 +30,7 @@ def run(
     config: Config, *, config_dir: Path, run_dir: Path, state_dir: Path, root: Path = Path("/")
 ) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises KernelError when it cannot listen."""
-    _make(run_dir)
+    make_run_dir(run_dir)
     never_wait_for_stderr()
     agent = Agent(config, config_dir=config_dir, run_dir=run_dir, state_dir=state_dir, root=root)
     _log_to(agent.refusals)
@@ -63,16 +64,6 @@ async def serve(agent: Agent) -> None:
     finally:
         await listeners.close(STOP_WAIT_S)
         await agent.close()
-
-
-def _make(run_dir: Path) -> None:
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KernelError(
-            f"make the run directory {run_dir}: {error.strerror}",
-            hint="name another one with --run-dir, or CARPOOL_RUN_DIR",
-        ) from error
 
 
 class _Log(logging.Handler):

@@ -117,6 +117,17 @@ class UnixServer:
         self._handler(client, request)
 
 
+def make_run_dir(run_dir: Path) -> None:
+    """Where sockets are. Raises KernelError."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KernelError(
+            f"make the run directory {run_dir}: {error.strerror}",
+            hint="name another one with --run-dir, or CARPOOL_RUN_DIR",
+        ) from error
+
+
 def forget(path: Path, inode: int) -> None:
     """Remove our socket file; a newer process's stays."""
     try:

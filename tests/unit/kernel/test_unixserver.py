@@ -16,7 +16,7 @@ from carpool.kernel.clock import monotonic_s
 from carpool.kernel.lines import LINE_MAX_BYTES, OUT_MAX_BYTES
 from carpool.kernel.poller import Poller
 from carpool.kernel.unixclient import RETRY_S, UnixClient
-from carpool.kernel.unixserver import CLIENTS_MAX, Client, UnixServer
+from carpool.kernel.unixserver import CLIENTS_MAX, Client, UnixServer, make_run_dir
 
 
 class Bench:
@@ -244,3 +244,14 @@ def test_the_other_side_follows_a_process_over_its_restarts(tmp_path: Path) -> N
     assert answers[1] == {"ok": True, "said": 2} and downs == ["closed by the other side"]
     client.close()
     bench.server.close()
+
+
+def test_a_run_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    make_run_dir(tmp_path / "a" / "b")
+    make_run_dir(tmp_path / "a" / "b")
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        KernelError, match=r"make the run directory .*/file/b: Not a directory"
+    ) as told:
+        make_run_dir(tmp_path / "file" / "b")
+    assert "--run-dir" in told.value.hint
