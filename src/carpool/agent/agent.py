@@ -107,15 +107,17 @@ class Agent:
         absent = isinstance(found, UnreachableError) and self.config.group.states is None
         return None if absent and process == control.STATES else found
 
-    async def roles(self) -> dict[str, str]:
-        """Role by VIP (`51@lan`), of those whose link is up; empty: failover does not answer."""
+    async def all_roles(self) -> dict[str, str] | None:
+        """Role by VIP (`51@lan`); None: failover does not answer."""
         found = await self.status(control.FAILOVER)
         vhosts = found.get("vhosts") if isinstance(found, dict) else None
-        return {
-            f"{one['vhid']}@{one['interface']}": str(one["state"])
-            for one in (vhosts if isinstance(vhosts, list) else [])
-            if one["state"] != INIT
-        }
+        if not isinstance(vhosts, list):
+            return None
+        return {f"{one['vhid']}@{one['interface']}": str(one["state"]) for one in vhosts}
+
+    async def roles(self) -> dict[str, str]:
+        """Role by VIP, of those whose link is up; empty: failover does not answer."""
+        return {vip: role for vip, role in (await self.all_roles() or {}).items() if role != INIT}
 
     async def replication(self) -> dict[str, str]:
         """By peer, whether its stream of states is up."""

@@ -9,11 +9,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from carpool import __version__
-from carpool.agent.agent import Agent
 from carpool.agent.answers import API, PeerAbout
 from carpool.agent.asker import ThisAgent
-from carpool.api.control import FAILOVER
-from carpool.errors import CarpoolError
 
 router = APIRouter(tags=["for peers"])
 
@@ -26,17 +23,7 @@ async def about(agent: ThisAgent) -> PeerAbout:
         version=__version__,
         api=API,
         group=agent.config.group.name,
-        roles=await _roles(agent),
+        roles=await agent.all_roles(),
         wall_time=agent.wall_iso(),
         sync=agent.configuration.receiver.busy or None,
     )
-
-
-async def _roles(agent: Agent) -> dict[str, str] | None:
-    found = await agent.status(FAILOVER)
-    if found is None or isinstance(found, CarpoolError):
-        return None
-    vhosts = found.get("vhosts")
-    if not isinstance(vhosts, list):
-        return None
-    return {f"{one['vhid']}@{one['interface']}": str(one["state"]) for one in vhosts}
