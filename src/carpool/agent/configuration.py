@@ -463,7 +463,10 @@ class Configuration(Facts):
         plans: list[Plan] = []
         for name in names or revision.sections:
             if name not in self.sections:
-                raise Refused(f"section {name} of {revision.short} is not defined here any more")
+                raise Refused(
+                    f"section {name} of {revision.short} is not defined here any more",
+                    hint="name the sections that are to go back, or define it in group.toml again",
+                )
             section = self.sections[name]
             want = self.history.manifest(revision, name)
             have = self._place.have(section)

@@ -405,7 +405,10 @@ def judged(section: Section, entries: Iterable[Entry]) -> Manifest:
         if entry.path in found:
             raise PeerError(f"{where} comes twice")
         if entry.kind is Kind.FILE and not 0 <= entry.size <= FILE_MAX_BYTES:
-            raise PeerError(f"{where} has {entry.size} bytes, expected {FILE_MAX_BYTES} at most")
+            raise PeerError(
+                f"{where} has {entry.size} bytes, expected {FILE_MAX_BYTES} at most",
+                hint=f"exclude what is no configuration: [section.{section.name}] in group.toml",
+            )
         if not 0 <= entry.mode <= 0o7777:
             raise PeerError(f"{where} has mode {entry.mode}")
         if entry.kind is Kind.FILE and not _is_sha256(entry.sha256):

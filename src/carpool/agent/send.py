@@ -134,7 +134,8 @@ class Sender:
             if peer.name == name:
                 return peer
         names = [peer.name for peer in self._peers]
-        raise Refused(f"no peer {name}", hint=closest(name, names) or f"one of {', '.join(names)}")
+        known = f"one of {', '.join(names)}" if names else "there is none: [sync] in group.toml"
+        raise Refused(f"no peer {name}", hint=closest(name, names) or known)
 
     def peers(self, names: Sequence[str]) -> list[Peer]:
         return [self.peer(name) for name in names] or list(self._peers)

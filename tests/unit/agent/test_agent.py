@@ -104,6 +104,9 @@ def test_nothing_is_settled_while_a_peer_of_node_toml_cannot_be_asked(tmp_path: 
 
     events = {event["step"]: event for event in asyncio.run(scenario())}
     assert events["unsettled"]["without"].keys() == {"fw2"}  # type: ignore[attr-defined]
+    with pytest.raises(Refused, match="no peer fw2") as told:
+        fw1.configuration.sender.peer("fw2")
+    assert told.value.hint == "there is none: [sync] in group.toml"
     assert "settle" not in asked
 
 
