@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 REFRESHED_PER_S = 8
+NOBODY = {
+    "error": "nothing was sent: this node knows no peer to synchronise with",
+    "hint": "[peer.NAME] in node.toml and [sync] in group.toml say who it is; the agent listens on "
+    "[sync] when it is started again",
+}
 WORK_WAIT_S = 300.0  # peers read and write all files of all sections
 
 Fields = dict[str, Any]
@@ -129,7 +134,17 @@ def _sync(agent: LocalClient, args: argparse.Namespace) -> int:
         "confirm_within_s": args.confirm_within,
         "restart_services": args.restart_services,
     }
-    return _steps(agent.stream("POST", "/v1/sync", body), as_json=args.json)
+    return _steps(to_somebody(agent.stream("POST", "/v1/sync", body)), as_json=args.json)
+
+
+def to_somebody(events: Iterator[Fields]) -> Iterator[Fields]:
+    """The same steps; a synchronisation with nobody is none, and no success."""
+    asked = False
+    for event in events:
+        asked = asked or "peer" in event
+        if event.get("step") == "over" and not asked:
+            yield {"step": "end", "outcome": "failed", **NOBODY}
+        yield event
 
 
 def _pull(agent: LocalClient, args: argparse.Namespace) -> int:

@@ -29,3 +29,12 @@ def test_who_waited_and_did_not_do_it_is_a_failure(
     said = capsys.readouterr().out
     assert ("fw2: sync of web\n" in said) == ("fw2" in done)
     assert ("fw3: it could not be put back (mend that)\n" in said) == (done.get("fw3") == STUCK)
+
+
+def test_a_sync_with_nobody_is_no_success() -> None:
+    over: dict[str, object] = {"step": "over", "failed": []}
+    alone = list(sync.to_somebody(iter([{"step": "look"}, over])))
+    assert [event["step"] for event in alone] == ["look", "end", "over"]
+    assert "no peer" in alone[1]["error"]
+    offered: list[dict[str, object]] = [{"step": "offer", "peer": "fw2"}, over]
+    assert list(sync.to_somebody(iter(offered))) == offered
