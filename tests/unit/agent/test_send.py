@@ -12,12 +12,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
 from carpool import __version__
 from carpool.agent.agent import Agent
+from carpool.agent.app import build
 from carpool.agent.apply import Refused
 from carpool.agent.bundle import header
 from carpool.agent.doorman import Doorman
@@ -27,7 +29,7 @@ from carpool.errors import PeerError
 from carpool.kernel import clock
 from carpool.model.manifest import Entry, Kind, manifest
 from carpool.model.section import Keep
-from tests.unit.agent.home import rooted_pair, serving
+from tests.unit.agent.home import asked_by, rooted_pair, serving
 
 WISH = Wish("tester", force=True)
 OWN = {"owner": "root", "group": "root"}
@@ -289,6 +291,26 @@ def test_contents_that_are_none_of_those_asked_for_are_refused(pair: tuple[Agent
                     raise PeerError(str(event["error"]))
 
     hostile(fw1, fw2, act)
+
+
+def test_what_one_peer_offers_another_one_has_no_hand_in(pair: tuple[Agent, Agent]) -> None:
+    fw1, fw2 = pair
+    fw2.peers["fw3"] = fw2.peers["fw1"]
+    stranger = asked_by(build(fw2), "fw3")
+
+    async def scenario() -> None:
+        async with serving(fw2):
+            peer = fw1.peers["fw2"]
+            number = (await peer.post(f"{PREFIX}/sync", offer(row("/etc/web/x"))))["number"]
+            await fw1.close()
+        transport = httpx.ASGITransport(stranger)
+        async with httpx.AsyncClient(transport=transport, base_url="http://fw2") as client:
+            for verb, what in (("PUT", "contents"), ("GET", "diff"), ("POST", "apply")):
+                answer = await client.request(verb, f"{PREFIX}/sync/{number}/{what}", json={})
+                assert answer.status_code == 403
+                assert answer.json()["error"] == "that transfer is not one of fw3"
+
+    asyncio.run(scenario())
 
 
 def test_an_offer_that_is_applied_twice_at_once_is_applied_once(pair: tuple[Agent, Agent]) -> None:
