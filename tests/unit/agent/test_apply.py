@@ -23,6 +23,7 @@ from carpool.agent.services import Action, CommandServices
 from carpool.errors import KernelError, PeerError
 from carpool.model.section import Service
 from tests.unit.agent.home import asked_by, rooted_pair, serving, until
+from tests.unit.agent.test_schedule import failover
 
 WISH = Wish("tester", force=True)
 SCRIPT = """#!/bin/sh
@@ -212,6 +213,33 @@ def test_what_nobody_confirmed_does_not_hinder_the_next_one(pair: tuple[Agent, A
         assert not unconfirmed.agreed
         done = await fw1.configuration.on_peers([], "confirm")
         assert done["fw2"]["waited"] is False
+
+    live(fw1, fw2, scenario)
+
+
+def test_what_speaks_against_it_over_there_hinders_it_without_force(
+    pair: tuple[Agent, Agent],
+) -> None:
+    fw1, fw2 = pair
+    sender, gently = fw1.configuration.sender, replace(WISH, force=False)
+
+    def sync(wish: Wish) -> Awaitable[str]:
+        return last(sender.sync(sender.chosen(["web"]), fw1.peers["fw2"], wish))
+
+    async def scenario() -> None:
+        conf(fw1).write_text(f"listen {fw1.peers['fw2'].source}:80\n")
+        with pytest.raises(PeerError, match=r"it would break this node: /etc/web/a\.conf:1"):
+            await sync(gently)
+        conf(fw1).write_text("of fw1\n")
+        async with failover(fw2, {"lan": "MASTER"}):
+            with pytest.raises(PeerError, match="this node is MASTER: a backup must not overwrite"):
+                await sync(gently)
+        assert conf(fw2).read_text() == "of fw2\n"
+        async with failover(fw2, {"lan": "MASTER"}):
+            assert await sync(WISH) == "applied: "
+        conf(fw1).write_text("newer\n")
+        async with failover(fw2, {"lan": "BACKUP"}):
+            assert await sync(gently) == "applied: "
 
     live(fw1, fw2, scenario)
 
