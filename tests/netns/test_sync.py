@@ -453,16 +453,25 @@ def test_services_of_a_peer(pair: tuple[SyncNode, SyncNode]) -> None:
 
 def test_values_of_a_node_are_rendered_on_each(pair: tuple[SyncNode, SyncNode]) -> None:
     fw1, fw2 = pair
-    fw1.write(
-        "etc/carpool/templates/etc/other.conf", "bind {{ node.address.sync }} # {{ node.name }}\n"
-    )
+    template = "etc/carpool/templates/etc/other.conf"
+    fw1.write(template, "bind {{ node.address.sync }} # {{ node.name }}\n")
+    fw1.path(template).chmod(0o640)
     assert outcome(fw1.sync("other")) == ("applied", "")
-    assert fw1.read("etc/other.conf") == "bind 10.3.0.1 # fw1\n"
-    assert fw2.read("etc/other.conf") == "bind 10.3.0.2 # fw2\n"
-    fw1.write("etc/carpool/templates/etc/other.conf", "{{ node.nmae }}\n")
+    assert outcome(fw1.sync("other")) == ("nothing to do", "")
+    for node, text in ((fw1, "bind 10.3.0.1 # fw1\n"), (fw2, "bind 10.3.0.2 # fw2\n")):
+        assert node.read("etc/other.conf") == text
+        for name in ("etc/other.conf", template):  # a service must be able to read it
+            assert node.path(name).stat().st_mode & 0o777 == 0o640
+    fw1.write(template, "{{ node.nmae }}\n")
     ended, why = outcome(fw1.sync("other"))
     assert ended == "failed" and "node.nmae" in why
     assert fw2.read("etc/other.conf") == "bind 10.3.0.2 # fw2\n"
+    fw1.path(template).unlink()
+    fw1.path(template).symlink_to("web.conf")
+    assert outcome(fw1.sync("other")) == ("applied", "")
+    assert outcome(fw1.sync("other")) == ("nothing to do", "")
+    for node in (fw1, fw2):
+        assert node.path(template).readlink() == node.path("etc/other.conf").readlink()
 
 
 def test_values_of_the_primary_are_found_before_anything_is_changed(

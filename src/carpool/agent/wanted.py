@@ -22,7 +22,6 @@ from carpool.model.manifest import Entry, Kind, Manifest, digest, manifest
 from carpool.model.section import Section
 
 WORKED_MAX_BYTES = 4 * 1024 * 1024  # of a file that is rendered, or of which lines are kept
-TEMPLATE_MODE = 0o600
 
 
 class Place:
@@ -134,13 +133,11 @@ class _Work:
         section = self._section
         if kept_whole(entry.path, section.keep):
             return
-        if entry.kind is Kind.FILE and section.template:
+        if section.template:
             path = template_path(self._place.config_dir, entry.path)
-            self.want[path] = replace(entry, path=path, mode=TEMPLATE_MODE)
-            entry = self._worked(entry, lambda content: render(content, self._place.values))
-        elif section.template and entry.kind is Kind.DIRECTORY:
-            path = template_path(self._place.config_dir, entry.path)
-            self.want[path] = replace(entry, path=path)
+            self.want[path] = replace(entry, path=path)  # owner and mode: what the file is to have
+            if entry.kind is Kind.FILE:
+                entry = self._worked(entry, lambda content: render(content, self._place.values))
         keeps = marked(entry.path, section.keep)
         if entry.kind is Kind.FILE and keeps:
             mine = self._mine(entry.path)
