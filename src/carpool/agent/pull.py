@@ -251,7 +251,8 @@ class Puller:
 
 def _changed_here(stand: Stand) -> bool:
     """What the peer never had from anybody says nothing: who names it, wants it."""
-    return stand.agreed is not None and stand.agreed.source != stand.source
+    had = stand.agreed
+    return had is not None and had.source != stand.source and had.live != stand.shared
 
 
 async def _at_most(chunks: AsyncIterator[bytes], most: int, who: str) -> AsyncIterator[bytes]:

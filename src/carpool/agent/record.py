@@ -70,12 +70,13 @@ def _sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-def drift(source: str, theirs: Agreed | None, live: str | None) -> Drift:
+def drift(source: str, theirs: Agreed | None, live: str | None, shared: str = "") -> Drift:
     """Of a section whose source here is `source`: what a peer agreed to last, and the digest of
-    what it has now (None: it does not know the section)."""
+    what it has now (None: it does not know the section). `shared`: of what we have without the
+    lines that each node keeps, where there are any."""
     if live is None:
         return Drift.UNKNOWN
-    if live == source:
+    if live in (source, shared):
         return Drift.IN_SYNC  # whoever brought it there
     if theirs is None:
         return Drift.UNKNOWN

@@ -64,6 +64,7 @@ class Stand:
     drift: Drift
     why: str = ""  # it is not known
     source: str = ""  # digest of what we have
+    shared: str = ""  # the same without the lines that each node keeps, if there are any
     agreed: Agreed | None = None  # what the peer agreed to last
     silent: bool = False  # the peer does not answer: then this is not how it stands
 
@@ -143,8 +144,7 @@ class Sender:
     async def drift(self, wait_s: float = WORK_WAIT_S) -> dict[str, dict[str, Stand]]:
         """By peer and section. Of a peer that has not answered in that time nothing is known."""
         chosen = self.chosen(()) if self._selected else []
-        found = await together(self._scan(one) for one in chosen)
-        sources = {one.name: digest(entries) for one, entries in zip(chosen, found, strict=True)}
+        sources = await self._sources(chosen)
 
         async def of(peer: Peer) -> dict[str, Stand]:
             try:
@@ -162,22 +162,29 @@ class Sender:
 
     async def stands(self, sections: Sequence[Section], peer: Peer) -> dict[str, Stand]:
         """How these stand over there. Raises PeerError, UnreachableError."""
-        return await self._stands(
-            peer, {one.name: digest(await self._scan(one)) for one in sections}
-        )
+        return await self._stands(peer, await self._sources(sections))
 
-    async def _stands(self, peer: Peer, sources: Mapping[str, str]) -> dict[str, Stand]:
+    async def _sources(self, sections: Sequence[Section]) -> dict[str, tuple[str, str]]:
+        """By section: digests of what we have, and of that without the lines that we keep."""
+        found = await together(asyncio.to_thread(self._source, one) for one in sections)
+        return {one.name: both for one, both in zip(sections, found, strict=True)}
+
+    def _source(self, section: Section) -> tuple[str, str]:
+        return digest(self._place.source(section)), self._place.without_lines(section)
+
+    async def _stands(self, peer: Peer, sources: Mapping[str, tuple[str, str]]) -> dict[str, Stand]:
         answer = await peer.get(f"{PREFIX}/digests", timeout_s=WORK_WAIT_S)
         theirs = checked(Digests, answer, peer.name).sections
         found: dict[str, Stand] = {}
-        for name, source in sources.items():
+        for name, (source, shared) in sources.items():
             one = theirs.get(name)
             if one is None:
                 why = f"{peer.name} does not synchronise this section"
-                found[name] = Stand(Drift.UNKNOWN, why, source)
+                found[name] = Stand(Drift.UNKNOWN, why, source, shared)
                 continue
             agreed = Agreed(**one.agreed.model_dump()) if one.agreed else None
-            found[name] = Stand(drift(source, agreed, one.live), "", source, agreed)
+            stands = drift(source, agreed, one.live, shared)
+            found[name] = Stand(stands, "", source, shared, agreed)
         return found
 
     async def diff(self, sections: Sequence[Section], peer: Peer, wish: Wish) -> dict[str, object]:

@@ -80,6 +80,10 @@ class Place:
         shared = [self._shared(section, one) for one in have.values()]
         return digest(manifest(one for one in shared if one is not None))
 
+    def without_lines(self, section: Section) -> str:
+        """`standing` where this node keeps lines of files; nothing elsewhere: `source` says it."""
+        return self.standing(section) if any(one.begin for one in section.keep) else ""
+
     def _shared(self, section: Section, entry: Entry) -> Entry | None:
         if kept_whole(entry.path, section.keep):
             return None

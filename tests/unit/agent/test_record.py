@@ -42,3 +42,9 @@ def test_a_damaged_file_says_nothing(tmp_path: Path, content: str) -> None:
 )
 def test_drift(source: str, agreed: Agreed | None, live: str | None, expected: Drift) -> None:
     assert drift(source, agreed, live) is expected
+
+
+def test_lines_that_each_node_keeps_are_no_drift() -> None:
+    assert drift("of the backup", ONE, "live", "live") is Drift.IN_SYNC
+    assert drift("of the backup", ONE, "live", "newer") is Drift.AHEAD
+    assert drift("of the backup", ONE, "edited", "live") is Drift.DIFFERS

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -151,19 +151,33 @@ def test_what_a_node_keeps_as_its_own_is_no_drift(pair: tuple[Agent, Agent]) -> 
     text = f"shared\n{lines.format('fw2')}fw1\n"
     assert look(fw2)["a/site.conf"] == text.encode()
 
-    async def drift() -> str:
-        async with serving(fw2):
-            found: Any = await fw1.configuration.drift()
-            await fw1.close()
-        return str(found["fw2"]["web"]["drift"])
+    async def drift(of: Agent = fw1, on: Agent = fw2) -> str:
+        async with serving(on):
+            found: Any = await of.configuration.drift()
+            await of.close()
+        return str(found[on.name]["web"]["drift"])
 
-    assert asyncio.run(drift()) == "in sync"
+    async def pulled() -> tuple[str, str]:
+        async with serving(fw1):
+            pull = fw2.configuration.pull(["web"], "fw1", Wish("tester"))
+            events = [event async for event in pull]
+            await fw2.close()
+            await fw2.configuration.settled()
+        return outcome(events)
+
+    assert asyncio.run(drift()) == asyncio.run(drift(fw2, fw1)) == "in sync"
     write(fw2, "own", "changed").chmod(0o600)
     write(fw2, "a/site.conf", text.replace("router id of fw2", "another\nand one more"))
-    assert asyncio.run(drift()) == "in sync"
+    assert asyncio.run(drift()) == asyncio.run(drift(fw2, fw1)) == "in sync"
+    write(fw1, "a/site.conf", f"shared\n{lines.format('its own')}fw1\n")
+    assert asyncio.run(drift()) == "in sync"  # nobody else has a use for it
     assert asyncio.run(differences(fw1, fw2))["warnings"] == []
     write(fw1, "a/site.conf", text.replace("shared", "new"))
     assert asyncio.run(drift()) == "ahead"
+    assert asyncio.run(drift(fw2, fw1)) == "differs on the backup"
+    assert asyncio.run(pulled()) == ("applied", "")  # its own lines are no second change
+    assert b"and one more" in cast(bytes, look(fw2)["a/site.conf"])
+    assert asyncio.run(drift()) == "in sync"
     assert asyncio.run(differences(fw1, fw2))["warnings"] == []
     for changed in (
         text.replace("shared", "an emergency"),  # not its own
