@@ -38,8 +38,10 @@ async def check(plan: Plan, plans: Sequence[Plan], scratch: Path, root: Path) ->
             if result.timed_out
             else f"failed ({result.exit_status})"
         )
+        said = result.output.strip()[-2000:] or "nothing"
+        gap = "\n" if "\n" in said else " "  # lines stay below each other: some point upwards
         raise Refused(
             f"section {section.name}: the check `{' '.join(section.check)}` {why}; nothing was "
-            f"changed. It said: {result.output.strip()[-2000:] or 'nothing'}"
+            f"changed. It said:{gap}{said}"
         )
     return {"step": "check", "section": section.name, "took_s": result.took_s}

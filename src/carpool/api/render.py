@@ -371,6 +371,11 @@ def clean(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
+def clean_lines(text: str) -> str:
+    """The same of what a program said: its lines stay lines, those after the first indented."""
+    return "\n  ".join(clean(line.expandtabs()) for line in text.splitlines())
+
+
 def text_of(fields: Fields, key: str) -> str:
     value = fields.get(key)
     return "" if value is None else clean(str(value))

@@ -13,6 +13,7 @@ from rich.text import Text
 from carpool.api.render import (
     Fields,
     clean,
+    clean_lines,
     duration,
     entries_of,
     number_of,
@@ -92,7 +93,7 @@ def step(event: Fields) -> Text | None:
 
 
 def _end(event: Fields, where: str) -> Text:
-    error = text_of(event, "error")
+    error = clean_lines(str(event.get("error") or ""))
     if not error:
         return Text(f"{where}{text_of(event, 'outcome')}{_took(event)}", "bold green")
     line = Text(f"{where}{text_of(event, 'outcome')}: {error}", "bold red")
@@ -128,7 +129,7 @@ def results(rows: list[Fields]) -> RenderableType:
         sections = row.get("sections")
         outcome = Text(text_of(row, "outcome"), "red" if text_of(row, "error") else "green")
         if text_of(row, "error"):
-            outcome.append(f": {text_of(row, 'error')}", "default")
+            outcome.append(f": {clean_lines(str(row['error']))}", "default")
         table.add_row(
             text_of(row, "when")[:19].replace("T", " "),
             text_of(row, "peer"),

@@ -1,0 +1,33 @@
+"""What a synchronisation, its diffs and its past look like."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+from rich.console import Console, RenderableType
+
+from carpool.api import rendersync
+
+
+def lines(what: RenderableType | None, width: int = 80) -> list[str]:
+    assert what is not None
+    console = Console(file=StringIO(), width=width)
+    console.print(what)
+    assert isinstance(console.file, StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def test_what_a_check_said_is_shown_as_it_said_it() -> None:
+    said = "rules.nft:7:2-4: Error: syntax error\n\tdrpo\n\t^^^^\x1b[2J\r\n1 error"
+    error = f"the check `nft` failed (1); nothing was changed. It said:\n{said}"
+    shown = [
+        "the check `nft` failed (1); nothing was changed. It said:",
+        "  rules.nft:7:2-4: Error: syntax error",
+        "          drpo",
+        "          ^^^^?[2J",
+        "  1 error",
+    ]
+    end = {"step": "end", "peer": "fw2", "outcome": "failed", "error": error, "hint": "mend it"}
+    assert lines(rendersync.step(end)) == [f"fw2: failed: {shown[0]}", *shown[1:], "  mend it"]
+    table = lines(rendersync.results([{"peer": "fw2", "outcome": "failed", "error": error}]), 200)
+    assert [row.strip() for row in table[2:]] == [row.strip() for row in shown[1:]]
