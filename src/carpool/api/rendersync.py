@@ -31,9 +31,14 @@ def diff(peers: Mapping[str, Fields]) -> RenderableType:
     return Group(*(line for peer, answer in peers.items() for line in _peer_diff(peer, answer)))
 
 
+def _by_whom(who: str, text: str) -> str:
+    """The text of somebody, whose name it may begin with."""
+    return text if text.startswith(f"{who}: ") else f"{who}: {text}"
+
+
 def _peer_diff(peer: str, answer: Fields) -> Iterator[RenderableType]:
     if "error" in answer:
-        yield Text(f"{clean(peer)}: {text_of(answer, 'error')}", "bold red")
+        yield Text(_by_whom(clean(peer), text_of(answer, "error")), "bold red")
         if text_of(answer, "hint"):
             yield Text(f"  {text_of(answer, 'hint')}")
         return
@@ -87,16 +92,17 @@ def step(event: Fields) -> Text | None:
     where = f"{peer}: " if peer else ""
     kind = text_of(event, "step")
     if kind == "end":
-        return _end(event, where)
+        return _end(event, peer)
     told = _STEPS.get(kind)
     return Text(f"{where}{told(event)}") if told is not None else None
 
 
-def _end(event: Fields, where: str) -> Text:
-    error = clean_lines(str(event.get("error") or ""))
+def _end(event: Fields, peer: str) -> Text:
+    outcome = f"{peer}: {text_of(event, 'outcome')}" if peer else text_of(event, "outcome")
+    error = clean_lines(str(event.get("error") or "")).removeprefix(f"{peer}: ")
     if not error:
-        return Text(f"{where}{text_of(event, 'outcome')}{_took(event)}", "bold green")
-    line = Text(f"{where}{text_of(event, 'outcome')}: {error}", "bold red")
+        return Text(f"{outcome}{_took(event)}", "bold green")
+    line = Text(f"{outcome}: {error}", "bold red")
     if text_of(event, "hint"):
         line.append(f"\n  {text_of(event, 'hint')}", "not bold default")
     return line
@@ -159,7 +165,7 @@ def revision(answer: Fields) -> RenderableType:
 
 _STEPS: dict[str, Callable[[Fields], str]] = {
     "offer": lambda event: f"offering {', '.join(words_of(event, 'sections'))}",
-    "first": lambda event: f"group.toml goes first, the rest after it: {text_of(event, 'why')}",
+    "first": lambda event: f"group.toml goes first, the rest after it: {_why(event)}",
     "sent": lambda event: f"sent {files(event)}, {number_of(event, 'bytes') / 1e6:.1f} MB",
     "ask": lambda event: f"asking for {', '.join(words_of(event, 'sections'))}",
     "got": lambda event: f"got {files(event)}, {number_of(event, 'bytes') / 1e6:.1f} MB",
@@ -193,6 +199,10 @@ _STEPS: dict[str, Callable[[Fields], str]] = {
 def _without(event: Fields) -> str:
     who = event.get("without")
     return "; ".join(f"{name}: {why}" for name, why in who.items()) if isinstance(who, dict) else ""
+
+
+def _why(event: Fields) -> str:
+    return text_of(event, "why").removeprefix(f"{text_of(event, 'peer')}: ")
 
 
 def _deed(event: Fields) -> str:

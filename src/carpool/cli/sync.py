@@ -183,7 +183,8 @@ def decided(done: dict[str, Fields], *, quiet: bool = False) -> int:
     failed = [one for one in done.values() if "error" in one]
     for node, what in () if quiet else done.items():
         error = CarpoolError(str(what.get("error", "")), hint=str(what.get("hint", "")))
-        print(f"{node}: {error if error.message else ', '.join(map(str, what.values()))}")
+        told = str(error) if error.message else ", ".join(map(str, what.values()))
+        print(f"{node}: {told.removeprefix(f'{node}: ')}")
     some = any(one.get("waited", True) for one in failed)
     return EXIT_FAILED if some or len(failed) == len(done) else EXIT_OK
 

@@ -31,3 +31,16 @@ def test_what_a_check_said_is_shown_as_it_said_it() -> None:
     assert lines(rendersync.step(end)) == [f"fw2: failed: {shown[0]}", *shown[1:], "  mend it"]
     table = lines(rendersync.results([{"peer": "fw2", "outcome": "failed", "error": error}]), 200)
     assert [row.strip() for row in table[2:]] == [row.strip() for row in shown[1:]]
+
+
+def test_who_says_it_is_named_once() -> None:
+    why = "fw2: section new is unknown there"
+    end = {"step": "end", "peer": "fw2", "outcome": "failed", "error": why}
+    assert lines(rendersync.step(end)) == ["fw2: failed: section new is unknown there"]
+    assert lines(rendersync.diff({"fw2": {"error": why}})) == [why]
+    first = {"step": "first", "peer": "fw2", "why": why}
+    assert lines(rendersync.step(first)) == [
+        "fw2: group.toml goes first, the rest after it: section new is unknown there"
+    ]
+    silent = {"error": "cannot connect to fw2"}
+    assert lines(rendersync.diff({"fw2": silent})) == ["fw2: cannot connect to fw2"]

@@ -28,6 +28,7 @@ def test_who_waited_and_did_not_do_it_is_a_failure(
     assert sync.decided(done) == code
     said = capsys.readouterr().out
     assert ("fw2: sync of web\n" in said) == ("fw2" in done)
+    assert ("fw3: nothing waits to be confirmed here\n" in said) == (done.get("fw3") == IDLE)
     assert ("fw3: it could not be put back (mend that)\n" in said) == (done.get("fw3") == STUCK)
 
 
