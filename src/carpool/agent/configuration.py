@@ -147,6 +147,7 @@ class Configuration(Facts):
         if addresses is None:  # as of a moment ago
             raise Refused(f"{offer.peer} is no peer in node.toml any more")
         sender = replace(node, name=offer.peer, interfaces=offer.devices, addresses=addresses)
+        both = offer.peer, node.name
         own = {address for theirs in node.addresses.values() for address in theirs}
         facts = links.device_facts(offer.devices.values())
         present = [device for device, one in facts.items() if one.present]
@@ -155,8 +156,8 @@ class Configuration(Facts):
 
         def search(path: str, content: bytes) -> list[Hazard]:
             return [
-                *preflight.bound_addresses(path, content, foreign_addresses),
-                *preflight.absent_devices(path, content, foreign_devices),
+                *preflight.bound_addresses(path, content, foreign_addresses, *both),
+                *preflight.absent_devices(path, content, foreign_devices, *both),
             ]
 
         return search

@@ -20,11 +20,14 @@ Search = Callable[[str, bytes], list[Hazard]]  # of a path and its content
 
 
 def found_hazards(search: Search, plans: Iterable[Plan]) -> list[Hazard]:
-    """What of the new files would break here, or may. Blocking."""
+    """What of the new files would break here, or may. Blocking. Of what is rendered, the template
+    is searched: the values that come into it are this node's own, its peers' addresses too."""
     found: list[Hazard] = []
     for plan in plans:
         for change in plan.changes:
             if change.new is None or change.new.kind is not Kind.FILE:
+                continue
+            if plan.section.template and plan.section.holds(change.path):
                 continue
             with plan.source(change.new).open("rb") as file:
                 found += search(change.path, file.read(READ_MAX_BYTES))

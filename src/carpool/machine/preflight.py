@@ -68,9 +68,11 @@ def foreign_devices(sender: Node, present: Collection[str]) -> dict[str, str]:
     return {device: name for device, name in names if device not in present}
 
 
-def bound_addresses(path: str, content: bytes, foreign: Mapping[Address, str]) -> list[Hazard]:
+def bound_addresses(
+    path: str, content: bytes, foreign: Mapping[Address, str], sender: str, receiver: str
+) -> list[Hazard]:
     """Where these addresses stand in a text, in any spelling; `foreign` as `foreign_addresses`
-    gives it. Comments and what is no text hold none."""
+    gives it, between nodes of these names. Comments and what is no text hold none."""
     if not foreign:
         return []
     return [
@@ -78,7 +80,7 @@ def bound_addresses(path: str, content: bytes, foreign: Mapping[Address, str]) -
             path,
             number,
             str(address),
-            "an address of this node, which the other one has not",
+            f"an address of {sender}, which {receiver} does not have",
             _hint(foreign[address]),
             _BINDS.search(line) is not None,
         )
@@ -88,8 +90,11 @@ def bound_addresses(path: str, content: bytes, foreign: Mapping[Address, str]) -
     ]
 
 
-def absent_devices(path: str, content: bytes, foreign: Mapping[str, str]) -> list[Hazard]:
-    """Where these devices stand in a text as words; `foreign` as `foreign_devices` gives it."""
+def absent_devices(
+    path: str, content: bytes, foreign: Mapping[str, str], sender: str, receiver: str
+) -> list[Hazard]:
+    """Where these devices stand in a text as words; `foreign` as `foreign_devices` gives it,
+    between nodes of these names."""
     if not foreign:
         return []
     names = "|".join(re.escape(device) for device in sorted(foreign, key=len, reverse=True))
@@ -105,7 +110,7 @@ def absent_devices(path: str, content: bytes, foreign: Mapping[str, str]) -> lis
             path,
             number,
             device,
-            "a device that the other node does not have",
+            f"a device of {sender}, which {receiver} does not have",
             _hint(foreign[device]),
             _TAKES_DEVICE.search(line) is not None,
         )
