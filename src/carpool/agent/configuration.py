@@ -35,7 +35,7 @@ from carpool.agent.together import together
 from carpool.agent.unconfirmed import Unconfirmed
 from carpool.agent.wanted import Contents, Place
 from carpool.api.sections import CARPOOL
-from carpool.errors import CarpoolError
+from carpool.errors import CarpoolError, ConfigError, KernelError
 from carpool.kernel import clock, links, tree
 from carpool.kernel.journal import say
 from carpool.kernel.stage import Stage
@@ -320,12 +320,15 @@ class Configuration(Facts):
     async def diff(
         self, names: Sequence[str], peers: Sequence[str], wish: Wish
     ) -> dict[str, object]:
-        """By peer: what synchronising would change there, or why that cannot be told."""
+        """By peer: what synchronising would change there, or why that cannot be told. Raises
+        ConfigError and KernelError for files of this node."""
         chosen = self.sender.chosen(names)
 
         async def one(peer: Peer) -> object:
             try:
                 return await self.sender.diff(chosen, peer, wish)
+            except (ConfigError, KernelError):
+                raise  # of files of this node: no peer can mend them
             except CarpoolError as error:
                 return {"error": error.message, "hint": error.hint}
 

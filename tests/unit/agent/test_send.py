@@ -25,7 +25,7 @@ from carpool.agent.bundle import header
 from carpool.agent.doorman import Doorman
 from carpool.agent.job import Event
 from carpool.agent.send import EVENTS_MAX, OUTCOME_WAIT_S, PREFIX, Wish, oddities, refuse_many
-from carpool.errors import PeerError
+from carpool.errors import KernelError, PeerError
 from carpool.kernel import clock
 from carpool.model.manifest import Entry, Kind, manifest
 from carpool.model.section import Keep
@@ -209,6 +209,15 @@ def test_links_are_sent_as_links_and_lead_nothing_out_of_the_section(
     assert not (fw2.root / "etc/web/b").is_symlink()
     assert [path.name for path in outside.iterdir()] == ["site.conf"]
     assert (outside / "site.conf").read_text() == "not yours\n"
+
+
+def test_a_file_of_this_node_that_cannot_be_sent_is_no_matter_of_a_peer(
+    pair: tuple[Agent, Agent],
+) -> None:
+    fw1, fw2 = pair
+    os.mkfifo(fw1.root / "etc/web/pipe")
+    with pytest.raises(KernelError, match="/etc/web/pipe is a pipe"):
+        asyncio.run(differences(fw1, fw2))
 
 
 def test_a_section_behind_a_link_is_not_followed_there(pair: tuple[Agent, Agent]) -> None:
