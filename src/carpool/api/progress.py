@@ -35,7 +35,7 @@ class Board:
         self._counts: Fields | None = None  # of what is under way over the wire
         self._begun_s = now_s()
         self._sections: Mapping[str, object] = {}
-        self._services: list[str] = []
+        self._services: dict[str, list[str]] = {}  # by what was done to them
         self._spinner = Spinner("line")
 
     def take(self, event: Fields) -> RenderableType | None:
@@ -51,8 +51,8 @@ class Board:
             found = event.get("sections")
             # Added to those before: group.toml may go first, and the others after it.
             self._sections = {**self._sections, **(found if isinstance(found, dict) else {})}
-        elif kind in ("reload", "restart", "load"):
-            self._services.append(text_of(event, "service"))
+        elif kind in _DONE:
+            self._services.setdefault(kind, []).append(text_of(event, "service"))
         elif kind == "end":
             self._words = ""
             return Group(*self._end(event))
@@ -74,7 +74,7 @@ class Board:
 
     def _begin(self, peer: str) -> None:
         self._peer, self._begun_s = peer, self._now_s()
-        self._sections, self._services = {}, []
+        self._sections, self._services = {}, {}
 
     def _line(self) -> Text:
         return Text(self._words, no_wrap=True, overflow="ellipsis")
@@ -88,8 +88,11 @@ class Board:
         width = max((len(name) for name in self._sections), default=0)
         for name, counts in self._sections.items():
             yield Text(f"  {clean(name):{width}}  {_counted(counts)}")
-        if self._services:
-            yield Text(f"  reloaded {', '.join(self._services)}")
+        for kind, services in self._services.items():
+            yield Text(f"  {_DONE[kind]} {', '.join(services)}")
+
+
+_DONE = {"reload": "reloaded", "restart": "restarted", "load": "loaded the rules of"}
 
 
 def _counted(counts: object) -> str:

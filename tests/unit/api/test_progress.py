@@ -48,6 +48,16 @@ def test_a_line_says_how_far_it_is() -> None:
     assert text(board, width=20).count("\n") == 1  # never more lines than one
 
 
+def test_what_was_done_to_services_is_what_it_was() -> None:
+    board = Board(lambda: 0.0)
+    board.take({"step": "offer", "peer": "fw2"})
+    for step, service in (("reload", "a"), ("restart", "b"), ("reload", "c"), ("load", "nft")):
+        board.take({"step": step, "service": service})
+    end = board.take({"step": "end", "peer": "fw2", "outcome": "applied"})
+    done = ["  reloaded a, c", "  restarted b", "  loaded the rules of nft"]
+    assert text(end).splitlines()[1:] == done
+
+
 def test_group_toml_that_goes_first_is_among_what_came_of_it() -> None:
     board = Board(lambda: 0.0)
     board.take({"step": "offer", "peer": "fw2"})
