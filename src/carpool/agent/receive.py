@@ -291,9 +291,7 @@ class Receiver:
         changed = any(plan.changes for plan in plans)
         if changed:
             await asyncio.to_thread(self._outcomes.begin, transfer.number, _what(offer))
-        await self._facts.remember(
-            plans, kind="found", by=f"{offer.by} on {offer.peer}", before=True
-        )
+        await self._facts.remember(plans, kind="found", by=f"{offer.by}@{offer.peer}", before=True)
         waiting = restarted = False
         async for event in self._applier.apply(
             plans,

@@ -340,10 +340,16 @@ def duration(seconds: float) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
-def table_of(*headings: str, right: Sequence[int] = ()) -> Table:
+def table_of(*headings: str, right: Sequence[int] = (), whole: Sequence[int] = ()) -> Table:
+    """`right`: columns that end there; `whole`: those whose words stay in one line."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=DIM)
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index in right else "left", overflow="fold")
+        table.add_column(
+            heading,
+            justify="right" if index in right else "left",
+            overflow="fold",
+            no_wrap=index in whole,
+        )
     return table
 
 

@@ -101,6 +101,8 @@ def _end(event: Fields, peer: str) -> Text:
     outcome = f"{peer}: {text_of(event, 'outcome')}" if peer else text_of(event, "outcome")
     error = clean_lines(str(event.get("error") or "")).removeprefix(f"{peer}: ")
     if not error:
+        if text_of(event, "outcome") == "waiting":  # the line before says for what
+            return Text(f"{outcome}: the new files are in place", "bold green")
         return Text(f"{outcome}{_took(event)}", "bold green")
     line = Text(f"{outcome}: {error}", "bold red")
     if text_of(event, "hint"):
@@ -108,11 +110,13 @@ def _end(event: Fields, peer: str) -> Text:
     return line
 
 
-def revisions(rows: list[Fields]) -> RenderableType:
-    """The history, newest first."""
+def revisions(rows: list[Fields], section: str = "") -> RenderableType:
+    """The history, newest first; `section`: of that alone."""
+    if not rows and section:
+        return Text(f"no revision of section {clean(section)}")
     if not rows:
         return Text("no revision yet: the first change or synchronisation makes one")
-    table = table_of("revision", "when", "kind", "sections", "by", "reason")
+    table = table_of("revision", "when", "kind", "sections", "by", "reason", whole=(0, 1, 2))
     for row in rows:
         sections = ", ".join(words_of(row, "sections"))
         table.add_row(
@@ -126,11 +130,13 @@ def revisions(rows: list[Fields]) -> RenderableType:
     return table
 
 
-def results(rows: list[Fields]) -> RenderableType:
+def results(rows: list[Fields], section: str = "") -> RenderableType:
     """What came of synchronisations, newest first: a line each, and what failed in its words."""
+    if not rows and section:
+        return Text(f"section {clean(section)} was not synchronised from this node yet")
     if not rows:
         return Text("nothing was synchronised from this node yet")
-    table = table_of("when", "peer", "outcome", "sections", "by", "reason")
+    table = table_of("when", "peer", "outcome", "sections", "by", "reason", whole=(0, 1))
     for row in rows:
         sections = row.get("sections")
         outcome = Text(text_of(row, "outcome"), "red" if text_of(row, "error") else "green")

@@ -28,6 +28,7 @@ NOBODY = {
     "hint": "[peer.NAME] in node.toml and [sync] in group.toml say who it is; the agent listens on "
     "[sync] when it is started again",
 }
+LIMIT_MAX = 1000  # as the agent has it
 WORK_WAIT_S = 300.0  # peers read and write all files of all sections
 
 Fields = dict[str, Any]
@@ -69,7 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--results", action="store_true", help="what came of each `carpool sync` of this node"
     )
-    parser.add_argument("-n", "--limit", type=int, default=20, help="how many (20)")
+    parser.add_argument("-n", "--limit", type=_count, default=20, help="how many (20)")
     parser = _verb(subparsers, "show", "what a revision changed")
     parser.add_argument("revision")
     parser = _verb(subparsers, "rollback", "make this node's configuration that of a revision")
@@ -197,10 +198,11 @@ def _history(agent: LocalClient, args: argparse.Namespace) -> int:
     else:
         from carpool.api import rendersync
 
+        section = args.section or ""
         if args.results:
-            show(rendersync.results(answer["results"]))
+            show(rendersync.results(answer["results"], section))
         else:
-            show(rendersync.revisions(answer["revisions"]))
+            show(rendersync.revisions(answer["revisions"], section))
     return EXIT_OK
 
 
@@ -289,6 +291,12 @@ def _sections(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peer", action="append", default=[], help="only this one; may be repeated"
     )
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= LIMIT_MAX):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no number from 1 to {LIMIT_MAX}")
+    return int(text)
 
 
 _VERBS = {

@@ -44,3 +44,25 @@ def test_who_says_it_is_named_once() -> None:
     ]
     silent = {"error": "cannot connect to fw2"}
     assert lines(rendersync.diff({"fw2": silent})) == ["fw2: cannot connect to fw2"]
+
+
+def test_the_past_fits_80_columns() -> None:
+    row = {
+        "short": "6ee7907754",
+        "when_iso": "2026-11-23T11:34:33Z",
+        "kind": "rolled back",
+        "sections": ["carpool", "keepy", "nftables", "tunnel", "web"],
+        "author": "administrator@fw1",
+        "reason": "the first one of them",
+    }
+    found = lines(rendersync.revisions([row]))
+    assert found[1].startswith("6ee7907754  2026-11-23 11:34:33  rolled back  carpool,")
+    assert max(map(len, found)) <= 80
+    assert lines(rendersync.revisions([], "wbe")) == ["no revision of section wbe"]
+    none = lines(rendersync.results([], "wbe"))
+    assert none == ["section wbe was not synchronised from this node yet"]
+
+
+def test_what_waits_is_in_place() -> None:
+    waiting = {"step": "end", "peer": "fw2", "outcome": "waiting", "took_s": 0.3}
+    assert lines(rendersync.step(waiting)) == ["fw2: waiting: the new files are in place"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from carpool.cli import sync
+from carpool.cli.main import main
 from carpool.errors import EXIT_FAILED, EXIT_OK
 
 KEPT = {"kept": "sync of web"}
@@ -39,3 +40,10 @@ def test_a_sync_with_nobody_is_no_success() -> None:
     assert "no peer" in alone[1]["error"]
     offered: list[dict[str, object]] = [{"step": "offer", "peer": "fw2"}, over]
     assert list(sync.to_somebody(iter(offered))) == offered
+
+
+@pytest.mark.parametrize("limit", ["0", "-4", "1001", "x"])
+def test_a_number_that_cannot_be_is_refused(limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["history", f"--limit={limit}"])
+    assert f"{limit!r} is no number from 1 to 1000" in capsys.readouterr().err
