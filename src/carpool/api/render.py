@@ -239,7 +239,11 @@ def _configuration(peer: str, stands: Mapping[str, Fields]) -> Text:
     if not names:
         return Text.assemble("Configuration: ", (f"in sync with {clean(peer)}", GOOD))
     told_ = "; ".join(f"{', '.join(_counted(some))}: {what}" for what, some in names.items())
-    return Text.assemble("Configuration: ", (f"not in sync with {clean(peer)}: {told_}", WARN))
+    known = any(
+        text_of(row, "drift") not in (Drift.IN_SYNC, Drift.UNKNOWN) for row in stands.values()
+    )
+    how = "not in sync with" if known else "may differ on"
+    return Text.assemble("Configuration: ", (f"{how} {clean(peer)}: {told_}", WARN))
 
 
 def _waiting(answer: Fields) -> Text:

@@ -287,7 +287,7 @@ def test_how_the_configuration_of_each_peer_stands() -> None:
         "dns, ntp: differs on the backup since 2026-11-2. ..:..",
         lines[1],
     )
-    assert lines[2] == "Configuration: not in sync with fw4: web: unknown (cannot? connect)"
+    assert lines[2] == "Configuration: may differ on fw4: web: unknown (cannot? connect)"
     assert render.stand(row("ahead"), UTC) == "ahead since 2026-11-23 12:40"
 
 
