@@ -27,6 +27,7 @@ from carpool.errors import (
     UnreachableError,
 )
 
+DESCRIPTION = "/v1/openapi.json"
 STATUS_OF: dict[type[CarpoolError], int] = {
     ConfigError: HTTPStatus.CONFLICT,
     PeerError: HTTPStatus.FORBIDDEN,
@@ -53,7 +54,7 @@ def build(agent: Agent) -> FastAPI:
         version=__version__,
         description="On a unix socket for programs of this machine; what is below /v1/peer also "
         "over TLS 1.3 for paired nodes.",
-        openapi_url="/v1/openapi.json",
+        openapi_url=DESCRIPTION,
         docs_url=None,  # those pages would load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
@@ -89,11 +90,14 @@ def _failed(_request: Request, error: Exception) -> JSONResponse:
 def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     found = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-    return _answer(422, "; ".join(found)[:1000], "/v1/openapi.json on agent.sock describes it")
+    return _answer(422, "; ".join(found)[:1000], f"{DESCRIPTION} on agent.sock describes it")
 
 
-def _refused(_request: Request, error: Exception) -> JSONResponse:
+def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        what = f"{request.method} {request.url.path[:200]!r}"
+        return _answer(404, f"nothing answers to {what}", f"{DESCRIPTION} on agent.sock lists all")
     return _answer(error.status_code, str(error.detail), "", dict(error.headers or {}))
 
 

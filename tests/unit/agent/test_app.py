@@ -143,7 +143,7 @@ def test_bugs_and_wrong_questions_have_the_same_shape(app: FastAPI) -> None:
 
     for path, status, words in (
         ("/v1/bug", 500, "a fault of carpool itself: ValueError"),
-        ("/v1/nowhere", 404, "Not Found"),
+        ("/v1/nowhere", 404, "nothing answers to GET '/v1/nowhere'"),
         ("/v1/number?count=x", 422, "query.count"),
     ):
         answer = ask(app, path)

@@ -73,7 +73,7 @@ def test_list_and_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     ("words", "told"),
     [
         (["stop"], "stop which service?"),
-        (["stop", "sshd/../x"], "Not Found"),
+        (["stop", "sshd/../x"], "nothing answers to POST '/v1/services/sshd/../x/stop'"),
         (["stop", "sshd"], "no section of this node names a service 'sshd'"),
         (["--peer", "fw9"], "no peer fw9"),
     ],
