@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from carpool.agent.apply import Refused
 from carpool.agent.job import Event
 from carpool.agent.plan import Plan
+from carpool.machine.keep import kept_whole
 from carpool.machine.preflight import Hazard
-from carpool.model.manifest import Kind
+from carpool.model.manifest import Entry, Kind
 
 READ_MAX_BYTES = 4 * 1024 * 1024  # of a file
 TOLD_MAX = 50  # while it is applied; a diff tells all
@@ -32,6 +33,36 @@ def found_hazards(search: Search, plans: Iterable[Plan]) -> list[Hazard]:
             with plan.source(change.new).open("rb") as file:
                 found += search(change.path, file.read(READ_MAX_BYTES))
     return found
+
+
+def emptied(plans: Iterable[Plan]) -> list[str]:
+    """A sentence for each section of which nothing would be left here: a disk that is not mounted
+    over there looks just so."""
+    told: list[str] = []
+    for plan in plans:
+        keep = plan.section.keep
+        have, want = (
+            [path for path, one in side.items() if _is_content(one) and not kept_whole(path, keep)]
+            for side in (plan.have, plan.want)
+        )
+        if have and not want:
+            files = "1 file" if len(have) == 1 else f"{len(have)} files"
+            told.append(f"{plan.section.name}: nothing is left of its {files}")
+    return told
+
+
+def _is_content(entry: Entry) -> bool:
+    return entry.kind is not Kind.DIRECTORY
+
+
+def refuse_emptied(plans: Iterable[Plan]) -> None:
+    """Raises Refused."""
+    if told := emptied(plans):
+        raise Refused(
+            "; ".join(told),
+            hint="is all of it mounted, where it comes from? `carpool diff` shows what would go; "
+            "--force removes it",
+        )
 
 
 def refuse_hazards(found: Iterable[Hazard], peer: str) -> None:

@@ -15,7 +15,14 @@ from pathlib import Path
 
 from carpool import __version__
 from carpool.agent.apply import Applier, Refused
-from carpool.agent.hazards import Search, found_hazards, refuse_hazards, warnings_of
+from carpool.agent.hazards import (
+    Search,
+    emptied,
+    found_hazards,
+    refuse_emptied,
+    refuse_hazards,
+    warnings_of,
+)
 from carpool.agent.historyformat import Origin
 from carpool.agent.job import Event, Job
 from carpool.agent.outcome import Outcomes
@@ -134,7 +141,7 @@ class Receiver:
         plans = await self._plans(transfer)
         found = await self._applier.diff(plans)
         warnings = await self._hazards(transfer)
-        return {**found, "warnings": list(map(str, warnings))}
+        return {**found, "warnings": [*emptied(plans), *map(str, warnings)]}
 
     async def apply(
         self, number: str, *, force: bool, confirm_within_s: float | None, restart: bool = False
@@ -269,6 +276,7 @@ class Receiver:
                 "this node is MASTER: a backup must not overwrite the master by mistake",
                 hint="synchronise from this node, or say --force",
             )
+        refuse_emptied(await self._plans(transfer))
         refuse_hazards(await self._hazards(transfer), transfer.offer.peer)
 
     async def _hazards(self, transfer: _Transfer) -> list[Hazard]:

@@ -138,6 +138,30 @@ def test_what_was_changed_over_there_is_overwritten_by_force_only(
     assert outcome(asyncio.run(without_force())) == ("nothing to do", "")
 
 
+def test_a_section_that_is_all_gone_is_emptied_by_force_only(pair: tuple[Agent, Agent]) -> None:
+    fw1, fw2 = pair
+    (fw1.root / "etc/web/a/site.conf").rename(fw1.root / "elsewhere")
+    found = asyncio.run(differences(fw1, fw2))
+    assert found["warnings"] == ["web: nothing is left of its 1 file"]
+    before = look(fw2)
+
+    async def without_force() -> list[Event]:
+        sender = fw1.configuration.sender
+        async with serving(fw2):
+            try:
+                steps = sender.sync(sender.chosen(["web"]), fw1.peers["fw2"], Wish("tester"))
+                return [event async for event in steps]
+            finally:
+                await fw1.close()
+
+    with pytest.raises(PeerError, match="web: nothing is left of its 1 file") as caught:
+        asyncio.run(without_force())
+    assert "mounted" in caught.value.hint
+    assert look(fw2) == before
+    assert outcome(synchronised(fw1, fw2)) == ("applied", "")
+    assert look(fw2) == {}
+
+
 def test_what_a_node_keeps_as_its_own_is_no_drift(pair: tuple[Agent, Agent]) -> None:
     lines = "! node\nrouter id of {}\n! end\n"
     for agent in pair:
