@@ -4,8 +4,10 @@ TLS and the service's commands are real."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -274,5 +276,46 @@ def test_a_second_agent_leaves_alone_what_the_first_is_at(pair: tuple[Agent, Age
             await serve(again_of(fw2))
         assert conf(fw2).read_text() == "of fw1\n" and arriving.exists()
         assert await fw2.configuration.confirm() == "sync of web"
+
+    live(fw1, fw2, scenario)
+
+
+@asynccontextmanager
+async def telling(path: Path, status: Callable[[], dict[str, object]]) -> AsyncIterator[None]:
+    """A process whose status is this."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(json.dumps({"ok": True, **status()}).encode() + b"\n")
+        writer.close()
+
+    server = await asyncio.start_unix_server(answer, path)
+    async with server:
+        yield
+
+
+def test_a_change_that_moves_a_vip_or_ends_replication_is_put_back(
+    pair: tuple[Agent, Agent],
+) -> None:
+    fw1, fw2 = pair
+
+    def is_new() -> bool:
+        return conf(fw2).read_text() == "of fw1\n"
+
+    def failover() -> dict[str, object]:
+        state = "MASTER" if is_new() else "BACKUP"
+        return {"vhosts": [{"vhid": 51, "interface": "lan", "state": state}]}
+
+    def states() -> dict[str, object]:
+        return {"peers": [{"name": "fw1", "connected": not is_new()}]}
+
+    async def scenario() -> None:
+        sockets = telling(fw2.run_dir / "failover.sock", failover)
+        async with sockets, telling(fw2.run_dir / "states.sock", states):
+            why = await last(fw1.configuration.sync(["web"], [], WISH))
+        assert "after the change: 51@lan was BACKUP, is MASTER" in why
+        assert "fw1 was up, is down" in why
+        assert why.endswith("everything is put back as it was")
+        assert conf(fw2).read_text() == "of fw2\n"
 
     live(fw1, fw2, scenario)
