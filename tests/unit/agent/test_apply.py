@@ -294,6 +294,24 @@ async def telling(path: Path, status: Callable[[], dict[str, object]]) -> AsyncI
         yield
 
 
+def test_a_master_takes_nothing_from_a_peer_but_by_force(pair: tuple[Agent, Agent]) -> None:
+    """Not even from one that is MASTER as well."""
+    fw1, fw2 = pair
+
+    def master() -> dict[str, object]:
+        return {"vhosts": [{"vhid": 51, "interface": "lan", "state": "MASTER"}]}
+
+    async def scenario() -> None:
+        one, other = (telling(node.run_dir / "failover.sock", master) for node in pair)
+        async with one, other:
+            why = await last(fw1.configuration.sync(["web"], [], Wish("tester")))
+            assert "fw2: this node is MASTER: a backup must not overwrite the master" in why
+            assert conf(fw2).read_text() == "of fw2\n"
+            assert await last(fw1.configuration.sync(["web"], [], WISH)) == "applied: "
+
+    live(fw1, fw2, scenario)
+
+
 def test_a_change_that_moves_a_vip_or_ends_replication_is_put_back(
     pair: tuple[Agent, Agent],
 ) -> None:
