@@ -27,10 +27,11 @@ from carpool.agent.check import Refused as Refused  # with Undone and Stuck, for
 from carpool.agent.check import check
 from carpool.agent.group import GroupFile
 from carpool.agent.job import Event
-from carpool.agent.plan import Plan, content_of, file_diffs, ordered
+from carpool.agent.plan import Plan, content_of, ordered
 from carpool.agent.reactions import (
     Reach,
     Reaction,
+    differences,
     reach_of,
     reactions_of,
     restarts_of,
@@ -45,7 +46,7 @@ from carpool.errors import CarpoolError, KernelError
 from carpool.kernel import clock
 from carpool.kernel.journal import say
 from carpool.kernel.transaction import Transaction
-from carpool.model.section import OnChange, RolePolicy, Section, Service
+from carpool.model.section import OnChange, Service
 
 VERIFY_WAIT_S = 5.0  # that a service may take to be as active as before
 VERIFY_EVERY_S = 0.1
@@ -107,7 +108,11 @@ class Applier:
 
     async def diff(self, plans: Sequence[Plan]) -> dict[str, object]:
         """What `apply` would change, for people."""
-        return {"sections": [await asyncio.to_thread(self._diff, plan) for plan in plans]}
+        return {
+            "sections": [
+                await asyncio.to_thread(differences, plan, self._node.root) for plan in plans
+            ]
+        }
 
     async def apply(
         self,
@@ -198,10 +203,20 @@ class Applier:
         left_s = max(waiting.until_s - clock.monotonic_s(), 0.0)
         return {"what": waiting.what, "by": waiting.by, "left_s": round(left_s, 1)}
 
+    def refuse_look(self) -> None:
+        """Raises Refused while files are on their way: who looks then sees neither the old ones nor
+        the new ones."""
+        waiting = self._waiting
+        ending = waiting is not None and waiting.ending and f"the end of {waiting.what}"
+        if self._busy or ending:
+            raise Refused(
+                f"already at it: {self._busy or ending}", hint="wait until that has ended"
+            )
+
     def refuse_second(self) -> None:
         """Raises Refused while a change of this node is under way or waits to be confirmed."""
-        if self._busy:
-            raise Refused(f"already at it: {self._busy}", hint="wait until that has ended")
+        if self._waiting is None or self._busy:
+            self.refuse_look()
         if self._stuck:
             raise Refused(f"the last change could not be put back here: {self._stuck}", hint=AGAIN)
         if self._waiting is not None:
@@ -297,17 +312,6 @@ class Applier:
             say(f"agent: nobody confirmed {waiting.what} of {waiting.by}, and: {error}")
         finally:
             self._waiting = None
-
-    def _diff(self, plan: Plan) -> dict[str, object]:
-        files = file_diffs(plan, self._node.root)
-        services = [f"{one.deed} {one.name}" for one, _order in reactions_of([plan])]
-        checks = [" ".join(plan.section.check)] if plan.section.check else []
-        return {
-            "name": plan.section.name,
-            "files": files,
-            "services": services if files else [],
-            "checks": checks if files else [],
-        }
 
     def _prepare(
         self, transaction: Transaction, plans: Sequence[Plan], note: Mapping[str, object]
@@ -489,8 +493,3 @@ def _of_group(plans: Sequence[Plan]) -> bool:
 def _back(left: str) -> str:
     """For a sentence that says what failed; `left` is what hindered the way back."""
     return f"; everything is put back as it was{f', but: {left}' if left else ''}"
-
-
-def runs_here(section: Section, *, master: bool) -> bool:
-    """Whether the services of a section may run on this node now."""
-    return master or section.role is RolePolicy.BOTH

@@ -213,7 +213,7 @@ class Configuration(Facts):
             look = self._place.standing if one is not None else self._offered
             live = await asyncio.to_thread(look, section)
             found[name] = {"live": live, "agreed": None if one is None else asdict(one)}
-        return {"sections": found}
+        return {"sections": found, "waiting": self.waits()}
 
     async def drift(self, wait_s: float = WORK_WAIT_S) -> dict[str, dict[str, object]]:
         """By peer and section: how it stands there, why that is not known, since when it was seen

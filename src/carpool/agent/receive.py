@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from carpool import __version__
-from carpool.agent.apply import Applier, Refused, runs_here
+from carpool.agent.apply import Applier, Refused
 from carpool.agent.hazards import Search, found_hazards, refuse_hazards, warnings_of
 from carpool.agent.historyformat import Origin
 from carpool.agent.job import Event, Job
@@ -50,6 +50,7 @@ class Offer:
     devices: Mapping[str, str] = field(default_factory=dict)  # logical interface -> device there
     token: str = ""  # its own name for it
     others: Collection[str] = ()  # those that it has under way besides
+    looking: bool = False  # it wants to see what would change, and change nothing
 
 
 @dataclass(slots=True)
@@ -87,6 +88,7 @@ class Receiver:
         self._stages = state_dir / "sync" / "stages"
         self._outcomes = Outcomes(state_dir / "sync")
         self._now: _Transfer | None = None
+        self._held: _Transfer | None = None  # it was applied, and waits to be confirmed
         self.last: Job | None = None
         shutil.rmtree(self._stages, ignore_errors=True)  # of an agent before us
 
@@ -134,8 +136,11 @@ class Receiver:
             raise PeerError("that transfer is applied already", hint="synchronise again")
         plans = await self._plans(transfer)
         found = await self._applier.diff(plans)
-        warnings = await self._hazards(transfer)
-        return {**found, "warnings": list(map(str, warnings))}
+        warnings = list(map(str, await self._hazards(transfer)))
+        if self._applier.stuck:
+            told = f"the last change could not be put back there: {self._applier.stuck}"
+            warnings.insert(0, f"{told}; until it is, nothing can be changed there")
+        return {**found, "warnings": warnings, "waiting": self._applier.waits()}
 
     async def apply(
         self, number: str, *, force: bool, confirm_within_s: float | None, restart: bool = False
@@ -144,6 +149,8 @@ class Receiver:
         transfer = self._transfer(number)
         if transfer.job is not None:
             return transfer.job
+        if transfer.offer.looking:
+            raise PeerError("that was offered to look at it only", hint="synchronise again")
         if not force:
             await self._guard(transfer)
         steps = self._steps(
@@ -193,7 +200,7 @@ class Receiver:
     @property
     def busy(self) -> str:
         """Who is at it, in words; or nothing."""
-        transfer = self._now
+        transfer = self._now or (self._held if self.waiting else None)
         if transfer is None:
             return ""
         return f"{transfer.offer.by} on {transfer.offer.peer} since {transfer.since}"
@@ -203,8 +210,12 @@ class Receiver:
     def _make_way(self, offer: Offer) -> None:
         """For a new transfer, if there is room for one. Raises Refused."""
         transfer = self._now
-        if not self.at_work:
+        if not self.at_work and offer.looking:
+            self._applier.refuse_look()
+        elif not self.at_work:
             self._applier.refuse_second()
+        if not self.waiting:
+            self.forget()  # its time was up
         if transfer is None:
             return
         idle_s = clock.monotonic_s() - transfer.seen_s
@@ -226,13 +237,14 @@ class Receiver:
         present: set[str] = set()
         changed_here: list[str] = []
         agreed = self._record.read()
+        held = self._held.offer.sections if self._held is not None else ()  # nobody agreed yet
         for name in transfer.wanted:
             have = self._place.have(self.sections[name])
             present |= {entry.sha256 for entry in have.values()}
             section, wanted = self.sections[name], transfer.wanted[name]
             mine = {path: one for path, one in have.items() if not kept_whole(path, section.keep)}
             same = digest(mine) == digest(wanted)  # whoever brought it here
-            if name in agreed and not same:
+            if name in agreed and name not in held and not same:
                 if self._place.standing(section, have) != agreed[name].live:
                     changed_here.append(name)
         for entries in transfer.wanted.values():
@@ -302,7 +314,8 @@ class Receiver:
             keep=lambda: self._keep(transfer),
             force=force,
         ):
-            waiting = waiting or event["step"] == "waiting"
+            if event["step"] == "waiting":
+                waiting, self._held, self._now = True, transfer, None
             restarted = restarted or event["step"] == "restart"
             yield event
         if not waiting:
@@ -317,15 +330,15 @@ class Receiver:
 
     async def confirmed(self) -> None:
         """What waited is kept."""
-        if self._now is not None:
-            await self._agreed(self._now)
+        if self._held is not None:
+            await self._agreed(self._held)
             await asyncio.to_thread(self._outcomes.end, {"step": "end", "outcome": "applied"})
 
     def forget(self) -> None:
         """What waited has been put back."""
-        if self._now is not None:
-            self._now.stage.remove()
-            self._now = None
+        if self._held is not None:
+            self._held.stage.remove()
+            self._held = None
 
     async def _agreed(self, transfer: _Transfer) -> None:
         """It is what counts from now on: for drift, and in the history."""
@@ -340,6 +353,8 @@ class Receiver:
         transfer.stage.remove()
         if self._now is transfer:
             self._now = None
+        elif self._held is transfer:
+            self._held = None
 
     async def _keep(self, transfer: _Transfer) -> None:
         """What counts once the files that are here now are kept, noted before they are."""
@@ -437,5 +452,4 @@ __all__ = [
     "Offer",
     "Receiver",
     "judged",
-    "runs_here",
 ]

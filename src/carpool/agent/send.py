@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carpool import __version__
-from carpool.agent.answers import Digests, checked
+from carpool.agent.answers import Digests, Waits, checked
 from carpool.agent.apply import Refused
 from carpool.agent.bundle import HEADER_BYTES, bundled
 from carpool.agent.client import PeerClient as Peer
@@ -107,6 +107,7 @@ class Sender:
         self._devices = devices
         self.busy = ""  # who synchronises, in words
         self._offers: set[str] = set()  # under way
+        self.waits_on: dict[str, Event] = {}  # what waits to be confirmed, by peer, when last asked
 
     def chosen(self, names: Sequence[str]) -> list[Section]:
         """These sections, or all that are selected. Raises Refused for unknown ones."""
@@ -158,8 +159,13 @@ class Sender:
         )
 
     async def _stands(self, peer: Peer, sources: Mapping[str, str]) -> dict[str, Stand]:
-        answer = await peer.get(f"{PREFIX}/digests", timeout_s=WORK_WAIT_S)
-        theirs = checked(Digests, answer, peer.name).sections
+        self.waits_on.pop(peer.name, None)
+        answer = checked(
+            Digests, await peer.get(f"{PREFIX}/digests", timeout_s=WORK_WAIT_S), peer.name
+        )
+        if answer.waiting is not None:
+            self.waits_on[peer.name] = until(answer.waiting)
+        theirs = answer.sections
         found: dict[str, Stand] = {}
         for name, source in sources.items():
             one = theirs.get(name)
@@ -180,6 +186,8 @@ class Sender:
                 found = await peer.get(f"{PREFIX}/sync/{number}/diff", timeout_s=WORK_WAIT_S)
             finally:
                 await self._abandon(peer, number)
+        if found.get("waiting") is not None:
+            found["waiting"] = until(checked(Waits, found["waiting"], peer.name))  # type: ignore[arg-type]
         warnings = found.get("warnings")
         listed = warnings if isinstance(warnings, list) else []
         changed = _changed(peer, answer)
@@ -306,6 +314,7 @@ class Sender:
             "devices": dict(self._devices),
             "token": token,
             "others": sorted(self._offers - {token}),
+            "looking": looking,
             "sections": {
                 name: [entry.fields() for entry in entries.values()]
                 for name, entries in manifests.items()
@@ -362,6 +371,11 @@ class Sender:
             await peer.post(f"{PREFIX}/sync/{number}/abandon", {})
         except CarpoolError:
             pass  # it forgets by itself
+
+
+def until(waits: Waits) -> Event:
+    """With the moment, by our clock, at which it is put back."""
+    return {**waits.model_dump(), "until": clock.wall_iso(waits.left_s)}
 
 
 def _changed(peer: Peer, answer: Mapping[str, object]) -> list[str]:

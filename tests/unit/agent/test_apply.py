@@ -120,6 +120,8 @@ def test_one_change_at_a_time(pair: tuple[Agent, Agent]) -> None:
         with pytest.raises(Refused, match="already at it: tester since"):
             await sync(fw1)  # two of one node: one is told so once, not by each peer
 
+        assert "already at it" in str(await fw1.configuration.diff(["web"], [], WISH))
+
     async def beside_a_rollback() -> None:
         told = "already at it: rollback to HEAD~1 of somebody"
         assert told in await sync(fw1)
@@ -148,6 +150,8 @@ def test_what_cannot_be_put_back_waits_until_it_can(pair: tuple[Agent, Agent]) -
         assert "/etc/web/a.conf" in ended and "put back as it was" not in ended
         told = await last(fw1.configuration.sync(["web"], [], WISH))
         assert "the last change could not be put back here: not all is as it was" in told
+        found: Any = await fw1.configuration.diff(["web"], [], WISH)
+        assert "the last change could not be put back there: not all" in str(found["fw2"])
         assert "/etc/web/a.conf" in (await about_itself(fw2))["stuck"]
         await check_again(again_of(fw2))
 
@@ -207,9 +211,53 @@ def test_what_nobody_confirmed_does_not_hinder_the_next_one(pair: tuple[Agent, A
         assert not unconfirmed.agreed
         conf(fw1).write_text("newer\n")
         assert await last(fw1.configuration.sync(["web"], [], waits)) == "waiting: "
+        conf(fw1).write_text("newest\n")
+        found: Any = await fw1.configuration.diff(["web"], [], WISH)
+        assert found["fw2"]["warnings"] == [], "nobody but us changed it"
         assert (await unconfirmed.on_peers([], "take-back"))["fw2"].keys() == {"undone"}
         assert not unconfirmed.agreed
         done = await fw1.configuration.on_peers([], "confirm")
         assert done["fw2"]["waited"] is False
 
     live(fw1, fw2, scenario)
+
+
+def test_who_only_looks_is_shown_what_differs_while_a_change_waits(
+    pair: tuple[Agent, Agent],
+) -> None:
+    fw1, fw2 = pair
+
+    async def scenario() -> None:
+        waits = replace(WISH, confirm_within_s=60)
+        assert await last(fw1.configuration.sync(["web"], [], waits)) == "waiting: "
+        conf(fw1).write_text("newer\n")
+        for _ in range(2):  # looking leaves nothing in the way
+            found: Any = (await fw1.configuration.diff(["web"], [], WISH))["fw2"]
+            assert "-of fw1\n+newer" in found["sections"][0]["files"][0]["text"]
+            assert found["waiting"]["what"] == "sync of web" and found["warnings"] == []
+            assert 0 < found["waiting"]["left_s"] <= 60 and found["waiting"]["until"].endswith("Z")
+            assert "error" not in str(await fw1.configuration.drift())
+            assert fw1.configuration.sender.waits_on["fw2"]["by"] == "tester on fw1"
+        assert "waits to be confirmed" in await last(fw1.configuration.sync(["web"], [], WISH))
+        with pytest.raises(PeerError, match="to look at it only"):
+            await applied_though_offered_to_look_at(fw1)
+        assert conf(fw2).read_text() == "of fw1\n", "it waits still"
+        assert "undone" in (await fw1.configuration.on_peers([], "take-back"))["fw2"]
+        assert conf(fw2).read_text() == "of fw2\n"
+        found = (await fw1.configuration.diff(["web"], [], WISH))["fw2"]
+        assert found["waiting"] is None and not list((fw2.state_dir / "sync/stages").iterdir())
+        await fw1.configuration.drift()
+        assert not fw1.configuration.sender.waits_on
+
+    live(fw1, fw2, scenario)
+
+
+async def applied_though_offered_to_look_at(fw1: Agent) -> None:
+    offer = {"by": "tester", "sections": {"web": []}, "looking": True}
+    client = fw1.peers["fw2"]
+    number = (await client.post("/v1/peer/sync", offer))["number"]
+    try:
+        async for _line in client.stream("POST", f"/v1/peer/sync/{number}/apply", {"force": True}):
+            pass
+    finally:
+        await client.post(f"/v1/peer/sync/{number}/abandon", {})
