@@ -515,6 +515,12 @@ def test_a_new_section_is_over_there_after_one_sync(pair: tuple[SyncNode, SyncNo
     new = '\n[section.new]\npaths = ["/etc/new.conf"]\nservices = ["newd"]\n'
     group.write_text(group.read_text().replace('["web"]', '["web", "new"]') + new)
     fw1.write("etc/new.conf", "new\n")
+    shown = fw1.post("/v1/diff")["peers"]["fw2"]["sections"]
+    assert [one["name"] for one in shown] == ["carpool", "web", "new"], "as the sync would bring it"
+    (new_file,) = shown[2]["files"]
+    assert new_file["text"].endswith("+new\n") and shown[2]["services"] == ["reload newd"]
+    with pytest.raises(CarpoolError, match="no section new"):  # as that sync would be refused
+        fw1.post("/v1/diff", sections=["new"])
     ended, why = outcome(fw1.sync(confirm_within_s=60))
     assert ended == "failed" and "unknown here: section new" in why and "one change" in why
     assert theirs.read_bytes() == before and not fw2.path("etc/new.conf").exists()
@@ -531,6 +537,8 @@ def test_a_new_section_is_over_there_after_one_sync(pair: tuple[SyncNode, SyncNo
     # Selected, known over there, or wider than over there: what the file says now is what counts.
     group.write_text(group.read_text().replace('"/etc/new.conf"]', '"/etc/new.conf", "/etc/more"]'))
     fw1.write("etc/more", "more\n")
+    shown = fw1.post("/v1/diff")["peers"]["fw2"]["sections"]
+    assert [one["path"] for one in shown[2]["files"]] == ["/etc/more"]
     fw1.write("etc/web.conf", "bad\n")  # the check of the rest fails
     ended, why = outcome(fw1.sync())
     assert ended == "failed" and "fw2 has group.toml now, and not the rest" in why
@@ -543,6 +551,14 @@ def test_a_new_section_is_over_there_after_one_sync(pair: tuple[SyncNode, SyncNo
     (fw1.node.config_dir / "templates/etc/other.conf").write_text("{{ node.name }}\n")
     assert outcome(fw1.sync()) == ("applied", "")
     assert fw2.read("etc/other.conf") == "fw2\n"
+
+
+def test_a_diff_goes_by_a_group_toml_only_if_a_sync_could(pair: tuple[SyncNode, SyncNode]) -> None:
+    fw1, _fw2 = pair
+    fw1.node.configure(GROUP + "[sync]\ninterface = 1\n")
+    with pytest.raises(CarpoolError, match="interface"):
+        fw1.post("/v1/diff")
+    assert "error" not in fw1.post("/v1/diff", sections=["web"])["peers"]["fw2"]
 
 
 def test_who_is_not_there_or_not_trusted_is_said_and_nothing_is_changed(

@@ -17,7 +17,7 @@ from carpool.agent.client import PeerClient as Peer
 from carpool.agent.give import Giver
 from carpool.agent.group import GroupFile
 from carpool.agent.hazards import Search
-from carpool.agent.history import History, Shown
+from carpool.agent.history import History
 from carpool.agent.historyformat import Origin
 from carpool.agent.inturn import in_turn
 from carpool.agent.job import Event, Job
@@ -30,16 +30,18 @@ from carpool.agent.rulesets import Rulesets
 from carpool.agent.seen import Seen
 from carpool.agent.send import WORK_WAIT_S, Sender, Wish
 from carpool.agent.services import Services
+from carpool.agent.show import shown
 from carpool.agent.tidy import Tidy
+from carpool.agent.tocome import to_come
 from carpool.agent.together import together
 from carpool.agent.unconfirmed import Unconfirmed
 from carpool.agent.wanted import Contents, Place
-from carpool.api.sections import CARPOOL
+from carpool.api.sections import CARPOOL, load_sections
 from carpool.errors import CarpoolError
 from carpool.kernel import clock, links, tree
 from carpool.kernel.journal import say
 from carpool.kernel.stage import Stage
-from carpool.machine import preflight, textdiff
+from carpool.machine import preflight
 from carpool.machine.preflight import Hazard
 from carpool.machine.render import values
 from carpool.model.config import Config
@@ -160,6 +162,9 @@ class Configuration(Facts):
             ]
 
         return search
+
+    def defined(self, group: str) -> Mapping[str, Section]:
+        return load_sections(self._node.config_dir, root=self.root, text=group)[0]
 
     async def remember(
         self,
@@ -319,12 +324,16 @@ class Configuration(Facts):
     async def diff(
         self, names: Sequence[str], peers: Sequence[str], wish: Wish
     ) -> dict[str, object]:
-        """By peer: what synchronising would change there, or why that cannot be told."""
-        chosen = self.sender.chosen(names)
+        """By peer: what synchronising would change there, or why that cannot be told. With
+        group.toml, by what that says now: `sync` takes it up first."""
+        if CARPOOL in (names or self.selected):
+            chosen, group = await asyncio.to_thread(to_come, self._node, names)
+        else:
+            chosen, group = self.sender.chosen(names), ""
 
         async def one(peer: Peer) -> object:
             try:
-                return await self.sender.diff(chosen, peer, wish)
+                return await self.sender.diff(chosen, peer, wish, group)
             except CarpoolError as error:
                 return {"error": error.message, "hint": error.hint}
 
@@ -335,15 +344,7 @@ class Configuration(Facts):
     async def show(self, text: str) -> dict[str, object]:
         """A revision and what it changed, as a diff shows it."""
         await self.settled()
-        revision = await asyncio.to_thread(self.history.resolve, text)
-        found = await asyncio.to_thread(self.history.show, revision)
-        return {
-            "revision": asdict(revision),
-            "sections": [
-                {"name": name, "files": [self._shown(name, one) for one in files]}
-                for name, files in found.items()
-            ],
-        }
+        return await asyncio.to_thread(shown, self.history, self.sections, text)
 
     def rollback(self, revision: str, names: Sequence[str], *, by: str, force: bool = False) -> Job:
         """Make these sections (or all that the revision changed) what they were in it."""
@@ -476,18 +477,3 @@ class Configuration(Facts):
             source = Contents(self.root, have, stage)
             plans.append(Plan.of(section, have, want, source, stage.directory))
         return plans
-
-    def _shown(self, name: str, one: Shown) -> dict[str, object]:
-        section = self.sections.get(name)
-        path = one.change.path
-        secret = section is None or section.is_secret(path)
-        found = textdiff.unified(
-            path, one.old, one.new, secret=secret, passwords=secret and name == CARPOOL
-        )
-        return {
-            "path": path,
-            "deed": one.change.deed,
-            "binary": found.binary,
-            "secret": found.secret,
-            "text": found.text,
-        }

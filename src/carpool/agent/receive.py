@@ -51,12 +51,14 @@ class Offer:
     token: str = ""  # its own name for it
     others: Collection[str] = ()  # those that it has under way besides
     looking: bool = False  # it wants to see what would change, and change nothing
+    group: str = ""  # who looks: the group.toml that would come first, and define the sections
 
 
 @dataclass(slots=True)
 class _Transfer:
     number: str
     offer: Offer
+    sections: Mapping[str, Section]
     stage: Stage
     wanted: dict[str, Manifest]
     sizes: dict[str, int]  # of contents that are missing here, by sha256
@@ -96,19 +98,20 @@ class Receiver:
         """Take an offer: what of it must be sent, and what speaks against it. Raises Refused, and
         DefinitionError for sections that are something else here."""
         self._make_way(offer)
-        unknown = sorted(set(offer.sections) - self.sections.keys())
+        sections = self.sections
+        if offer.looking and offer.group:
+            sections = await asyncio.to_thread(self._facts.defined, offer.group)
+        unknown = sorted(set(offer.sections) - sections.keys())
         if unknown:
             raise DefinitionError(
                 f"unknown here: section {', '.join(unknown)}",
                 hint="its definition is in group.toml: synchronise section carpool first",
             )
-        wanted = {
-            name: judged(self.sections[name], entries) for name, entries in offer.sections.items()
-        }
+        wanted = {name: judged(sections[name], entries) for name, entries in offer.sections.items()}
         number = secrets.token_hex(8)
         stage = Stage(self._stages / number)
         self._now = transfer = _Transfer(
-            number, offer, stage, wanted, {}, clock.monotonic_s(), clock.wall_iso()
+            number, offer, sections, stage, wanted, {}, clock.monotonic_s(), clock.wall_iso()
         )
         try:
             return await asyncio.to_thread(self._answer, transfer)
@@ -237,11 +240,12 @@ class Receiver:
         present: set[str] = set()
         changed_here: list[str] = []
         agreed = self._record.read()
+        sections = transfer.sections
         held = self._held.offer.sections if self._held is not None else ()  # nobody agreed yet
         for name in transfer.wanted:
-            have = self._place.have(self.sections[name])
+            have = self._place.have(sections[name])
             present |= {entry.sha256 for entry in have.values()}
-            section, wanted = self.sections[name], transfer.wanted[name]
+            section, wanted = sections[name], transfer.wanted[name]
             mine = {path: one for path, one in have.items() if not kept_whole(path, section.keep)}
             same = digest(mine) == digest(wanted)  # whoever brought it here
             if name in agreed and name not in held and not same:
@@ -266,7 +270,7 @@ class Receiver:
                 raise PeerError(f"{len(missing)} contents have not arrived yet")
             transfer.plans = [
                 await asyncio.to_thread(
-                    self._place.plan, self.sections[name], entries, transfer.stage
+                    self._place.plan, transfer.sections[name], entries, transfer.stage
                 )
                 for name, entries in transfer.wanted.items()
             ]
@@ -378,6 +382,10 @@ class Facts:
 
     def search(self, offer: Offer) -> Search:
         """What finds values of the sender's in a file that would not be right here. Blocking."""
+        raise NotImplementedError
+
+    def defined(self, group: str) -> Mapping[str, Section]:
+        """The sections as this group.toml would define them here. Blocking."""
         raise NotImplementedError
 
     async def is_master(self) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mappi
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from carpool import __version__
 from carpool.agent.answers import Digests, Waits, checked
@@ -111,15 +112,7 @@ class Sender:
 
     def chosen(self, names: Sequence[str]) -> list[Section]:
         """These sections, or all that are selected. Raises Refused for unknown ones."""
-        chosen = list(names) or list(self._selected)
-        for name in chosen:
-            if name not in self._sections:
-                raise Refused(f"no section {name}", hint=closest(name, self._sections))
-        if not chosen:
-            raise Refused(
-                "no section is selected", hint='sections = ["nftables"] under [sync] in group.toml'
-            )
-        return [self._sections[name] for name in chosen]
+        return chosen_of(self._sections, names or self._selected)
 
     def peer(self, name: str) -> Peer:
         """Raises Refused."""
@@ -177,10 +170,14 @@ class Sender:
             found[name] = Stand(drift(source, agreed, one.live), "", source, agreed)
         return found
 
-    async def diff(self, sections: Sequence[Section], peer: Peer, wish: Wish) -> dict[str, object]:
-        """What synchronising would change over there."""
+    async def diff(
+        self, sections: Sequence[Section], peer: Peer, wish: Wish, group: str = ""
+    ) -> dict[str, object]:
+        """What synchronising would change over there; `group` is the text of a group.toml that goes
+        along, and is to define the sections."""
         with self._offering() as token:
-            offer = self._offer(sections, peer, wish, token, _Load(), looking=True)
+            look = {"looking": True, "group": group}
+            offer = self._offer(sections, peer, wish, token, _Load(), look)
             number, answer = await offer
             try:
                 found = await peer.get(f"{PREFIX}/sync/{number}/diff", timeout_s=WORK_WAIT_S)
@@ -301,8 +298,7 @@ class Sender:
         wish: Wish,
         token: str,
         load: _Load,
-        *,
-        looking: bool = False,
+        look: Mapping[str, object] = MappingProxyType({}),
     ) -> tuple[str, dict[str, object]]:
         """Offer them, and send what is missing over there; the number of the transfer."""
         found = await together(self._scan(one) for one in sections)  # on all cores
@@ -314,17 +310,17 @@ class Sender:
             "devices": dict(self._devices),
             "token": token,
             "others": sorted(self._offers - {token}),
-            "looking": looking,
             "sections": {
                 name: [entry.fields() for entry in entries.values()]
                 for name, entries in manifests.items()
             },
+            **look,
         }
         answer = await peer.post(f"{PREFIX}/sync", offer, timeout_s=WORK_WAIT_S)
         number = str(answer["number"])
         try:
             changed = _changed(peer, answer)
-            if changed and not (wish.force or looking):
+            if changed and not (wish.force or look):
                 raise Refused(
                     "; ".join(changed),
                     hint=f"`carpool diff` shows it, `carpool pull {peer.name}` takes it over, "
@@ -371,6 +367,18 @@ class Sender:
             await peer.post(f"{PREFIX}/sync/{number}/abandon", {})
         except CarpoolError:
             pass  # it forgets by itself
+
+
+def chosen_of(sections: Mapping[str, Section], names: Sequence[str]) -> list[Section]:
+    """Those of these names. Raises Refused for unknown ones, and for none."""
+    for name in names:
+        if name not in sections:
+            raise Refused(f"no section {name}", hint=closest(name, sections))
+    if not names:
+        raise Refused(
+            "no section is selected", hint='sections = ["nftables"] under [sync] in group.toml'
+        )
+    return [sections[name] for name in names]
 
 
 def until(waits: Waits) -> Event:

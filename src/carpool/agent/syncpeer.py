@@ -20,6 +20,7 @@ from carpool.agent.give import Taken
 from carpool.agent.ndjson import streamed
 from carpool.agent.receive import ENTRIES_MAX, Offer
 from carpool.agent.waits import ALIVE_S
+from carpool.api.tomlfile import FILE_MAX_BYTES
 from carpool.errors import PeerError
 
 SECTIONS_MAX = 256
@@ -34,6 +35,7 @@ class OfferBody(Strict):
     token: Name = ""
     others: Annotated[tuple[Name, ...], Field(max_length=256)] = ()
     looking: bool = False
+    group: Annotated[str, Field(max_length=FILE_MAX_BYTES)] = ""
     sections: Annotated[dict[Name, list[EntryBody]], Field(max_length=SECTIONS_MAX)]
 
 
@@ -109,7 +111,7 @@ async def offer(agent: ThisAgent, peer: Asker, body: OfferBody) -> dict[str, obj
     """Manifests of sections; the answer says which contents are missing here."""
     sections = {name: [one.entry() for one in rows] for name, rows in body.sections.items()}
     head = named(peer), body.by, body.reason, sections, body.devices, body.token, body.others
-    return await agent.configuration.receiver.begin(Offer(*head, looking=body.looking))
+    return await agent.configuration.receiver.begin(Offer(*head, body.looking, body.group))
 
 
 @router.put("/sync/{number}/contents")
