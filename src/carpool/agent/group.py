@@ -24,7 +24,7 @@ from carpool.model.finding import GROUP_FILE
 PATH = "/v1/peer/group"
 REPLICATION = "replication with "  # a peer, as a key of what must not become worse
 ANSWER_WAIT_S = 10.0
-NOT_ASKED = "it cannot be asked before the agent here is started again, with [sync]"
+NOT_ASKED = "it cannot be asked: there is no [sync] here"
 TRIES_MAX, AGAIN_S = 10, 0.1  # while a socket is there that nobody serves
 
 

@@ -135,5 +135,10 @@ def _reload_agent(run_dir: Path) -> None:
             left = agent.post("/v1/reload", {}).get("restart")
     except UnreachableError:
         return
+    except CarpoolError as error:
+        raise CarpoolError(
+            f"failover has it, but the agent: {error.message}", hint=error.hint
+        ) from error
     if isinstance(left, list) and left:
-        print(f"restart the agent: {', '.join(map(str, left))} count for it only then")
+        print(f"for the agent, a restart is needed: {', '.join(map(str, left))}")
+        print("  systemctl restart carpool-agent (or end `carpool run agent` and start it again)")
