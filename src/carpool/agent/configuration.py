@@ -34,7 +34,7 @@ from carpool.agent.show import shown
 from carpool.agent.tidy import Tidy
 from carpool.agent.tocome import to_come
 from carpool.agent.together import together
-from carpool.agent.unconfirmed import Unconfirmed
+from carpool.agent.unconfirmed import GROUP_CHANGE, Unconfirmed
 from carpool.agent.wanted import Contents, Place
 from carpool.api.sections import CARPOOL, load_sections
 from carpool.errors import CarpoolError
@@ -112,7 +112,7 @@ class Configuration(Facts):
             self.sender, self.receiver, self._place, self._applier, self.record, self, stages
         )
         self._seen = Seen(node.state_dir / "sync")
-        self.unconfirmed = Unconfirmed(self.sender, self.record, self.results, self._settle)
+        self.unconfirmed = Unconfirmed(self.sender, self.record, self.results, self._settle, self)
         self.complete_s: float | None = None  # everything was synchronised with all: wall time
 
     async def recover(self) -> None:
@@ -261,7 +261,7 @@ class Configuration(Facts):
         Refused, also while this node is at another one: the schedule's beside a person's."""
         await self.guard(force=wish.force)
         with self.sender.at_it(wish.by):
-            self.unconfirmed.agreed = {}  # a peer that still waits says so when it is asked
+            self.unconfirmed.forget()  # a peer that still waits says so when it is asked
             async for event in self._sync(names, peers, wish):
                 yield event
 
@@ -270,46 +270,61 @@ class Configuration(Facts):
     ) -> AsyncIterator[Event]:
         of_group = CARPOOL in (names or self.selected)
         # First of all: it says what the sections are, which are selected, and who the peers are.
-        changes = await self.group.take_up(force=wish.force) if of_group else []
+        # With a time limit this node's processes follow when the peers have it: they are put back
+        # with them, and by themselves if this agent dies.
+        last = of_group and wish.confirm_within_s is not None
+        take_up = self.group.look if last else self.group.take_up
+        changes = await take_up(force=wish.force) if of_group else []
         chosen = self.sender.chosen(names)
         targets = self.sender.peers(peers)
         yield {"step": "look", "sections": [one.name for one in chosen]}
-        if changes:
+        if changes and not last:
             yield {"step": "group", "changes": changes}
         async for event in self._own(chosen, wish):
             yield event
         agreed = await asyncio.to_thread(self._as_sent, chosen)
         failed: list[str] = []
-
-        async def has_group() -> None:
-            await asyncio.to_thread(self.record.write, {CARPOOL: agreed[CARPOOL]})
-
         for peer in targets:
-            tally = Tally(peer.name, wish.by, wish.reason)
-            try:
-                async for event in in_turn(self.sender, chosen, peer, wish, has_group):
-                    tally.take(event)
-                    if event:
-                        yield event
-                    if event.get("step") == "waiting":
-                        self.unconfirmed.agreed = agreed
-                    elif event.get("step") == "end" and "error" in event:
-                        failed.append(peer.name)
-                    elif event.get("step") == "end" and event.get("outcome") != "waiting":
-                        await asyncio.to_thread(self.record.write, agreed)
-            except CarpoolError as error:
-                failed.append(peer.name)
-                told = {"error": error.message, "hint": error.hint, "peer": peer.name}
-                end = {"step": "end", "outcome": "failed", **told}
-                tally.take(end)
-                yield end
-            await asyncio.to_thread(self.results.add, tally.row)
+            async for event in self._to(peer, chosen, wish, agreed):
+                failed += [peer.name] if event.get("step") == "end" and "error" in event else []
+                yield event
+        if last:
+            async for event in self.unconfirmed.follow(wish, len(failed)):
+                failed += [self.name] if "error" in event else []
+                yield event
         if not (failed or names or peers or wish.confirm_within_s):
             self.complete_s = clock.wall_us() / 1e6
         if of_group and not self.unconfirmed.agreed:
             async for event in self._settle():
                 yield event
         yield {"step": "over", "failed": failed}
+
+    async def _to(
+        self, peer: Peer, chosen: Sequence[Section], wish: Wish, agreed: dict[str, Agreed]
+    ) -> AsyncIterator[Event]:
+        """With one peer; what fails there is its `end`."""
+
+        async def has_group() -> None:
+            await asyncio.to_thread(self.record.write, {CARPOOL: agreed[CARPOOL]})
+
+        tally = Tally(peer.name, wish.by, wish.reason)
+        try:
+            async for event in in_turn(self.sender, chosen, peer, wish, has_group):
+                tally.take(event)
+                if event:
+                    yield event
+                if event.get("step") == "waiting":
+                    self.unconfirmed.agreed = agreed
+                elif event.get("step") == "end" and not (
+                    "error" in event or event.get("outcome") == "waiting"
+                ):
+                    await asyncio.to_thread(self.record.write, agreed)
+        except CarpoolError as error:
+            told = {"error": error.message, "hint": error.hint, "peer": peer.name}
+            end = {"step": "end", "outcome": "failed", **told}
+            tally.take(end)
+            yield end
+        await asyncio.to_thread(self.results.add, tally.row)
 
     async def pull(self, names: Sequence[str], peer: str, wish: Wish) -> AsyncIterator[Event]:
         """Each step of taking over what was changed on a peer."""
@@ -358,12 +373,16 @@ class Configuration(Facts):
 
     async def confirm(self) -> str:
         """Keep what waits to be confirmed here. Raises Refused."""
+        if not self._applier.waiting and await self.unconfirmed.decide_here(keep=True):
+            return GROUP_CHANGE
         what = await self._applier.confirm()
         await self.receiver.confirmed()
         return what
 
     async def take_back(self) -> str:
         """Put back what waits to be confirmed here. Raises Refused."""
+        if not self._applier.waiting and await self.unconfirmed.decide_here(keep=False):
+            return GROUP_CHANGE
         what = await self._applier.take_back()
         self.receiver.forget()
         return what
@@ -422,7 +441,8 @@ class Configuration(Facts):
             plans = await together(
                 asyncio.to_thread(self._own_plan, section, stage) for section in chosen
             )
-            async for event in self._applier.apply(plans, what="own templates", by=wish.by):
+            rendered = [plan for plan in plans if plan.section.template]
+            async for event in self._applier.apply(rendered, what="own templates", by=wish.by):
                 if event["step"] != "nothing":
                     yield event
             self.remember_soon(plans, kind="applied", by=by, reason=wish.reason)

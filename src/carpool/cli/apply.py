@@ -69,14 +69,17 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def decide(run_dir: Path, command: str) -> bool:
-    """`confirm` or `take_back` what waits here; whether something did. CarpoolError."""
+def decide(run_dir: Path, command: str, *, alone: bool = False) -> bool:
+    """`confirm` or `take_back` what waits here; whether something did. What peers wait for, too, is
+    the agent's business, unless this node is to do it `alone`. CarpoolError."""
     path = socket_of(run_dir, FAILOVER)
     try:
         change = request(path, {"command": "status"}, ANSWER_WAIT_S).get("change")
     except UnreachableError:
         return False
     if not isinstance(change, dict) or change.get("confirm_left_s") is None:
+        return False
+    if change.get("with_peers") and not alone:
         return False
     request(path, {"command": command}, ANSWER_WAIT_S)
     if command == "take_back":

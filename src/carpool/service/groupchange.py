@@ -82,12 +82,14 @@ class Wish:
     dry_run: bool
     force: bool
     confirm_within_s: float | None
+    with_peers: bool = False  # they wait for the same: who confirms asks them, too
 
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
     before: Form
     until_s: float
+    with_peers: bool
 
 
 class GroupChange:
@@ -133,6 +135,7 @@ class GroupChange:
                 "since_s": round(self._now_s() - self._since_s, 3),
                 "changes": groupdiff.lines(oldest.config, self._form.config),
                 "confirm_left_s": None if left_s is None else round(max(left_s, 0.0), 1),
+                "with_peers": self._pending is not None and self._pending.with_peers,
             }
         return {"group_digest": self._form.digest, "change": change}
 
@@ -257,7 +260,8 @@ class GroupChange:
             wish.client.refuse(f"{failed}; everything is as it was")
             return
         if wish.confirm_within_s is not None and form.texts != before.texts:
-            self._pending = _Pending(before, self._now_s() + wish.confirm_within_s)
+            until_s = self._now_s() + wish.confirm_within_s
+            self._pending = _Pending(before, until_s, wish.with_peers)
         answer = {
             "changes": changes,
             "transition": bool(self._older),
