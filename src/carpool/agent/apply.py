@@ -20,6 +20,7 @@ from collections.abc import (
 )
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -197,15 +198,13 @@ class Applier:
 
     def waits(self) -> dict[str, object] | None:
         """The same for people: what it is, whose, and how long still."""
-        waiting = self._waiting
-        if waiting is None:
+        if (waiting := self._waiting) is None:
             return None
         left_s = max(waiting.until_s - clock.monotonic_s(), 0.0)
         return {"what": waiting.what, "by": waiting.by, "left_s": round(left_s, 1)}
 
     def refuse_look(self) -> None:
-        """Raises Refused while files are on their way: who looks then sees neither the old ones nor
-        the new ones."""
+        """Raises Refused while files are on their way: who looks then sees halves."""
         waiting = self._waiting
         ending = waiting is not None and waiting.ending and f"the end of {waiting.what}"
         if self._busy or ending:
@@ -413,18 +412,24 @@ class Applier:
             return Stuck(f"{error.message}; and {stuck.message}", hint=stuck.hint)
         return Undone(error.message + _back(left), hint=error.hint)
 
-    async def _undo(self, transaction: Transaction, reach: Reach) -> str:
-        """Files first; what processes and services say against it, which does not hinder it. Raises
-        Stuck."""
-        await self._roll_back(transaction)
-        return await self._take_up_old(reach)
-
-    async def _roll_back(self, transaction: Transaction) -> None:
+    async def _undo(self, transaction: Transaction, reach: Reach, *, boot: bool = False) -> str:
+        """Files first; what processes and services say against it, which does not hinder it. Until
+        all is done it is in the journal, for the agent after us. Raises Stuck."""
+        await self._certain(partial(transaction.roll_back, hold=True))
         try:
-            await asyncio.to_thread(transaction.roll_back)
+            left = await self._take_up_old(reach, boot=boot)
+        except Exception:  # a bug; who is cancelled leaves it to the next agent
+            await self._certain(transaction.finish)
+            raise
+        await self._certain(transaction.finish)
+        self._stuck = ""
+        return left
+
+    async def _certain(self, act: Callable[[], None]) -> None:
+        try:
+            await asyncio.to_thread(act)
         except CarpoolError as error:
             raise self._is_stuck(error) from error
-        self._stuck = ""
 
     def _is_stuck(self, error: CarpoolError) -> Stuck:
         self._stuck = error.message
@@ -442,8 +447,7 @@ class Applier:
             self._stuck = ""
             return "", ""
         note = dict(left.note)
-        await self._roll_back(left)
-        but = await self._take_up_old(reach_of(note), boot=boot)
+        but = await self._undo(left, reach_of(note), boot=boot)
         return f"{note.get('what', '')} of {note.get('by', 'somebody')}", but
 
     async def _take_up_old(self, reach: Reach, *, boot: bool = False) -> str:
