@@ -26,6 +26,7 @@ from carpool.machine import effects as fx
 from carpool.machine import groupdiff
 from carpool.machine.engine import Engine
 from carpool.machine.regroup import OLDER_MAX
+from carpool.machine.wireform import as_one
 from carpool.model.config import Config, Problem, family_of
 
 TOLD_MAX = 5  # problems in one refusal
@@ -296,7 +297,8 @@ class GroupChange:
     def _forms_missing(self, new: Config) -> list[str]:
         """Forms are bounded: who has the oldest one would hear nobody, and be a second master."""
         known = [self._form, *self._older]
-        if len(known) <= OLDER_MAX or any(one.config.group.vips == new.group.vips for one in known):
+        vips = new.group.vips
+        if len(known) <= OLDER_MAX or any(as_one(one.config.group.vips, vips) for one in known):
             return []
         return [
             f"{OLDER_MAX} older forms of the group count already, and a peer that still has the "
