@@ -244,3 +244,56 @@ def test_what_the_primary_cannot_take_up_the_peers_put_back(lab: Lab) -> None:
     assert (fw2.config_dir / "group.toml").read_text() == old and not addresses(fw2, 77)
     applied.rmdir()
     assert carpool(fw1, "sync").returncode == 0 and one_form(lab) not in ("", old)
+
+
+def test_a_failover_process_that_hangs_has_the_peer_put_the_files_back(lab: Lab) -> None:
+    """Whether it heard of them nobody knows; when it goes on, it goes by what is there."""
+    fw1, fw2 = lab.firewalls["fw1"], lab.firewalls["fw2"]
+    before, pid = transitions(fw2), status(fw2)["pid"]
+    old = edited(fw1)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        done = carpool(fw1, "sync", "carpool")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert done.returncode != 0
+    assert "put back as it was, but: taking up group.toml: " in " ".join(done.stdout.split())
+    assert (fw2.config_dir / "group.toml").read_text() == old
+    digest = hashlib.sha256(old.encode()).hexdigest()
+    wait_until(lambda: status(fw2)["group_digest"] == digest, 10, "it goes by the old one")
+    assert carpool(fw1, "sync", "carpool").returncode == 0 and one_form(lab) not in ("", old)
+    assert not [one for one in transitions(fw2)[len(before) :] if one.endswith(" MASTER")]
+
+
+def test_a_pull_that_demotes_this_node_is_for_who_insists(lab: Lab) -> None:
+    """A VIP on a link that is down here, and up where it comes from."""
+    fw1, fw2 = lab.firewalls["fw1"], lab.firewalls["fw2"]
+    for number, firewall in enumerate((fw1, fw2), 2):
+        run = lab.network.namespace(firewall.name)
+        for words in (
+            "link add dmz0 type veth peer name dmz1",
+            f"address add 10.66.0.{number}/24 dev dmz0",
+        ):
+            subprocess.run(shell.inside(run, ["ip", *words.split()]), check=True)
+        node = firewall.config_dir / "node.toml"
+        node.write_text(node.read_text().replace("[interface]\n", '[interface]\ndmz = "dmz0"\n', 1))
+    for device in ("dmz0", "dmz1"):
+        up = ["ip", "link", "set", device, "up"]
+        subprocess.run(shell.inside(lab.network.namespace("fw2"), up), check=True)
+    assert carpool(fw1, "sync", "carpool").returncode == 0
+    group = fw2.config_dir / "group.toml"
+    more = MORE.format(address="10.66.0.1/24").replace('"lan"', '"dmz"')
+    group.write_text(group.read_text().replace("[states]", f"{more}[states]"))
+    old = (fw1.config_dir / "group.toml").read_text()
+    assert carpool(fw2, "apply").returncode == 0
+    refused = carpool(fw1, "pull", "fw2", "carpool")
+    assert refused.returncode != 0 and "would make this node, or a peer, fail" in refused.stdout
+    assert (fw1.config_dir / "group.toml").read_text() == old and not addresses(fw1, 77)
+    done = carpool(fw1, "pull", "fw2", "carpool", "--force")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (fw1.config_dir / "group.toml").read_text() == group.read_text()
+    assert "dmz" in str(status(fw1)["demotion"])
+    wait_until(
+        lambda: {row["state"] for row in status(fw2)["vhosts"]} == {"MASTER"}, 15, "fw2 is better"
+    )
+    assert one_form(lab)

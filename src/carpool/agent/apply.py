@@ -269,7 +269,7 @@ class Applier:
             yield {"step": "swap", "files": files}
             if of_group:
                 yield {"step": "group", "changes": await self._node.group.take_up(force=force)}
-                before = self._node.group.comparable(before)
+                before = self._node.group.comparable(before, force=force)
             for event in skipped(services, idle):
                 yield event
             async for event in self._react(services, active):

@@ -69,13 +69,14 @@ class GroupFile:
         changes = answer.get("changes")
         return [str(line) for line in changes] if isinstance(changes, list) else []
 
-    def comparable(self, before: Mapping[str, str]) -> dict[str, str]:
+    def comparable(self, before: Mapping[str, str], *, force: bool = False) -> dict[str, str]:
         """What of this node's health before the last `take_up` must be so after it. States that
-        began anew cannot reach a peer that has not got the same `[states]` yet."""
+        began anew cannot reach a peer that has not got the same `[states]` yet, and who takes up by
+        force what demotes this node wants its VIPs to go."""
         return {
             key: value
             for key, value in before.items()
-            if not (self._anew and key.startswith(REPLICATION))
+            if not (self._anew if key.startswith(REPLICATION) else force)
         }
 
     async def stand(self) -> GroupStand:
