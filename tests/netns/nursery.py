@@ -47,6 +47,10 @@ class Stop:
     words: str
     count: int = 1
 
+    @property
+    def order(self) -> bytes:
+        return json.dumps([self.event, self.words, self.count]).encode() + b"\n"
+
 
 class Child:
     """A forked agent, with the face of a Popen as far as the tests need it."""
@@ -74,9 +78,8 @@ class Child:
 
     def stop_at(self, stop: Stop) -> None:
         """From now on."""
-        text = json.dumps([stop.event, stop.words, stop.count]).encode()
         with self._orders.open("r+b") as file:
-            file.write(b"\0" + text + b"\n")
+            file.write(b"\0" + stop.order)
             file.flush()
             file.seek(0)
             file.write(b"!")
@@ -94,6 +97,7 @@ class NurseryNode(AgentNode):
 
     child: Child
     clock_off_s = 0.0  # of agents started from now on
+    first_stop: Stop | None = None  # of the next one, from its first moment on
 
     def __init__(
         self, namespace: Namespace, directory: Path, name: str, others: Sequence[str]
@@ -108,7 +112,8 @@ class NurseryNode(AgentNode):
         env = {"CARPOOL_CONFIG_DIR": str(self.config_dir), "CARPOOL_RUN_DIR": str(self.run_dir)}
         env |= {"CARPOOL_STATE_DIR": str(self.state_dir), "CARPOOL_ROOT": str(self.directory)}
         orders = log.with_suffix(".orders")
-        orders.write_bytes(bytes(ORDERS_BYTES))
+        first, self.first_stop = self.first_stop, None
+        orders.write_bytes((b"!" + first.order if first else b"").ljust(ORDERS_BYTES, b"\0"))
         order = {
             "namespace": self.namespace.name,
             "disks": {str(path): options for path, options in self.disks.items()},

@@ -186,9 +186,13 @@ def test_files_are_read_anew_on_command(nodes: tuple[AgentNode, AgentNode]) -> N
         node.configure(GROUP + LINK)
         agent.post("/v1/reload", {})
         assert schedule() is None
-        node.configure(GROUP + LINK + "port = 3785\n")
+        node_file = node.config_dir / "node.toml"
+        text = node_file.read_text()
+        node_file.write_text(
+            f'{text}[services]\ncommand = ["/bin/act", "{{action}}", "{{service}}"]\n'
+        )
         for _again in range(2):  # it is so until the agent is started anew
-            assert agent.post("/v1/reload", {}) == {"restart": ["[sync] interface or port"]}
-        node.configure(GROUP + LINK)
+            assert agent.post("/v1/reload", {}) == {"restart": ["[services] command"]}
+        node_file.write_text(text)
         assert agent.post("/v1/reload", {}) == {"restart": []}
-    assert "other [sync] interface or port: they count" in node.stop()
+    assert "other [services] command: they count" in node.stop()

@@ -18,7 +18,7 @@ from carpool.errors import CarpoolError, PeerError
 from tests.netns.agents import GROUP, LINK, AgentNode, made_group, start
 from tests.netns.lab import Network, wait_until
 from tests.netns.nursery import NurseryNode
-from tests.netns.pair import PAIR, StandInFailover
+from tests.netns.pair import PAIR, SYNC, StandInFailover
 
 SECTIONS = """
 [section.web]
@@ -531,6 +531,12 @@ def test_a_new_section_is_over_there_after_one_sync(pair: tuple[SyncNode, SyncNo
     new = '\n[section.new]\npaths = ["/etc/new.conf"]\nservices = ["newd"]\n'
     group.write_text(group.read_text().replace('["web"]', '["web", "new"]') + new)
     fw1.write("etc/new.conf", "new\n")
+    shown = fw1.post("/v1/diff")["peers"]["fw2"]["sections"]
+    assert [one["name"] for one in shown] == ["carpool", "web", "new"], "as the sync would bring it"
+    (new_file,) = shown[2]["files"]
+    assert new_file["text"].endswith("+new\n") and shown[2]["services"] == ["reload newd"]
+    with pytest.raises(CarpoolError, match="no section new"):  # as that sync would be refused
+        fw1.post("/v1/diff", sections=["new"])
     ended, why = outcome(fw1.sync(confirm_within_s=60))
     assert ended == "failed" and "unknown here: section new" in why and "one change" in why
     assert theirs.read_bytes() == before and not fw2.path("etc/new.conf").exists()
@@ -547,6 +553,8 @@ def test_a_new_section_is_over_there_after_one_sync(pair: tuple[SyncNode, SyncNo
     # Selected, known over there, or wider than over there: what the file says now is what counts.
     group.write_text(group.read_text().replace('"/etc/new.conf"]', '"/etc/new.conf", "/etc/more"]'))
     fw1.write("etc/more", "more\n")
+    shown = fw1.post("/v1/diff")["peers"]["fw2"]["sections"]
+    assert [one["path"] for one in shown[2]["files"]] == ["/etc/more"]
     fw1.write("etc/web.conf", "bad\n")  # the check of the rest fails
     ended, why = outcome(fw1.sync())
     assert ended == "failed" and "fw2 has group.toml now, and not the rest" in why
@@ -559,6 +567,60 @@ def test_a_new_section_is_over_there_after_one_sync(pair: tuple[SyncNode, SyncNo
     (fw1.node.config_dir / "templates/etc/other.conf").write_text("{{ node.name }}\n")
     assert outcome(fw1.sync()) == ("applied", "")
     assert fw2.read("etc/other.conf") == "fw2\n"
+
+
+def test_a_diff_goes_by_a_group_toml_only_if_a_sync_could(pair: tuple[SyncNode, SyncNode]) -> None:
+    fw1, _fw2 = pair
+    fw1.node.configure(GROUP + "[sync]\ninterface = 1\n")
+    with pytest.raises(CarpoolError, match="interface"):
+        fw1.post("/v1/diff")
+    assert "error" not in fw1.post("/v1/diff", sections=["web"])["peers"]["fw2"]
+
+
+def test_another_port_comes_with_a_sync_and_goes_with_what_is_put_back(
+    pair: tuple[SyncNode, SyncNode],
+) -> None:
+    """No agent is started again; the connection that brings it lives to its end."""
+    fw1, fw2 = pair
+    group = fw1.node.config_dir / "group.toml"
+
+    def listens() -> list[int]:
+        told = [str(node.node.about()["listens"]) for node in pair]
+        return [int(one.rpartition(" ")[2].strip("']")) for one in told]
+
+    def reached() -> list[bool]:
+        return [node.node.about()["peers"][0]["reachable"] for node in pair]
+
+    pids = [node.node.about()["pid"] for node in pair]
+    assert outcome(fw1.sync()) == ("applied", "")
+    group.write_text(group.read_text().replace(LINK, LINK + "port = 3999\n"))
+    assert outcome(fw1.sync(confirm_within_s=60)) == ("waiting", "")
+    assert (listens(), reached()) == ([3999, 3999], [True, True])
+    assert "undone" in fw1.post("/v1/take-back")["done"]["fw2"]
+    assert listens() == [3999, 3784] and reached()[0], "by the door that it had"
+    assert outcome(fw1.sync()) == ("applied", "")
+    assert (listens(), reached()) == ([3999, 3999], [True, True])
+    assert [node.node.about()["pid"] for node in pair] == pids
+    fw1.write("etc/web.conf", "good 2\n")
+    assert outcome(fw1.sync()) == ("applied", "") and fw2.read("etc/web.conf") == "good 2\n"
+
+
+def test_a_port_that_the_peer_cannot_have_is_refused_there(
+    pair: tuple[SyncNode, SyncNode],
+) -> None:
+    fw1, fw2 = pair
+    group, theirs = (node.node.config_dir / "group.toml" for node in pair)
+    line = f"import socket; s = socket.create_server(({SYNC['fw2']!r}, 3999)); input()"
+    holder = fw2.node.namespace.start(sys.executable, "-c", line)
+    wait_until(lambda: "3999" in fw2.node.namespace.sh("ss -Hltn"), 10, "it is taken")
+    before = theirs.read_bytes()
+    group.write_text(group.read_text().replace(LINK, LINK + "port = 3999\n"))
+    ended, why = outcome(fw1.sync())
+    assert ended == "failed" and "port 3999: Address already in use" in why, why
+    assert "put back as it was" in why and theirs.read_bytes() == before
+    holder.terminate()
+    holder.wait(10)
+    assert outcome(fw1.sync()) == ("applied", "") and theirs.read_bytes() == group.read_bytes()
 
 
 def test_who_is_not_there_or_not_trusted_is_said_and_nothing_is_changed(

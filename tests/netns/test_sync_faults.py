@@ -112,6 +112,33 @@ def test_the_peers_agent_is_killed(pair: tuple[Faulty, Faulty], step: str) -> No
         is_new(fw1, fw2)
 
 
+def test_it_is_killed_again_before_the_services_have_what_was_put_back(
+    pair: tuple[Faulty, Faulty],
+) -> None:
+    """The files are what they were, and who reads them does not know yet: the next one tells."""
+    fw1, fw2 = pair
+    before, (stop, _left) = picture(fw2.web), STEPS["reload"]
+    fw2.node.child.stop_at(stop)
+    running = Running(fw1)
+    for _ in range(2):
+        fw2.node.wait_stopped()
+        fw2.kill()
+        fw2.node.first_stop = stop
+        fw2.node.start()
+    fw2.node.wait_stopped()
+    assert picture(fw2.web) == before
+    fw2.kill()
+    done = len(fw2.log())
+    fw2.again()
+    assert fw2.log()[done:] == ["reload webd"]
+    assert picture(fw2.web) == before and fw2.clean()
+    ended, why = outcome(running.ended())
+    assert ended == "failed" and "everything is as it was before" in why
+    fw2.kill()
+    fw2.again()
+    assert fw2.log()[done:] == ["reload webd"], "once is enough"
+
+
 @pytest.mark.parametrize("step", ["upload", "check", "halfway through the swap", "confirm"])
 def test_the_agent_that_sends_is_killed(pair: tuple[Faulty, Faulty], step: str) -> None:
     """What has begun over there goes on to its end; what has not is forgotten at the next sync."""

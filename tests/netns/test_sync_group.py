@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import signal
 import subprocess
@@ -148,3 +149,151 @@ def test_what_fails_after_the_change_of_the_group_is_put_back_on_the_wire_too(la
     assert (fw2.config_dir / "group.toml").read_bytes() == old
     assert status(fw2)["group_digest"] == hashlib.sha256(old).hexdigest()
     assert (transitions(fw1), transitions(fw2)) == before, "either is heard, as both sign twice"
+
+
+def edited(firewall: Firewall) -> str:
+    """An edit that waits to be synchronised: another password and a VIP more; the file before."""
+    group = firewall.config_dir / "group.toml"
+    old = group.read_text()
+    text = old.replace(PASSWORD, "another password", 1)
+    lan = next(row for row in status(firewall)["vhosts"] if row["interface"] == "lan")
+    subnet = next(one for one in lan["addresses"] if "." in one)
+    more = MORE.format(address=f"{subnet.rpartition('.')[0]}.201/24")
+    group.write_text(text.replace("[states]", f"{more}[states]"))
+    return old
+
+
+def one_form(lab: Lab) -> str:
+    """The group.toml that all go by, and no other; empty while that is not so."""
+    told = [status(one) for one in lab.firewalls.values()]
+    digests = {one["group_digest"] for one in told}
+    files = {(one.config_dir / "group.toml").read_bytes() for one in lab.firewalls.values()}
+    one = len(digests) == len(files) == 1 and not any(row["change"] for row in told)
+    return files.pop().decode() if one else ""
+
+
+def test_a_group_that_nobody_confirms_is_put_back_on_all_nodes(lab: Lab) -> None:
+    """And one that somebody does, or takes back himself, ends as one, too."""
+    fw1, fw2 = lab.firewalls["fw1"], lab.firewalls["fw2"]
+    group = fw1.config_dir / "group.toml"
+    before = transitions(fw1), transitions(fw2)
+    old = edited(fw1)
+    new = group.read_text()
+    done = carpool(fw1, "sync", "--confirm-within", "3s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "77@lan comes" in done.stdout
+    assert addresses(fw1, 77) and addresses(fw2, 77)
+    assert "put back in" in " ".join(carpool(fw1, "status").stdout.split())
+    wait_until(lambda: one_form(lab) == old, 30, "all nodes put it back, and agree")
+    assert not addresses(fw1, 77) and not addresses(fw2, 77)
+    assert group.with_name("group.toml.not-confirmed").read_text() == new
+    masters = [one for one in transitions(fw2)[len(before[1]) :] if "MASTER" in one]
+    assert not masters, "nobody took over"
+
+    group.write_text(new)
+    assert carpool(fw1, "sync", "--confirm-within", "1h").returncode == 0
+    assert not one_form(lab)
+    done = carpool(fw1, "rollback", "--pending")
+    assert done.returncode == 0 and "fw1: " in done.stdout and "fw2: " in done.stdout
+    assert one_form(lab) == old, "at once"
+    group.write_text(new)
+    assert carpool(fw1, "sync", "--confirm-within", "1h").returncode == 0
+    done = carpool(fw1, "confirm")
+    assert done.returncode == 0 and "fw1: " in done.stdout and "fw2: " in done.stdout
+    assert one_form(lab) == new
+    group.write_text(old)
+    assert carpool(fw1, "sync", "--confirm-within", "1h").returncode == 0
+    assert carpool(fw2, "confirm").returncode == 0, "said where it waits"
+    assert one_form(lab) == old
+    masters = [one for one in transitions(fw2)[len(before[1]) :] if "MASTER" in one]
+    assert not masters, "nobody took over"
+
+
+def test_a_primary_that_put_it_back_by_itself_keeps_the_peers_from_the_new_one(lab: Lab) -> None:
+    """Its failover process was killed meanwhile."""
+    fw1 = lab.firewalls["fw1"]
+    old = edited(fw1)
+    assert carpool(fw1, "sync", "--confirm-within", "1h").returncode == 0
+    os.kill(status(fw1)["pid"], signal.SIGKILL)
+    group = fw1.config_dir / "group.toml"
+    wait_until(lambda: group.read_text() == old, 10, "the next one puts it back")
+    done = carpool(fw1, "confirm")
+    assert done.returncode != 0 and "has put its group.toml back meanwhile" in done.stdout
+    wait_until(lambda: one_form(lab) == old, 60, "so do the peers")
+
+
+def test_who_went_by_it_before_says_that_only_the_peers_put_it_back(lab: Lab) -> None:
+    fw1 = lab.firewalls["fw1"]
+    edited(fw1)
+    assert carpool(fw1, "apply").returncode == 0
+    done = carpool(fw1, "sync", "--confirm-within", "1h")
+    assert done.returncode == 0 and "only the peers put it back" in done.stdout
+    assert carpool(fw1, "rollback", "--pending").returncode == 0
+    assert status(fw1)["change"]["changes"], "both forms count"
+    assert carpool(fw1, "sync").returncode == 0 and one_form(lab)
+
+
+def test_what_the_primary_cannot_take_up_the_peers_put_back(lab: Lab) -> None:
+    fw1, fw2 = lab.firewalls["fw1"], lab.firewalls["fw2"]
+    old = edited(fw1)
+    applied = fw1.state_dir / "applied.json"
+    applied.unlink()
+    applied.mkdir()  # it could not put it back after a crash, so it takes nothing up
+    done = carpool(fw1, "sync", "--confirm-within", "1h")
+    assert done.returncode != 0 and "the peers were told to put it back" in done.stdout
+    assert (fw2.config_dir / "group.toml").read_text() == old and not addresses(fw2, 77)
+    applied.rmdir()
+    assert carpool(fw1, "sync").returncode == 0 and one_form(lab) not in ("", old)
+
+
+def test_a_failover_process_that_hangs_has_the_peer_put_the_files_back(lab: Lab) -> None:
+    """Whether it heard of them nobody knows; when it goes on, it goes by what is there."""
+    fw1, fw2 = lab.firewalls["fw1"], lab.firewalls["fw2"]
+    before, pid = transitions(fw2), status(fw2)["pid"]
+    old = edited(fw1)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        done = carpool(fw1, "sync", "carpool")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert done.returncode != 0
+    assert "put back as it was, but: taking up group.toml: " in " ".join(done.stdout.split())
+    assert (fw2.config_dir / "group.toml").read_text() == old
+    digest = hashlib.sha256(old.encode()).hexdigest()
+    wait_until(lambda: status(fw2)["group_digest"] == digest, 10, "it goes by the old one")
+    assert carpool(fw1, "sync", "carpool").returncode == 0 and one_form(lab) not in ("", old)
+    assert not [one for one in transitions(fw2)[len(before) :] if one.endswith(" MASTER")]
+
+
+def test_a_pull_that_demotes_this_node_is_for_who_insists(lab: Lab) -> None:
+    """A VIP on a link that is down here, and up where it comes from."""
+    fw1, fw2 = lab.firewalls["fw1"], lab.firewalls["fw2"]
+    for number, firewall in enumerate((fw1, fw2), 2):
+        run = lab.network.namespace(firewall.name)
+        for words in (
+            "link add dmz0 type veth peer name dmz1",
+            f"address add 10.66.0.{number}/24 dev dmz0",
+        ):
+            subprocess.run(shell.inside(run, ["ip", *words.split()]), check=True)
+        node = firewall.config_dir / "node.toml"
+        node.write_text(node.read_text().replace("[interface]\n", '[interface]\ndmz = "dmz0"\n', 1))
+    for device in ("dmz0", "dmz1"):
+        up = ["ip", "link", "set", device, "up"]
+        subprocess.run(shell.inside(lab.network.namespace("fw2"), up), check=True)
+    assert carpool(fw1, "sync", "carpool").returncode == 0
+    group = fw2.config_dir / "group.toml"
+    more = MORE.format(address="10.66.0.1/24").replace('"lan"', '"dmz"')
+    group.write_text(group.read_text().replace("[states]", f"{more}[states]"))
+    old = (fw1.config_dir / "group.toml").read_text()
+    assert carpool(fw2, "apply").returncode == 0
+    refused = carpool(fw1, "pull", "fw2", "carpool")
+    assert refused.returncode != 0 and "would make this node, or a peer, fail" in refused.stdout
+    assert (fw1.config_dir / "group.toml").read_text() == old and not addresses(fw1, 77)
+    done = carpool(fw1, "pull", "fw2", "carpool", "--force")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (fw1.config_dir / "group.toml").read_text() == group.read_text()
+    assert "dmz" in str(status(fw1)["demotion"])
+    wait_until(
+        lambda: {row["state"] for row in status(fw2)["vhosts"]} == {"MASTER"}, 15, "fw2 is better"
+    )
+    assert one_form(lab)

@@ -28,12 +28,12 @@ from carpool.api.control import Answer
 from carpool.api.identity import keys_of
 from carpool.api.sections import load_sections, selected
 from carpool.api.settings import load
-from carpool.errors import CarpoolError, ConfigError, UnreachableError
+from carpool.errors import CarpoolError, ConfigError, KernelError, UnreachableError
 from carpool.kernel import clock
 from carpool.kernel.journal import say
 from carpool.machine.roles import Waits
 from carpool.model.config import Config
-from carpool.model.section import Section
+from carpool.model.section import Section, Sync
 from carpool.service.statesends import ends
 
 INIT = "INIT"  # a VIP whose link is down
@@ -54,6 +54,7 @@ class Agent:
         wall_iso: Callable[[], str] = clock.wall_iso,
     ) -> None:
         self.config = self._begun = config
+        self.listen: Callable[[Config], None] = lambda _config: None  # there; raises KernelError
         self.config_dir = config_dir
         self.run_dir = run_dir
         self.state_dir = state_dir
@@ -68,7 +69,6 @@ class Agent:
             if config.node.service_command
             else SystemdServices()
         )
-        self.link = config.group.sync  # where we listen, as peers do: only a start changes it
         self.peers: dict[str, PeerClient] = {}  # they follow node.toml
         self.peers.update(self._clients(config))
         sections, problems = load_sections(config_dir, root=root)
@@ -99,6 +99,11 @@ class Agent:
     @property
     def socket(self) -> Path:
         return self.run_dir / SOCKET
+
+    @property
+    def link(self) -> Sync | None:
+        """Where we listen, as peers do."""
+        return self.config.group.sync
 
     async def status(self, process: str) -> Answer | CarpoolError | None:
         """The status of failover or states, or why there is none; None for states that are not
@@ -133,8 +138,9 @@ class Agent:
         return self.roster.of_master()
 
     async def reload(self) -> list[str]:
-        """Take up peers, sections and values of the files as they are now. Where we listen is that
-        of the start; what of that is otherwise in the files, in words."""
+        """Go by the files as they are now: where we listen, peers, sections and values. In words
+        what of them only a start takes up. Raises KernelError when we cannot listen there; then
+        nothing is taken up."""
         async with self._reading:
             return await self._reload()
 
@@ -153,6 +159,7 @@ class Agent:
         if differing and differing != _differing(self._begun, self.config):
             say(f"agent: other {', '.join(differing)}: they count when it is started again")
         kept = await self._kept()
+        self.listen(config)  # and in the same breath we know who may come there
         left = self._meet(config)
         old, self.config = self.config, config
         self.sections.clear()
@@ -192,14 +199,16 @@ class Agent:
     def _clients(self, config: Config) -> dict[str, PeerClient]:
         """By peer; what is there already goes on. Raises ConfigError: no addresses in common."""
         found: dict[str, PeerClient] = {}
-        if self.link is None:
+        link = config.group.sync
+        if link is None:
             return found
-        for peer in config.node.peers:
-            both = ends(config, self.link.interface, peer)
-            known = self.peers.get(peer.name)
-            if known is None or (known.source, known.target) != both:
-                known = PeerClient(self.keys, peer.name, both, self.link.port)
-            found[peer.name] = known
+        doors = [(peer.name, ends(config, link.interface, peer)) for peer in config.node.peers]
+        for name, both in doors:
+            known = self.peers.get(name)
+            if known is None:
+                known = PeerClient(self.keys, name, both, link.port)
+            known.move(both, link.port)
+            found[name] = known
         return found
 
     async def keep_roles(self) -> None:
@@ -213,7 +222,17 @@ class Agent:
 
     async def keep_files(self) -> None:
         """Go by the files that failover puts back."""
-        await reread(control.socket_of(self.run_dir, control.FAILOVER), self.reload)
+
+        async def reload() -> None:
+            try:
+                await self.reload()
+            except KernelError as error:
+                say(
+                    f"agent: the files were put back, and: {error.message}; it goes by those before"
+                )
+            self.configuration.unconfirmed.put_back_here()
+
+        await reread(control.socket_of(self.run_dir, control.FAILOVER), reload)
 
     async def keep_schedule(self) -> None:
         """Synchronise when the schedule of `[sync]` says so, while there is one."""
@@ -239,17 +258,10 @@ def _timing(config: Config) -> tuple[object, ...]:
 
 
 def _differing(begun: Config, config: Config) -> list[str]:
-    """As who, and where we listen, as far as that is otherwise now."""
-    old, new = _listens(begun), _listens(config)
-    return [name for name in new if new[name] != old.get(name)]
-
-
-def _listens(config: Config) -> dict[str, object]:
-    sync, node = config.group.sync, config.node
-    if sync is None:
-        return {"name": node.name, "[sync] interface or port": None}
-    return {
-        "[sync] interface or port": (sync.interface, sync.port),
-        "name": node.name,
-        "addresses": node.addresses.get(sync.interface),
+    """What only a start takes up, as far as it is otherwise now."""
+    old, new = begun.node, config.node
+    names = {
+        "name": old.name != new.name,
+        "[services] command": old.service_command != new.service_command,
     }
+    return [name for name, other in names.items() if other]

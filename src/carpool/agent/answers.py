@@ -15,6 +15,7 @@ from carpool.errors import PeerError
 from carpool.model.manifest import Entry, Kind
 
 API = 1  # the /v1 of every path; of both ends of a connection
+WAITS_MAX_S = 24 * 3600.0  # of a change, to be confirmed
 API_HEADER = "carpool-api"  # in every answer, so that a peer knows whom it talks to
 
 Short = Annotated[str, Field(max_length=256)]
@@ -136,9 +137,18 @@ class SectionState(Answer):
     agreed: AgreedState | None = None
 
 
+class Waits(Answer):
+    """A change of a node that waits to be confirmed there."""
+
+    what: Words
+    by: Words
+    left_s: float = Field(ge=0, le=WAITS_MAX_S, description="until it is put back")
+
+
 class Digests(Answer):
     """How all of them stand there."""
 
+    waiting: Waits | None = None
     sections: dict[Short, SectionState] = Field(max_length=1000)
 
 

@@ -20,6 +20,7 @@ from collections.abc import (
 )
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -27,10 +28,11 @@ from carpool.agent.check import Refused as Refused  # with Undone and Stuck, for
 from carpool.agent.check import check
 from carpool.agent.group import GroupFile
 from carpool.agent.job import Event
-from carpool.agent.plan import Plan, content_of, file_diffs, ordered
+from carpool.agent.plan import Plan, content_of, ordered, with_group
 from carpool.agent.reactions import (
     Reach,
     Reaction,
+    differences,
     reach_of,
     reactions_of,
     restarts_of,
@@ -40,7 +42,6 @@ from carpool.agent.reactions import (
 from carpool.agent.rulesets import Rulesets
 from carpool.agent.services import Action, ServiceError, Services
 from carpool.agent.waiting import Waiting
-from carpool.api.sections import CARPOOL
 from carpool.errors import CarpoolError, KernelError
 from carpool.kernel import clock
 from carpool.kernel.journal import say
@@ -107,7 +108,11 @@ class Applier:
 
     async def diff(self, plans: Sequence[Plan]) -> dict[str, object]:
         """What `apply` would change, for people."""
-        return {"sections": [await asyncio.to_thread(self._diff, plan) for plan in plans]}
+        return {
+            "sections": [
+                await asyncio.to_thread(differences, plan, self._node.root) for plan in plans
+            ]
+        }
 
     async def apply(
         self,
@@ -127,9 +132,9 @@ class Applier:
         group.toml that demotes this node is taken up all the same."""
         with self._alone(f"{what} of {by}"):
             restarts = restarts_of(plans) if restart else []
-            named = _of_group(plans)
+            named = with_group(plans)
             plans = [plan for plan in plans if plan.changes]
-            of_group = _of_group(plans)
+            of_group = with_group(plans)
             if named and not of_group:  # what the processes did not hear of last time, they do now
                 of_group = await self._node.group.behind()
             if not plans:
@@ -192,16 +197,24 @@ class Applier:
 
     def waits(self) -> dict[str, object] | None:
         """The same for people: what it is, whose, and how long still."""
-        waiting = self._waiting
-        if waiting is None:
+        if (waiting := self._waiting) is None:
             return None
         left_s = max(waiting.until_s - clock.monotonic_s(), 0.0)
         return {"what": waiting.what, "by": waiting.by, "left_s": round(left_s, 1)}
 
+    def refuse_look(self) -> None:
+        """Raises Refused while files are on their way: who looks then sees halves."""
+        waiting = self._waiting
+        ending = waiting is not None and waiting.ending and f"the end of {waiting.what}"
+        if self._busy or ending:
+            raise Refused(
+                f"already at it: {self._busy or ending}", hint="wait until that has ended"
+            )
+
     def refuse_second(self) -> None:
         """Raises Refused while a change of this node is under way or waits to be confirmed."""
-        if self._busy:
-            raise Refused(f"already at it: {self._busy}", hint="wait until that has ended")
+        if self._waiting is None or self._busy:
+            self.refuse_look()
         if self._stuck:
             raise Refused(f"the last change could not be put back here: {self._stuck}", hint=AGAIN)
         if self._waiting is not None:
@@ -255,7 +268,7 @@ class Applier:
             yield {"step": "swap", "files": files}
             if of_group:
                 yield {"step": "group", "changes": await self._node.group.take_up(force=force)}
-                before = self._node.group.comparable(before)
+                before = self._node.group.comparable(before, force=force)
             for event in skipped(services, idle):
                 yield event
             async for event in self._react(services, active):
@@ -298,17 +311,6 @@ class Applier:
             say(f"agent: nobody confirmed {waiting.what} of {waiting.by}, and: {error}")
         finally:
             self._waiting = None
-
-    def _diff(self, plan: Plan) -> dict[str, object]:
-        files = file_diffs(plan, self._node.root)
-        services = [f"{one.deed} {one.name}" for one, _order in reactions_of([plan])]
-        checks = [" ".join(plan.section.check)] if plan.section.check else []
-        return {
-            "name": plan.section.name,
-            "files": files,
-            "services": services if files else [],
-            "checks": checks if files else [],
-        }
 
     def _prepare(
         self, transaction: Transaction, plans: Sequence[Plan], note: Mapping[str, object]
@@ -410,18 +412,24 @@ class Applier:
             return Stuck(f"{error.message}; and {stuck.message}", hint=stuck.hint)
         return Undone(error.message + _back(left), hint=error.hint)
 
-    async def _undo(self, transaction: Transaction, reach: Reach) -> str:
-        """Files first; what processes and services say against it, which does not hinder it. Raises
-        Stuck."""
-        await self._roll_back(transaction)
-        return await self._take_up_old(reach)
-
-    async def _roll_back(self, transaction: Transaction) -> None:
+    async def _undo(self, transaction: Transaction, reach: Reach, *, boot: bool = False) -> str:
+        """Files first; what processes and services say against it, which does not hinder it. Until
+        all is done it is in the journal, for the agent after us. Raises Stuck."""
+        await self._certain(partial(transaction.roll_back, hold=True))
         try:
-            await asyncio.to_thread(transaction.roll_back)
+            left = await self._take_up_old(reach, boot=boot)
+        except Exception:  # a bug; who is cancelled leaves it to the next agent
+            await self._certain(transaction.finish)
+            raise
+        await self._certain(transaction.finish)
+        self._stuck = ""
+        return left
+
+    async def _certain(self, act: Callable[[], None]) -> None:
+        try:
+            await asyncio.to_thread(act)
         except CarpoolError as error:
             raise self._is_stuck(error) from error
-        self._stuck = ""
 
     def _is_stuck(self, error: CarpoolError) -> Stuck:
         self._stuck = error.message
@@ -439,8 +447,7 @@ class Applier:
             self._stuck = ""
             return "", ""
         note = dict(left.note)
-        await self._roll_back(left)
-        but = await self._take_up_old(reach_of(note), boot=boot)
+        but = await self._undo(left, reach_of(note), boot=boot)
         return f"{note.get('what', '')} of {note.get('by', 'somebody')}", but
 
     async def _take_up_old(self, reach: Reach, *, boot: bool = False) -> str:
@@ -481,10 +488,6 @@ class Applier:
         if not boot and await self._node.is_master():
             return frozenset()
         return frozenset(await asyncio.to_thread(self._node.of_master))
-
-
-def _of_group(plans: Sequence[Plan]) -> bool:
-    return any(plan.section.name == CARPOOL for plan in plans)
 
 
 def _back(left: str) -> str:

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+)
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import httpx
 from pydantic import ValidationError
@@ -44,22 +51,48 @@ Body = Mapping[str, object] | bytes | AsyncIterable[bytes] | None
 _Kind = TypeVar("_Kind", bound=BaseException)
 
 
+class Door(NamedTuple):
+    """Where a peer listens, and the address that we come from."""
+
+    source: Address
+    target: Address
+    port: int
+
+    @property
+    def url(self) -> str:
+        target = f"[{self.target}]" if self.target.version == 6 else str(self.target)
+        return f"https://{target}:{self.port}"
+
+
 class PeerClient:
     """The agent of one peer, from our address to its own, both of the interface of `[sync]`.
 
-    Keys are looked at for each request: no restart after pairing, and none after `unpair`. Raises
-    UnreachableError when it cannot be reached, PeerError for what it does or refuses, and Trouble
-    (a KernelError) when our own files allow no connection.
+    After `move` the former door is tried, too: the peer may not have moved yet, or may have moved
+    back. Keys are looked at for each request: no restart after pairing, and none after `unpair`.
+    Raises UnreachableError when it cannot be reached, PeerError for what it does or refuses, and
+    Trouble (a KernelError) when our own files allow no connection.
     """
 
     def __init__(self, keys: Keys, name: str, ends: tuple[Address, Address], port: int) -> None:
         self.name = name
-        self.source, self.target = ends
-        self.port = port
+        self._doors = [Door(*ends, port)]  # as we want it, and the former one
+        self._at = 0  # where it answered last
         self._keys = keys
-        self._client: httpx.AsyncClient | None = None
+        self._clients: dict[Door, httpx.AsyncClient] = {}
         self._credentials: Credentials | None = None
         self._presented: bytes | None = None  # the certificate that was shown last
+
+    @property
+    def door(self) -> Door:
+        """Where it answered last, or is to be."""
+        return self._doors[self._at]
+
+    def move(self, ends: tuple[Address, Address], port: int) -> None:
+        """From now on it is to be there. What is under way goes on."""
+        wanted = Door(*ends, port)
+        if wanted != self._doors[0]:
+            former = self.door if self.door != wanted else self._doors[0]
+            self._doors, self._at = [wanted, former], 0
 
     async def about(self) -> PeerAbout:
         """What it says of itself, checked."""
@@ -70,7 +103,7 @@ class PeerClient:
             raise self._nonsense(f"its description: {error.errors()[0]['msg']}") from error
         if about.name != self.name:
             raise PeerError(
-                f"{self.name} ({self.target}) calls itself {about.name[:64]!r}",
+                f"{self.name} ({self.door.target}) calls itself {about.name[:64]!r}",
                 hint="`name` in its node.toml, and [peer.NAME] in ours, are to be the same",
             )
         return about
@@ -130,8 +163,8 @@ class PeerClient:
 
     async def close(self) -> None:
         """Hang up."""
-        client, self._client = self._client, None
-        if client is not None:
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
             await client.aclose()
 
     async def _whole(
@@ -159,52 +192,64 @@ class PeerClient:
         timeout_s: float,
     ) -> AsyncIterator[httpx.Response]:
         """An answer that is a success, its content still to come."""
-        client, credentials = await self._ready()
         content = {"json": body} if isinstance(body, Mapping) else {"content": body}
-        request = client.build_request(
-            method,
-            path,
-            params=params,
-            timeout=httpx.Timeout(timeout_s, connect=CONNECT_WAIT_S),
-            extensions={"trace": self._check_certificate},
-            **content,
-        )
-        try:
-            response = await client.send(request, stream=True)
+        doors = self._doors if self._at == 0 else self._doors[::-1]
+        failed: CarpoolError | None = None
+        for door in doors:
+            client, credentials = await self._ready(door)
+            trace = _Trace(self._check_certificate)
+            request = client.build_request(
+                method,
+                path,
+                params=params,
+                timeout=httpx.Timeout(timeout_s, connect=CONNECT_WAIT_S),
+                extensions={"trace": trace},
+                **content,
+            )
             try:
-                await self._judge(response)
-                yield response
-            finally:
-                await response.aclose()
-        except (httpx.TransportError, OSError) as error:
-            raise self._lost(error, credentials) from error
+                response = await client.send(request, stream=True)
+                if door in self._doors:  # it may have moved meanwhile
+                    self._at = self._doors.index(door)
+                try:
+                    await self._judge(response)
+                    yield response
+                    return
+                finally:
+                    await response.aclose()
+            except (httpx.TransportError, OSError) as error:
+                lost = self._lost(error, credentials, door)
+                if trace.asked:  # it may have heard us: nobody asks it twice
+                    raise lost from error
+                failed = lost if failed is None or door == self._doors[0] else failed
+        assert failed is not None
+        raise failed
 
-    async def _ready(self) -> tuple[httpx.AsyncClient, Credentials]:
+    async def _ready(self, door: Door) -> tuple[httpx.AsyncClient, Credentials]:
         """A client with the keys as they are in the files now."""
         found = self._keys.credentials(self.name)
-        if self._client is None or self._credentials != found:
+        if self._credentials != found:
             await self.close()
+        if door not in self._clients:
             context = pinning(found, server=False)
             on_certificate(context, self._shown)
-            target = f"[{self.target}]" if self.target.version == 6 else str(self.target)
-            self._client = httpx.AsyncClient(
-                base_url=f"https://{target}:{self.port}",
+            self._clients[door] = httpx.AsyncClient(
+                base_url=door.url,
                 transport=httpx.AsyncHTTPTransport(
                     verify=context,
-                    local_address=str(self.source),
+                    local_address=str(door.source),
                     socket_options=SOCKET_OPTIONS,
                     limits=httpx.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=KEEP_S),
                 ),
                 trust_env=False,  # no proxy comes in between
             )
             self._credentials = found
-        return self._client, found
+        return self._clients[door], found
 
     def _shown(self, certificate: bytes) -> None:
         self._presented = certificate
 
     async def _check_certificate(self, event: str, info: Mapping[str, Any]) -> None:
-        """Told by httpcore what it does: nothing is asked of who is not the one pinned."""
+        """Nothing is asked of who is not the one pinned."""
         if event != "connection.start_tls.complete":
             return
         tls = info["return_value"].get_extra_info("ssl_object")
@@ -229,9 +274,9 @@ class PeerClient:
             kind = DefinitionError if other else PeerError
             raise kind(f"{self.name}: {str(why)[:2000]}", hint=str(told.get("hint", ""))[:2000])
 
-    def _lost(self, error: Exception, credentials: Credentials) -> CarpoolError:
+    def _lost(self, error: Exception, credentials: Credentials, door: Door) -> CarpoolError:
         """Why there is no answer: OpenSSL knows best, where it had a say."""
-        where = f"{self.name} ({self.target} port {self.port})"
+        where = f"{self.name} ({door.target} port {door.port})"
         if isinstance(error, httpx.TimeoutException):
             connecting = isinstance(error, httpx.ConnectTimeout)
             did = "could not be connected to" if connecting else "has not answered"
@@ -247,7 +292,7 @@ class PeerClient:
             system = _cause(error, OSError)
             why = (system and system.strerror) or str(error)
             return UnreachableError(
-                f"cannot connect to the agent of {where} from {self.source}: {why}",
+                f"cannot connect to the agent of {where} from {door.source}: {why}",
                 hint=f"does `carpool run agent` run on {self.name}, with [sync] in group.toml?",
             )
         return UnreachableError(
@@ -258,15 +303,27 @@ class PeerClient:
 
     def _wrong(self, trouble: Trouble) -> PeerError:
         return PeerError(
-            f"no connection to the agent of {self.name} ({self.target}): {trouble.message}",
+            f"no connection to the agent of {self.name} ({self.door.target}): {trouble.message}",
             hint=trouble.hint,
         )
 
     def _nonsense(self, why: str) -> PeerError:
-        where = f"{self.name} ({self.target} port {self.port})"
+        where = f"{self.name} ({self.door.target} port {self.door.port})"
         return PeerError(
             f"{where}: {why}", hint="is it carpool of this version that listens there?"
         )
+
+
+class _Trace:
+    """Told by httpcore what becomes of one request."""
+
+    def __init__(self, on_event: Callable[[str, Mapping[str, Any]], Awaitable[None]]) -> None:
+        self._on_event = on_event
+        self.asked = False  # something of the request was sent
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        self.asked = self.asked or event == "http11.send_request_headers.started"
+        await self._on_event(event, info)
 
 
 _WAITING = (ssl.SSLWantReadError, ssl.SSLWantWriteError)

@@ -17,7 +17,7 @@ from carpool.agent.client import PeerClient as Peer
 from carpool.agent.give import Giver
 from carpool.agent.group import GroupFile
 from carpool.agent.hazards import Search
-from carpool.agent.history import History, Shown
+from carpool.agent.history import History
 from carpool.agent.historyformat import Origin
 from carpool.agent.inturn import in_turn
 from carpool.agent.job import Event, Job
@@ -26,24 +26,27 @@ from carpool.agent.pull import Puller
 from carpool.agent.receive import Facts, Offer, Receiver
 from carpool.agent.record import Agreed, Record
 from carpool.agent.results import Results, Tally
+from carpool.agent.rollback import plans_back
 from carpool.agent.rulesets import Rulesets
 from carpool.agent.seen import Seen
 from carpool.agent.send import WORK_WAIT_S, Sender, Wish
 from carpool.agent.services import Services
+from carpool.agent.show import shown
 from carpool.agent.tidy import Tidy
+from carpool.agent.tocome import to_come
 from carpool.agent.together import together
-from carpool.agent.unconfirmed import Unconfirmed
+from carpool.agent.unconfirmed import GROUP_CHANGE, Unconfirmed
 from carpool.agent.wanted import Contents, Place
-from carpool.api.sections import CARPOOL
+from carpool.api.sections import CARPOOL, load_sections
 from carpool.errors import CarpoolError, ConfigError, KernelError
 from carpool.kernel import clock, links, tree
 from carpool.kernel.journal import say
 from carpool.kernel.stage import Stage
-from carpool.machine import preflight, textdiff
+from carpool.machine import preflight
 from carpool.machine.preflight import Hazard
 from carpool.machine.render import values
 from carpool.model.config import Config
-from carpool.model.manifest import Kind, digest
+from carpool.model.manifest import digest
 from carpool.model.section import Section
 
 MASTER = "MASTER"
@@ -110,7 +113,7 @@ class Configuration(Facts):
             self.sender, self.receiver, self._place, self._applier, self.record, self, stages
         )
         self._seen = Seen(node.state_dir / "sync")
-        self.unconfirmed = Unconfirmed(self.sender, self.record, self.results, self._settle)
+        self.unconfirmed = Unconfirmed(self.sender, self.record, self.results, self._settle, self)
         self.complete_s: float | None = None  # everything was synchronised with all: wall time
 
     async def recover(self) -> None:
@@ -161,6 +164,9 @@ class Configuration(Facts):
             ]
 
         return search
+
+    def defined(self, group: str) -> Mapping[str, Section]:
+        return load_sections(self._node.config_dir, root=self.root, text=group)[0]
 
     async def remember(
         self,
@@ -214,7 +220,7 @@ class Configuration(Facts):
             look = self._place.standing if one is not None else self._offered
             live = await asyncio.to_thread(look, section)
             found[name] = {"live": live, "agreed": None if one is None else asdict(one)}
-        return {"sections": found}
+        return {"sections": found, "waiting": self.waits()}
 
     async def drift(self, wait_s: float = WORK_WAIT_S) -> dict[str, dict[str, object]]:
         """By peer and section: how it stands there, why that is not known, since when it was seen
@@ -257,7 +263,7 @@ class Configuration(Facts):
         Refused, also while this node is at another one: the schedule's beside a person's."""
         await self.guard(force=wish.force)
         with self.sender.at_it(wish.by):
-            self.unconfirmed.agreed = {}  # a peer that still waits says so when it is asked
+            self.unconfirmed.forget()  # a peer that still waits says so when it is asked
             async for event in self._sync(names, peers, wish):
                 yield event
 
@@ -266,46 +272,61 @@ class Configuration(Facts):
     ) -> AsyncIterator[Event]:
         of_group = CARPOOL in (names or self.selected)
         # First of all: it says what the sections are, which are selected, and who the peers are.
-        changes = await self.group.take_up(force=wish.force) if of_group else []
+        # With a time limit this node's processes follow when the peers have it: they are put back
+        # with them, and by themselves if this agent dies.
+        last = of_group and wish.confirm_within_s is not None
+        take_up = self.group.look if last else self.group.take_up
+        changes = await take_up(force=wish.force) if of_group else []
         chosen = self.sender.chosen(names)
         targets = self.sender.peers(peers)
         yield {"step": "look", "sections": [one.name for one in chosen]}
-        if changes:
+        if changes and not last:
             yield {"step": "group", "changes": changes}
         async for event in self._own(chosen, wish):
             yield event
         agreed = await asyncio.to_thread(self._as_sent, chosen)
         failed: list[str] = []
-
-        async def has_group() -> None:
-            await asyncio.to_thread(self.record.write, {CARPOOL: agreed[CARPOOL]})
-
         for peer in targets:
-            tally = Tally(peer.name, wish.by, wish.reason)
-            try:
-                async for event in in_turn(self.sender, chosen, peer, wish, has_group):
-                    tally.take(event)
-                    if event:
-                        yield event
-                    if event.get("step") == "waiting":
-                        self.unconfirmed.agreed = agreed
-                    elif event.get("step") == "end" and "error" in event:
-                        failed.append(peer.name)
-                    elif event.get("step") == "end" and event.get("outcome") != "waiting":
-                        await asyncio.to_thread(self.record.write, agreed)
-            except CarpoolError as error:
-                failed.append(peer.name)
-                told = {"error": error.message, "hint": error.hint, "peer": peer.name}
-                end = {"step": "end", "outcome": "failed", **told}
-                tally.take(end)
-                yield end
-            await asyncio.to_thread(self.results.add, tally.row)
+            async for event in self._to(peer, chosen, wish, agreed):
+                failed += [peer.name] if event.get("step") == "end" and "error" in event else []
+                yield event
+        if last:
+            async for event in self.unconfirmed.follow(wish, len(failed)):
+                failed += [self.name] if "error" in event else []
+                yield event
         if not (failed or names or peers or wish.confirm_within_s):
             self.complete_s = clock.wall_us() / 1e6
         if of_group and not self.unconfirmed.agreed:
             async for event in self._settle():
                 yield event
         yield {"step": "over", "failed": failed}
+
+    async def _to(
+        self, peer: Peer, chosen: Sequence[Section], wish: Wish, agreed: dict[str, Agreed]
+    ) -> AsyncIterator[Event]:
+        """With one peer; what fails there is its `end`."""
+
+        async def has_group() -> None:
+            await asyncio.to_thread(self.record.write, {CARPOOL: agreed[CARPOOL]})
+
+        tally = Tally(peer.name, wish.by, wish.reason)
+        try:
+            async for event in in_turn(self.sender, chosen, peer, wish, has_group):
+                tally.take(event)
+                if event:
+                    yield event
+                if event.get("step") == "waiting":
+                    self.unconfirmed.agreed = agreed
+                elif event.get("step") == "end" and not (
+                    "error" in event or event.get("outcome") == "waiting"
+                ):
+                    await asyncio.to_thread(self.record.write, agreed)
+        except CarpoolError as error:
+            told = {"error": error.message, "hint": error.hint, "peer": peer.name}
+            end = {"step": "end", "outcome": "failed", **told}
+            tally.take(end)
+            yield end
+        await asyncio.to_thread(self.results.add, tally.row)
 
     async def pull(self, names: Sequence[str], peer: str, wish: Wish) -> AsyncIterator[Event]:
         """Each step of taking over what was changed on a peer."""
@@ -320,13 +341,17 @@ class Configuration(Facts):
     async def diff(
         self, names: Sequence[str], peers: Sequence[str], wish: Wish
     ) -> dict[str, object]:
-        """By peer: what synchronising would change there, or why that cannot be told. Raises
-        ConfigError and KernelError for files of this node."""
-        chosen = self.sender.chosen(names)
+        """By peer: what synchronising would change there, or why that cannot be told. With
+        group.toml, by what that says now: `sync` takes it up first. Raises ConfigError and
+        KernelError for files of this node."""
+        if CARPOOL in (names or self.selected):
+            chosen, group = await asyncio.to_thread(to_come, self._node, names)
+        else:
+            chosen, group = self.sender.chosen(names), ""
 
         async def one(peer: Peer) -> object:
             try:
-                return await self.sender.diff(chosen, peer, wish)
+                return await self.sender.diff(chosen, peer, wish, group)
             except (ConfigError, KernelError):
                 raise  # of files of this node: no peer can mend them
             except CarpoolError as error:
@@ -339,15 +364,7 @@ class Configuration(Facts):
     async def show(self, text: str) -> dict[str, object]:
         """A revision and what it changed, as a diff shows it."""
         await self.settled()
-        revision = await asyncio.to_thread(self.history.resolve, text)
-        found = await asyncio.to_thread(self.history.show, revision)
-        return {
-            "revision": asdict(revision),
-            "sections": [
-                {"name": name, "files": [self._shown(name, one) for one in files]}
-                for name, files in found.items()
-            ],
-        }
+        return await asyncio.to_thread(shown, self.history, self.sections, text)
 
     def rollback(self, revision: str, names: Sequence[str], *, by: str, force: bool = False) -> Job:
         """Make these sections (or all that the revision changed) what they were in it."""
@@ -361,12 +378,16 @@ class Configuration(Facts):
 
     async def confirm(self) -> str:
         """Keep what waits to be confirmed here. Raises Refused."""
+        if not self._applier.waiting and await self.unconfirmed.decide_here(keep=True):
+            return GROUP_CHANGE
         what = await self._applier.confirm()
         await self.receiver.confirmed()
         return what
 
     async def take_back(self) -> str:
         """Put back what waits to be confirmed here. Raises Refused."""
+        if not self._applier.waiting and await self.unconfirmed.decide_here(keep=False):
+            return GROUP_CHANGE
         what = await self._applier.take_back()
         self.receiver.forget()
         return what
@@ -425,7 +446,8 @@ class Configuration(Facts):
             plans = await together(
                 asyncio.to_thread(self._own_plan, section, stage) for section in chosen
             )
-            async for event in self._applier.apply(plans, what="own templates", by=wish.by):
+            rendered = [plan for plan in plans if plan.section.template]
+            async for event in self._applier.apply(rendered, what="own templates", by=wish.by):
                 if event["step"] != "nothing":
                     yield event
             self.remember_soon(plans, kind="applied", by=by, reason=wish.reason)
@@ -447,7 +469,9 @@ class Configuration(Facts):
         self._applier.refuse_second()
         stage = self._stage()
         try:
-            plans = await asyncio.to_thread(self._back_plans, revision, names, stage)
+            plans = await asyncio.to_thread(
+                plans_back, self.history, self.sections, self._place, stage, revision, names
+            )
             node = self._node.config.node.name
             await self.remember(plans, kind="found", by=f"{by}@{node}", before=True)
             async for event in self._applier.apply(
@@ -461,40 +485,3 @@ class Configuration(Facts):
             yield {"step": "end", "outcome": "applied" if changed else "nothing to do"}
         finally:
             stage.remove()
-
-    def _back_plans(self, text: str, names: Sequence[str], stage: Stage) -> list[Plan]:
-        revision = self.history.resolve(text)
-        plans: list[Plan] = []
-        for name in names or revision.sections:
-            if name not in self.sections:
-                raise Refused(
-                    f"section {name} of {revision.short} is not defined here any more",
-                    hint="name the sections that are to go back, or define it in group.toml again",
-                )
-            section = self.sections[name]
-            want = self.history.manifest(revision, name)
-            have = self._place.have(section)
-            here = {one.sha256 for one in have.values()}
-            lacking = [
-                one for one in want.values() if one.kind is Kind.FILE and one.sha256 not in here
-            ]
-            for entry, chunks in self.history.contents(revision, name, lacking):
-                stage.put(entry.sha256, chunks, entry.size)
-            source = Contents(self.root, have, stage)
-            plans.append(Plan.of(section, have, want, source, stage.directory))
-        return plans
-
-    def _shown(self, name: str, one: Shown) -> dict[str, object]:
-        section = self.sections.get(name)
-        path = one.change.path
-        secret = section is None or section.is_secret(path)
-        found = textdiff.unified(
-            path, one.old, one.new, secret=secret, passwords=secret and name == CARPOOL
-        )
-        return {
-            "path": path,
-            "deed": one.change.deed,
-            "binary": found.binary,
-            "secret": found.secret,
-            "text": found.text,
-        }

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from pathlib import Path
 
 from carpool.agent.answers import GroupStand, checked
+from carpool.agent.check import Refused
 from carpool.agent.client import PeerClient as Peer
 from carpool.agent.job import Event
 from carpool.api.control import FAILOVER, STATES, Answer, request, socket_of
@@ -24,7 +25,7 @@ from carpool.model.finding import GROUP_FILE
 PATH = "/v1/peer/group"
 REPLICATION = "replication with "  # a peer, as a key of what must not become worse
 ANSWER_WAIT_S = 10.0
-NOT_ASKED = "it cannot be asked before the agent here is started again, with [sync]"
+NOT_ASKED = "it cannot be asked: there is no [sync] here"
 TRIES_MAX, AGAIN_S = 10, 0.1  # while a socket is there that nobody serves
 
 
@@ -38,23 +39,44 @@ class GroupFile:
         self._file = config_dir / GROUP_FILE
         self._reload = reload
         self._anew = False  # the states process began anew at the last `take_up`
+        self.waits = False  # the last `take_up` is put back unless it is confirmed
 
-    async def take_up(self, *, force: bool = False) -> list[str]:
+    async def look(self, *, force: bool = False) -> list[str]:
+        """What `take_up` would change for failover. The agent alone goes by the files. Raises
+        CarpoolError for what failover would refuse."""
+        status = await self._ask(FAILOVER, {"command": "status"})
+        if _left_s(status) is not None:
+            raise Refused(
+                "a change of the group waits to be confirmed here",
+                hint="`carpool confirm` keeps it, `carpool rollback --pending` puts it back",
+            )
+        look = {"command": "reload", "force": force, "dry_run": True}
+        changes = (await self._ask(FAILOVER, look)).get("changes")
+        await self._reload()
+        return [str(line) for line in changes] if isinstance(changes, list) else []
+
+    async def take_up(self, *, force: bool = False, with_peers_s: float | None = None) -> list[str]:
         """All processes of this node go by the files as they are now; in words what that changes
-        for failover. One that does not run reads them when it starts. Raises CarpoolError."""
-        answer = await self._ask(FAILOVER, {"command": "reload", "force": force})
+        for failover. One that does not run reads them when it starts. After `with_peers_s` seconds
+        failover puts files and all back, unless it is confirmed. Raises CarpoolError."""
+        command: dict[str, object] = {"command": "reload", "force": force}
+        if with_peers_s is not None:
+            command |= {"confirm_within_s": with_peers_s, "with_peers": True}
+        answer = await self._ask(FAILOVER, command)
+        self.waits = answer.get("waits") is True
         self._anew = bool((await self._ask(STATES, {"command": "reload"})).get("restarts"))
         await self._reload()
         changes = answer.get("changes")
         return [str(line) for line in changes] if isinstance(changes, list) else []
 
-    def comparable(self, before: Mapping[str, str]) -> dict[str, str]:
+    def comparable(self, before: Mapping[str, str], *, force: bool = False) -> dict[str, str]:
         """What of this node's health before the last `take_up` must be so after it. States that
-        began anew cannot reach a peer that has not got the same `[states]` yet."""
+        began anew cannot reach a peer that has not got the same `[states]` yet, and who takes up by
+        force what demotes this node wants its VIPs to go."""
         return {
             key: value
             for key, value in before.items()
-            if not (self._anew and key.startswith(REPLICATION))
+            if not (self._anew if key.startswith(REPLICATION) else force)
         }
 
     async def stand(self) -> GroupStand:
@@ -63,6 +85,18 @@ class GroupFile:
         told = status.get("group_digest")
         digest = str(told) if told else await asyncio.to_thread(_digest, self._file)
         return GroupStand(digest=digest, changing=status.get("change") is not None)
+
+    async def with_peers(self) -> bool:
+        """Whether what peers wait to have confirmed is to be confirmed here, too."""
+        status = await self._ask(FAILOVER, {"command": "status"})
+        change = status.get("change")
+        return isinstance(change, dict) and change.get("with_peers") is True
+
+    async def decide(self, *, keep: bool) -> None:
+        """What waits here. Raises CarpoolError."""
+        await self._ask(FAILOVER, {"command": "confirm" if keep else "take_back"})
+        if not keep:
+            await self._reload()
 
     async def behind(self) -> bool:
         """Whether failover goes by another group.toml than the file says. Raises CarpoolError."""
@@ -138,6 +172,11 @@ class GroupFile:
         if silent is not None:
             raise silent
         return {}
+
+
+def _left_s(status: Answer) -> object:
+    change = status.get("change")
+    return change.get("confirm_left_s") if isinstance(change, dict) else None
 
 
 def _digest(file: Path) -> str:

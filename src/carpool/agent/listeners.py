@@ -12,7 +12,7 @@ import socket
 import struct
 from ipaddress import ip_address
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import Config as HttpConfig
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -20,12 +20,13 @@ from uvicorn.server import ServerState
 from carpool.agent.agent import Agent
 from carpool.agent.client import SOCKET_OPTIONS
 from carpool.agent.doorman import SCOPE_PEER
+from carpool.errors import KernelError
 from carpool.kernel.keys import Credentials, Trouble
 from carpool.kernel.stream import socket_at
 from carpool.kernel.tls import explained, on_certificate, pinning, wrong_certificate
 from carpool.kernel.unixserver import forget, listen
 from carpool.machine.bucket import Bucket
-from carpool.model.config import Address
+from carpool.model.config import Address, Config
 
 HEAD_MAX_BYTES = 16 * 1024  # request line and headers
 QUIET_MAX_S = 30.0  # without a whole request: idle connections, and heads that trickle in
@@ -37,6 +38,7 @@ ALL_CONNECTIONS_MAX = 128  # uvicorn's own last resort, and the unix socket's on
 LOOK_EVERY_S = 1.0  # at quiet connections, and at the files of pairing
 BREATH_S = 0.1  # when the system has no descriptor left
 BACKLOG = 16
+Where = tuple[Address, int]
 _RESET_ON_CLOSE = struct.pack("=ii", 1, 0)  # struct linger
 
 
@@ -49,6 +51,7 @@ class Connection(H11Protocol):
         super().__init__(listeners.http, listeners.state, {})
         self.peer = peer
         self.credentials = credentials
+        self.where: Where | None = None  # of ours, where a peer came
         self._listeners = listeners
         self._application: ASGIApp = self.app
         self.app = self._introduced
@@ -58,6 +61,9 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         super().connection_made(transport)
+        if self.peer is not None:
+            host, port = transport.get_extra_info("sockname")[:2]
+            self.where = ip_address(host.partition("%")[0]), port
         if self.credentials is None:
             return
         tls = transport.get_extra_info("ssl_object")
@@ -83,6 +89,8 @@ class Connection(H11Protocol):
     async def _introduced(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.busy = True
         scope[SCOPE_PEER] = self.peer
+        if self.where is not None and not self._listeners.listens(self.where):
+            send = _last_one(send)
         await self._application(scope, receive, send)
 
 
@@ -113,8 +121,10 @@ class Listeners:
         self.http.load()
         self._buckets: dict[str, Bucket] = {}  # of each peer that ever came
         self._greeting: dict[asyncio.Task[None], str] = {}  # handshakes under way: with whom
-        self._sockets: list[socket.socket] = []
         self._claimed: socket.socket | None = None  # for the unix socket
+        self._sockets: dict[Where, socket.socket] = {}
+        self._accepting: dict[Where, asyncio.Task[None]] = {}
+        self._tasks: asyncio.TaskGroup | None = None  # while we serve
         self._unix: asyncio.Server | None = None
         self._empty = asyncio.Event()  # of connections
         self._inode = 0
@@ -129,25 +139,51 @@ class Listeners:
         """Listen. Raises KernelError for an address that cannot be had."""
         loop = asyncio.get_running_loop()
         self._unix = await loop.create_unix_server(lambda: Connection(self), sock=self._claimed)
-        sync = self.agent.link
-        if sync is None:
-            return
-        for address in self.agent.config.node.addresses.get(sync.interface, ()):
-            sock = socket_at(address, sync.port)
-            self._sockets.append(sock)
-            sock.listen(BACKLOG)
+        self.listen(self.agent.config)
+        self.agent.listen = self.listen
+
+    def listen(self, config: Config) -> None:
+        """For peers there, and nowhere else any more; connections that there are go on. Raises
+        KernelError; then we listen where we did."""
+        sync = config.group.sync
+        own = () if sync is None else config.node.addresses.get(sync.interface, ())
+        wanted = [(address, sync.port) for address in own if sync is not None]
+        fresh: dict[Where, socket.socket] = {}
+        try:
+            for where in wanted:
+                if where not in self._sockets:
+                    fresh[where] = socket_at(*where)
+                    fresh[where].listen(BACKLOG)
+        except (KernelError, OSError) as error:
+            for sock in fresh.values():
+                sock.close()
+            if isinstance(error, OSError):
+                raise KernelError(f"listen at {wanted}: {error.strerror}") from error
+            raise
+        for where in self._sockets.keys() - set(wanted):
+            self._let_go(where)
+        self._sockets |= fresh
+        self._accept_all()
+
+    def listens(self, where: Where) -> bool:
+        """Whether peers are to come there."""
+        return where in self._sockets
 
     async def serve(self) -> None:
         """Let peers in, and look after connections; never returns."""
         async with asyncio.TaskGroup() as tasks:
-            for sock in self._sockets:
-                tasks.create_task(self._accept(sock, tasks))
-            tasks.create_task(self._look_after())
+            self._tasks = tasks
+            try:
+                self._accept_all()
+                await self._look_after()
+            finally:
+                self._tasks = None
 
     async def close(self, wait_s: float) -> None:
         """Take no more, let requests under way end for `wait_s` seconds, and cut the others."""
-        for sock in self._sockets:
-            sock.close()
+        self.agent.listen = lambda _config: None
+        for where in list(self._sockets):
+            self._let_go(where)
         if self._unix is not None:
             self._unix.close()
         if self._claimed is not None:
@@ -176,6 +212,21 @@ class Listeners:
         return [each for each in self.state.connections if isinstance(each, Connection)]
 
     # -------------------------------------------------------------------------------- peers
+
+    def _accept_all(self) -> None:
+        if self._tasks is not None:
+            for where in self._sockets.keys() - self._accepting.keys():
+                accepting = self._accept(self._sockets[where], self._tasks)
+                self._accepting[where] = self._tasks.create_task(accepting)
+
+    def _let_go(self, where: Where) -> None:
+        """Who is about to come there finds nobody, and asks at the other door (`client.py`)."""
+        sock, accepting = self._sockets.pop(where), self._accepting.pop(where, None)
+        if accepting is None or accepting.done():
+            sock.close()
+        else:
+            accepting.cancel()
+            accepting.add_done_callback(lambda _task: sock.close())
 
     async def _accept(self, listener: socket.socket, tasks: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
@@ -289,6 +340,18 @@ def _peers(agent: Agent) -> dict[Address, str]:
         if peer.name in agent.peers
         for address in peer.addresses.get(sync.interface, ())
     }
+
+
+def _last_one(send: Send) -> Send:
+    """An answer after which the other end is to come by the door that there is now. To hang up
+    without a word might cross its next request."""
+
+    async def told(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+        await send(message)
+
+    return told
 
 
 def _configure(sock: socket.socket) -> None:

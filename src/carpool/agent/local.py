@@ -41,7 +41,7 @@ async def about(agent: ThisAgent) -> About:
 
 
 async def _state(peer: PeerClient) -> PeerState:
-    address = str(peer.target)
+    address = str(peer.door.target)
     try:
         found = await peer.about()
     except CarpoolError as error:

@@ -43,6 +43,11 @@ class Plan:
         return cls(section, have, want, source, stage, changes(have, want))
 
 
+def with_group(plans: Sequence[Plan]) -> bool:
+    """Whether group.toml is among what they are of."""
+    return any(plan.section.name == CARPOOL for plan in plans)
+
+
 def file_diffs(plan: Plan, root: Path) -> list[dict[str, object]]:
     """Of each file that changes, as `carpool diff` shows it. Blocking."""
     files: list[dict[str, object]] = []

@@ -1,15 +1,16 @@
 """Which services a change asks to reload or restart, and how a journal keeps that.
 
-Room: agent. Values only; `apply.py` acts on them.
+Room: agent. Values; `apply.py` acts on them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from carpool.agent.job import Event
-from carpool.agent.plan import Plan
+from carpool.agent.plan import Plan, file_diffs
 from carpool.model.section import OnChange, Service
 
 Reaction = tuple[Service, int]  # with the order of its section
@@ -26,6 +27,19 @@ def reactions_of(plans: Sequence[Plan]) -> list[Reaction]:
             if known is None or one.on_change is OnChange.RESTART:
                 found[one.name] = (one, plan.section.order)
     return list(found.values())
+
+
+def differences(plan: Plan, root: Path) -> dict[str, object]:
+    """What becomes of a section, for people: its files, and what it asks for besides. Blocking."""
+    files = file_diffs(plan, root)
+    services = [f"{one.deed} {one.name}" for one, _order in reactions_of([plan])]
+    checks = [" ".join(plan.section.check)] if plan.section.check else []
+    return {
+        "name": plan.section.name,
+        "files": files,
+        "services": services if files else [],
+        "checks": checks if files else [],
+    }
 
 
 def restarts_of(plans: Sequence[Plan]) -> list[Reaction]:

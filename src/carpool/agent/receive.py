@@ -57,12 +57,15 @@ class Offer:
     devices: Mapping[str, str] = field(default_factory=dict)  # logical interface -> device there
     token: str = ""  # its own name for it
     others: Collection[str] = ()  # those that it has under way besides
+    looking: bool = False  # it wants to see what would change, and change nothing
+    group: str = ""  # who looks: the group.toml that would come first, and define the sections
 
 
 @dataclass(slots=True)
 class _Transfer:
     number: str
     offer: Offer
+    sections: Mapping[str, Section]
     stage: Stage
     wanted: dict[str, Manifest]
     sizes: dict[str, int]  # of contents that are missing here, by sha256
@@ -94,25 +97,27 @@ class Receiver:
         self._stages = state_dir / "sync" / "stages"
         self._outcomes = Outcomes(state_dir / "sync")
         self._now: _Transfer | None = None
+        self._held: _Transfer | None = None  # it was applied, and waits to be confirmed
         self.last: Job | None = None
 
     async def begin(self, offer: Offer) -> dict[str, object]:
         """Take an offer: what of it must be sent, and what speaks against it. Raises Refused, and
         DefinitionError for sections that are something else here."""
         self._make_way(offer)
-        unknown = sorted(set(offer.sections) - self.sections.keys())
+        sections = self.sections
+        if offer.looking and offer.group:
+            sections = await asyncio.to_thread(self._facts.defined, offer.group)
+        unknown = sorted(set(offer.sections) - sections.keys())
         if unknown:
             raise DefinitionError(
                 f"unknown here: section {', '.join(unknown)}",
                 hint="its definition is in group.toml: synchronise section carpool first",
             )
-        wanted = {
-            name: judged(self.sections[name], entries) for name, entries in offer.sections.items()
-        }
+        wanted = {name: judged(sections[name], entries) for name, entries in offer.sections.items()}
         number = secrets.token_hex(8)
         stage = Stage(self._stages / number)
         self._now = transfer = _Transfer(
-            number, offer, stage, wanted, {}, clock.monotonic_s(), clock.wall_iso()
+            number, offer, sections, stage, wanted, {}, clock.monotonic_s(), clock.wall_iso()
         )
         try:
             return await asyncio.to_thread(self._answer, transfer)
@@ -140,14 +145,19 @@ class Receiver:
             raise PeerError("that transfer is applied already", hint="synchronise again")
         plans = await self._plans(transfer)
         found = await self._applier.diff(plans)
-        warnings = await self._hazards(transfer)
-        return {**found, "warnings": [*emptied(plans), *map(str, warnings)]}
+        warnings = [*emptied(plans), *map(str, await self._hazards(transfer))]
+        if self._applier.stuck:
+            told = f"the last change could not be put back there: {self._applier.stuck}"
+            warnings.insert(0, f"{told}; until it is, nothing can be changed there")
+        return {**found, "warnings": warnings, "waiting": self._applier.waits()}
 
     async def apply(
         self, number: str, *, force: bool, confirm_within_s: float | None, restart: bool = False
     ) -> Job:
         """Begin to apply it. Raises Refused. The job goes on when the sender is gone."""
         transfer = self._transfer(number)
+        if transfer.offer.looking:
+            raise PeerError("that was offered to look at it only", hint="synchronise again")
         if transfer.job is None and not force:
             await self._guard(transfer)
             self._transfer(number)  # it may have made way for another offer
@@ -202,7 +212,7 @@ class Receiver:
     @property
     def busy(self) -> str:
         """Who is at it, in words; or nothing."""
-        transfer = self._now
+        transfer = self._now or (self._held if self.waiting else None)
         if transfer is None:
             return ""
         return f"{transfer.offer.by} on {transfer.offer.peer} since {transfer.since}"
@@ -212,8 +222,12 @@ class Receiver:
     def _make_way(self, offer: Offer) -> None:
         """For a new transfer, if there is room for one. Raises Refused."""
         transfer = self._now
-        if not self.at_work:
+        if not self.at_work and offer.looking:
+            self._applier.refuse_look()
+        elif not self.at_work:
             self._applier.refuse_second()
+        if not self.waiting:
+            self.forget()  # its time was up
         if transfer is None:
             return
         idle_s = clock.monotonic_s() - transfer.seen_s
@@ -235,13 +249,15 @@ class Receiver:
         present: set[str] = set()
         changed_here: list[str] = []
         agreed = self._record.read()
+        sections = transfer.sections
+        held = self._held.offer.sections if self._held is not None else ()  # nobody agreed yet
         for name in transfer.wanted:
-            have = self._place.have(self.sections[name])
+            have = self._place.have(sections[name])
             present |= {entry.sha256 for entry in have.values()}
-            section, wanted = self.sections[name], transfer.wanted[name]
+            section, wanted = sections[name], transfer.wanted[name]
             mine = {path: one for path, one in have.items() if not kept_whole(path, section.keep)}
             same = digest(mine) == digest(wanted)  # whoever brought it here
-            if name in agreed and not same:
+            if name in agreed and name not in held and not same:
                 if self._place.standing(section, have) != agreed[name].live:
                     changed_here.append(name)
         for entries in transfer.wanted.values():
@@ -263,7 +279,7 @@ class Receiver:
                 raise PeerError(f"{len(missing)} contents have not arrived yet")
             transfer.plans = [
                 await asyncio.to_thread(
-                    self._place.plan, self.sections[name], entries, transfer.stage
+                    self._place.plan, transfer.sections[name], entries, transfer.stage
                 )
                 for name, entries in transfer.wanted.items()
             ]
@@ -310,7 +326,8 @@ class Receiver:
             keep=lambda: self._keep(transfer),
             force=force,
         ):
-            waiting = waiting or event["step"] == "waiting"
+            if event["step"] == "waiting":
+                waiting, self._held, self._now = True, transfer, None
             restarted = restarted or event["step"] == "restart"
             yield event
         if not waiting:
@@ -325,15 +342,15 @@ class Receiver:
 
     async def confirmed(self) -> None:
         """What waited is kept."""
-        if self._now is not None:
-            await self._agreed(self._now)
+        if self._held is not None:
+            await self._agreed(self._held)
             await asyncio.to_thread(self._outcomes.end, {"step": "end", "outcome": "applied"})
 
     def forget(self) -> None:
         """What waited has been put back."""
-        if self._now is not None:
-            self._now.stage.remove()
-            self._now = None
+        if self._held is not None:
+            self._held.stage.remove()
+            self._held = None
 
     async def _agreed(self, transfer: _Transfer) -> None:
         """It is what counts from now on: for drift, and in the history."""
@@ -348,6 +365,8 @@ class Receiver:
         transfer.stage.remove()
         if self._now is transfer:
             self._now = None
+        elif self._held is transfer:
+            self._held = None
 
     async def _keep(self, transfer: _Transfer) -> None:
         """What counts once the files that are here now are kept, noted before they are."""
@@ -371,6 +390,10 @@ class Facts:
 
     def search(self, offer: Offer) -> Search:
         """What finds values of the sender's in a file that would not be right here. Blocking."""
+        raise NotImplementedError
+
+    def defined(self, group: str) -> Mapping[str, Section]:
+        """The sections as this group.toml would define them here. Blocking."""
         raise NotImplementedError
 
     async def is_master(self) -> bool:

@@ -20,9 +20,10 @@ from collections.abc import (
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from carpool import __version__
-from carpool.agent.answers import Digests, checked
+from carpool.agent.answers import Digests, Waits, checked
 from carpool.agent.apply import Refused
 from carpool.agent.bundle import HEADER_BYTES, bundled
 from carpool.agent.client import PeerClient as Peer
@@ -116,18 +117,11 @@ class Sender:
         self._devices = devices
         self.busy = ""  # who synchronises, in words
         self._offers: set[str] = set()  # under way
+        self.waits_on: dict[str, Event] = {}  # what waits to be confirmed, by peer, when last asked
 
     def chosen(self, names: Sequence[str]) -> list[Section]:
         """These sections, or all that are selected. Raises Refused for unknown ones."""
-        chosen = list(names) or list(self._selected)
-        for name in chosen:
-            if name not in self._sections:
-                raise Refused(f"no section {name}", hint=closest(name, self._sections))
-        if not chosen:
-            raise Refused(
-                "no section is selected", hint='sections = ["nftables"] under [sync] in group.toml'
-            )
-        return [self._sections[name] for name in chosen]
+        return chosen_of(self._sections, names or self._selected)
 
     def peer(self, name: str) -> Peer:
         """Raises Refused."""
@@ -173,8 +167,13 @@ class Sender:
         return digest(self._place.source(section)), self._place.without_lines(section)
 
     async def _stands(self, peer: Peer, sources: Mapping[str, tuple[str, str]]) -> dict[str, Stand]:
-        answer = await peer.get(f"{PREFIX}/digests", timeout_s=WORK_WAIT_S)
-        theirs = checked(Digests, answer, peer.name).sections
+        self.waits_on.pop(peer.name, None)
+        answer = checked(
+            Digests, await peer.get(f"{PREFIX}/digests", timeout_s=WORK_WAIT_S), peer.name
+        )
+        if answer.waiting is not None:
+            self.waits_on[peer.name] = until(answer.waiting)
+        theirs = answer.sections
         found: dict[str, Stand] = {}
         for name, (source, shared) in sources.items():
             one = theirs.get(name)
@@ -187,15 +186,21 @@ class Sender:
             found[name] = Stand(stands, "", source, shared, agreed)
         return found
 
-    async def diff(self, sections: Sequence[Section], peer: Peer, wish: Wish) -> dict[str, object]:
-        """What synchronising would change over there."""
+    async def diff(
+        self, sections: Sequence[Section], peer: Peer, wish: Wish, group: str = ""
+    ) -> dict[str, object]:
+        """What synchronising would change over there; `group` is the text of a group.toml that goes
+        along, and is to define the sections."""
         with self._offering() as token:
-            offer = self._offer(sections, peer, wish, token, _Load(), looking=True)
+            look = {"looking": True, "group": group}
+            offer = self._offer(sections, peer, wish, token, _Load(), look)
             number, answer = await offer
             try:
                 found = await peer.get(f"{PREFIX}/sync/{number}/diff", timeout_s=WORK_WAIT_S)
             finally:
                 await self._abandon(peer, number)
+        if found.get("waiting") is not None:
+            found["waiting"] = until(checked(Waits, found["waiting"], peer.name))  # type: ignore[arg-type]
         warnings = found.get("warnings")
         listed = warnings if isinstance(warnings, list) else []
         changed = _changed(peer, answer)
@@ -311,8 +316,7 @@ class Sender:
         wish: Wish,
         token: str,
         load: _Load,
-        *,
-        looking: bool = False,
+        look: Mapping[str, object] = MappingProxyType({}),
     ) -> tuple[str, dict[str, object]]:
         """Offer them, and send what is missing over there; the number of the transfer."""
         found = await together(self._scan(one) for one in sections)  # on all cores
@@ -328,6 +332,7 @@ class Sender:
                 name: [entry.fields() for entry in entries.values()]
                 for name, entries in manifests.items()
             },
+            **look,
         }
         answer = await peer.post(f"{PREFIX}/sync", offer, timeout_s=WORK_WAIT_S)
         number = answer.get("number")
@@ -338,7 +343,7 @@ class Sender:
             )
         try:
             changed = _changed(peer, answer)
-            if changed and not (wish.force or looking):
+            if changed and not (wish.force or look):
                 raise Refused(
                     "; ".join(changed),
                     hint=f"`carpool diff` shows it, `carpool pull {peer.name}` takes it over, "
@@ -393,6 +398,23 @@ def _amiss(event: Event) -> str:
         return "no step"
     is_over = event["step"] == "end"
     return "no outcome" if is_over and not isinstance(event.get("outcome"), str) else ""
+
+
+def chosen_of(sections: Mapping[str, Section], names: Sequence[str]) -> list[Section]:
+    """Those of these names. Raises Refused for unknown ones, and for none."""
+    for name in names:
+        if name not in sections:
+            raise Refused(f"no section {name}", hint=closest(name, sections))
+    if not names:
+        raise Refused(
+            "no section is selected", hint='sections = ["nftables"] under [sync] in group.toml'
+        )
+    return [sections[name] for name in names]
+
+
+def until(waits: Waits) -> Event:
+    """With the moment, by our clock, at which it is put back."""
+    return {**waits.model_dump(), "until": clock.wall_iso(waits.left_s)}
 
 
 def _changed(peer: Peer, answer: Mapping[str, object]) -> list[str]:

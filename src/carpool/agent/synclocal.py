@@ -13,13 +13,12 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from carpool.agent.answers import Name, Strict, Words
+from carpool.agent.answers import WAITS_MAX_S, Name, Strict, Words
 from carpool.agent.asker import ThisAgent
 from carpool.agent.configuration import Configuration
 from carpool.agent.job import Job
 from carpool.agent.ndjson import streamed
 from carpool.agent.send import WORK_WAIT_S, Wish
-from carpool.agent.syncpeer import CONFIRM_MAX_S
 from carpool.agent.waits import ALIVE_S
 
 HISTORY_MAX = 1000
@@ -35,7 +34,7 @@ class SyncBody(DiffBody):
     by: Words
     reason: Words = ""
     force: bool = False
-    confirm_within_s: Annotated[float | None, Field(gt=0, le=CONFIRM_MAX_S)] = None
+    confirm_within_s: Annotated[float | None, Field(gt=0, le=WAITS_MAX_S)] = None
     restart_services: bool = False
 
 
@@ -69,9 +68,11 @@ async def drift(
     agent: ThisAgent, wait_s: Annotated[float, Field(gt=0, le=WORK_WAIT_S)] = WORK_WAIT_S
 ) -> dict[str, object]:
     """By peer and section, without changing anything. Of a peer that has not answered within
-    `wait_s` seconds nothing is known. In `waiting`, what waits to be confirmed on this node."""
+    `wait_s` seconds nothing is known. In `waiting`, what waits to be confirmed on this node, and in
+    `waiting_on`, by peer, on those."""
     peers = await agent.configuration.drift(wait_s)
-    return {"peers": peers, "waiting": agent.configuration.waits()}
+    waits_on = agent.configuration.sender.waits_on
+    return {"peers": peers, "waiting": agent.configuration.waits(), "waiting_on": waits_on}
 
 
 @router.get("/schedule")

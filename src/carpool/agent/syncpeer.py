@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from carpool.agent.answers import EntryBody, Name, Sha256, Strict, Words
+from carpool.agent.answers import WAITS_MAX_S, EntryBody, Name, Sha256, Strict, Words
 from carpool.agent.asker import Asker, ThisAgent
 from carpool.agent.bundle import CONTENTS_MAX_BYTES, in_thread, unbundle
 from carpool.agent.doorman import takes
@@ -20,10 +20,10 @@ from carpool.agent.give import Taken
 from carpool.agent.ndjson import streamed
 from carpool.agent.receive import ENTRIES_MAX, Offer
 from carpool.agent.waits import ALIVE_S
+from carpool.api.tomlfile import FILE_MAX_BYTES
 from carpool.errors import PeerError
 
 SECTIONS_MAX = 256
-CONFIRM_MAX_S = 24 * 3600.0
 OFFER_MAX_BYTES = 64 * 1024 * 1024  # an entry takes some 250 bytes
 ASKED_MAX_BYTES = 16 * 1024 * 1024  # a digest takes 67 bytes
 
@@ -34,12 +34,14 @@ class OfferBody(Strict):
     devices: dict[Name, Name] = Field(default_factory=dict, max_length=256)
     token: Name = ""
     others: Annotated[tuple[Name, ...], Field(max_length=256)] = ()
+    looking: bool = False
+    group: Annotated[str, Field(max_length=FILE_MAX_BYTES)] = ""
     sections: Annotated[dict[Name, list[EntryBody]], Field(max_length=SECTIONS_MAX)]
 
 
 class ApplyBody(Strict):
     force: bool = False
-    confirm_within_s: Annotated[float | None, Field(gt=0, le=CONFIRM_MAX_S)] = None
+    confirm_within_s: Annotated[float | None, Field(gt=0, le=WAITS_MAX_S)] = None
     restart_services: bool = False
 
 
@@ -108,8 +110,8 @@ async def agreed(agent: ThisAgent, peer: Asker, body: AgreedBody) -> dict[str, o
 async def offer(agent: ThisAgent, peer: Asker, body: OfferBody) -> dict[str, object]:
     """Manifests of sections; the answer says which contents are missing here."""
     sections = {name: [one.entry() for one in rows] for name, rows in body.sections.items()}
-    made = Offer(named(peer), body.by, body.reason, sections, body.devices, body.token, body.others)
-    return await agent.configuration.receiver.begin(made)
+    head = named(peer), body.by, body.reason, sections, body.devices, body.token, body.others
+    return await agent.configuration.receiver.begin(Offer(*head, body.looking, body.group))
 
 
 @router.put("/sync/{number}/contents")

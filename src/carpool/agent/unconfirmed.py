@@ -1,20 +1,40 @@
 """What this node sent, and its peers keep only when somebody confirms it.
 
 Room: agent. The peers time it themselves (`waiting.py`); here they are told, and what then counts.
+So does failover for the group.toml of this node: all nodes keep it, or none.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Protocol
 
 from carpool.agent.apply import NOTHING_WAITS
+from carpool.agent.group import GroupFile
 from carpool.agent.job import Event
 from carpool.agent.record import Agreed, Record
 from carpool.agent.results import Results, Tally
-from carpool.agent.send import PREFIX, WORK_WAIT_S, Sender
+from carpool.agent.send import PREFIX, WORK_WAIT_S, Sender, Wish
 from carpool.errors import CarpoolError
 from carpool.kernel.journal import say
+
+SETTLE_TRIES_MAX, SETTLE_AGAIN_S = 30, 2.0  # while peers put back what nobody confirmed
+GROUP_CHANGE = "the change of the group"
+_STILL = "its processes go by the one before, and the file stays as it is"
+_ALREADY = (
+    "went by this group.toml before (`carpool apply`) and keeps it: if nobody confirms it, only "
+    "the peers put it back, and what was before counts, too, until the next `carpool sync`"
+)
+_GONE = "this node has put its group.toml back meanwhile, so the peers were told to do so, too"
+_AGAIN = "the edit is kept as group.toml.not-confirmed; was failover started anew?"
+
+
+class Node(Protocol):
+    """Whose change it is."""
+
+    name: str
+    group: GroupFile
 
 
 class Unconfirmed:
@@ -26,15 +46,72 @@ class Unconfirmed:
         record: Record,
         results: Results,
         settle: Callable[[], AsyncIterator[Event]],
+        node: Node,
     ) -> None:
         self._sender = sender
         self._settle_all = settle
         self._record = record
         self._results = results
+        self._node = node
         self.agreed: dict[str, Agreed] = {}
+        self._of_group = False  # this node waits with them
+        self._settling: asyncio.Task[None] | None = None
+
+    def forget(self) -> None:
+        """Whatever was sent before."""
+        self.agreed, self._of_group = {}, False
+
+    async def follow(self, wish: Wish, failed: int) -> AsyncIterator[Event]:
+        """The peers have another group.toml, and wait; so does this node from now on. What it
+        cannot take up they put back."""
+        group = self._node.group
+        if failed and not self.agreed:
+            yield {
+                "step": "warning",
+                "text": f"nobody took the group.toml of {self._node.name}: {_STILL}",
+            }
+            return
+        within_s = wish.confirm_within_s if self.agreed else None
+        try:
+            changes = await group.take_up(force=wish.force, with_peers_s=within_s)
+        except CarpoolError as error:
+            self._of_group = group.waits and await group.with_peers()
+            await self.on_peers((), "take-back")
+            told = f"{error.message}; the peers were told to put it back"
+            yield {"step": "end", "outcome": "failed", "error": told, "hint": error.hint}
+            return
+        self._of_group = group.waits
+        if changes:
+            yield {"step": "group", "changes": changes}
+        if within_s is not None and not group.waits:
+            yield {"step": "warning", "text": f"{self._node.name} {_ALREADY}"}
+
+    def put_back_here(self) -> None:
+        """Failover did so, for nobody confirmed it; to be settled as soon as the peers did, too."""
+        if self._of_group:
+            self.forget()
+            self._settling = asyncio.create_task(self._settle_soon())
+
+    async def _settle_soon(self) -> None:
+        found: dict[str, Mapping[str, object]] = {}
+        for _ in range(SETTLE_TRIES_MAX):
+            found.clear()
+            await self._settle(found, quiet=True)
+            if not found:
+                return
+            await asyncio.sleep(SETTLE_AGAIN_S)
+        say(f"agent: the group.toml was put back, and not on all nodes: {', '.join(found)}")
 
     async def on_peers(self, names: Sequence[str], what: str) -> dict[str, Mapping[str, object]]:
         """`confirm` or `take-back` on these peers, or on all; by name what came of it."""
+        if what == "confirm" and self._of_group and not await self._node.group.with_peers():
+            found = await self._on_peers((), "take-back")
+            found[self._node.name] = {"error": _GONE, "hint": _AGAIN, "waited": True}
+            self.forget()
+            return found
+        return await self._on_peers(names, what)
+
+    async def _on_peers(self, names: Sequence[str], what: str) -> dict[str, Mapping[str, object]]:
         found: dict[str, Mapping[str, object]] = {}
         for peer in self._sender.peers(names):
             try:
@@ -48,22 +125,48 @@ class Unconfirmed:
                 outcome = "confirmed" if what == "confirm" else "put back"
                 tally.take({"step": "end", "outcome": outcome})
                 await asyncio.to_thread(self._results.add, tally.row)
-        kept = any("error" not in one for one in found.values())
-        if what == "confirm" and kept:
+        done = any("error" not in one for one in found.values())
+        silent = any(one.get("waited") for one in found.values())
+        kept = what == "confirm" and done
+        if kept:
             await asyncio.to_thread(self._record.write, self.agreed)
+        settles = kept
+        if self._of_group and (kept or what != "confirm" or not silent):
+            self._of_group, settles = False, True
+            found[self._node.name] = await self._here(keep=kept)
+        if settles:
             await self._settle(found)
-        if (what == "confirm" and kept) or not names:
+        if kept or not names:
             self.agreed = {}
         return found
 
-    async def _settle(self, found: dict[str, Mapping[str, object]]) -> None:
-        """After a confirmation: in `found`, whom the group still waits for, if it does."""
+    async def _here(self, *, keep: bool) -> Mapping[str, object]:
+        """As the peers do. What hinders it, in words."""
+        try:
+            await self._node.group.decide(keep=keep)
+        except CarpoolError as error:
+            return {"error": error.message, "hint": error.hint, "waited": True}
+        return {"kept" if keep else "undone": GROUP_CHANGE}
+
+    async def decide_here(self, *, keep: bool) -> bool:
+        """Somebody decided on a peer: whether something waited here. Raises CarpoolError."""
+        if not self._of_group:
+            return False
+        await self._node.group.decide(keep=keep)
+        if keep:
+            await asyncio.to_thread(self._record.write, self.agreed)
+        self.forget()
+        return True
+
+    async def _settle(self, found: dict[str, Mapping[str, object]], *, quiet: bool = False) -> None:
+        """After a decision: in `found`, whom the group still waits for, if it does."""
         try:
             async for event in self._settle_all():
                 without = event.get("without")
                 for name, why in without.items() if isinstance(without, dict) else ():
                     told = f"the change of the group is not settled without it: {why}"
                     found[name] = {**found.get(name, {}), "group": told}
-                    say(f"agent: {name}: {told}")
+                    if not quiet:
+                        say(f"agent: {name}: {told}")
         except CarpoolError as error:
             say(f"agent: the change of the group is not settled: {error}")

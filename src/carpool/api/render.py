@@ -7,7 +7,7 @@ It believes no answer: a process of another version may leave a key out or add o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from sys import float_info
 
@@ -38,6 +38,7 @@ class Report:
     schedule: Fields | CarpoolError | None = None  # None: there is none
     agent: CarpoolError | None = None  # why it tells nothing, where there should be one
     waiting: Fields | None = None  # a change of this node's configuration, to be confirmed
+    waiting_on: Mapping[str, Fields] = field(default_factory=dict)  # the same by peer
 
 
 def status(report: Report) -> RenderableType:
@@ -53,6 +54,8 @@ def status(report: Report) -> RenderableType:
     if report.agent is not None:
         text = f"Configuration: agent {label_of(report.agent)}, nothing is synchronised"
         blocks.append(Group(Text(text, BAD), told(report.agent)))
+    for peer, waiting in report.waiting_on.items():
+        blocks.append(Text(f"{clean(peer)}: {waits_there(waiting)}", WARN))
     if report.waiting is not None:
         blocks.append(_waiting(report.waiting))
     if isinstance(report.schedule, Mapping) or (report.schedule and report.agent is None):
@@ -250,6 +253,16 @@ def _waiting(answer: Fields) -> Text:
     what = f"{text_of(answer, 'what')} of {text_of(answer, 'by')}"
     left = duration(number_of(answer, "left_s"))
     return Text(f"{what} waits: put back in {left}, unless `carpool confirm` is said", WARN)
+
+
+def waits_there(row: Fields, zone: tzinfo | None = None) -> str:
+    """What waits to be confirmed on another node, and until when."""
+    date, time = _moment(text_of(row, "until"), zone)
+    when, left = f"{date[:10]} {time[:8]}".strip(), duration(number_of(row, "left_s"))
+    return (
+        f"{text_of(row, 'what')} of {text_of(row, 'by')} waits there to be confirmed, until {when} "
+        f"(in {left}): `carpool confirm`, or `carpool rollback --pending`"
+    )
 
 
 def stand(row: Fields, zone: tzinfo | None = None) -> str:

@@ -19,6 +19,7 @@ from carpool.api.render import (
     number_of,
     table_of,
     text_of,
+    waits_there,
     words_of,
 )
 
@@ -42,6 +43,9 @@ def _peer_diff(peer: str, answer: Fields) -> Iterator[RenderableType]:
         if text_of(answer, "hint"):
             yield Text(f"  {text_of(answer, 'hint')}")
         return
+    waiting = answer.get("waiting")
+    if isinstance(waiting, dict):
+        yield Text(f"{clean(peer)}: {waits_there(waiting)}", "yellow")
     sections = entries_of(answer, "sections")
     changed = [one for one in sections if entries_of(one, "files")]
     if changed:

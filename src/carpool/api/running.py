@@ -15,6 +15,7 @@ from carpool.kernel.appliedfile import Applied, AppliedFile, Sources, put_back
 from carpool.kernel.journal import say
 from carpool.kernel.links import device_facts
 from carpool.machine.regroup import OLDER_MAX
+from carpool.machine.wireform import as_one
 from carpool.model.config import Config, Problem
 from carpool.model.finding import GROUP_FILE, NODE_FILE
 from carpool.model.validate import check_system
@@ -51,7 +52,8 @@ class RunningFiles(Files):
             self._try_to_put_back(applied.before)
         vips = form.config.group.vips
         every = _forms(applied.now, *applied.older)
-        return Start(form, tuple(one for one in every if one.config.group.vips != vips)[:OLDER_MAX])
+        older = [one for one in every if not as_one(one.config.group.vips, vips)]
+        return Start(form, tuple(older[:OLDER_MAX]))
 
     def read(self) -> tuple[Form | None, list[Problem]]:
         config, problems, texts = load_texts(self._config_dir)

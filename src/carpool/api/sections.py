@@ -33,10 +33,10 @@ class _Context:
 
 
 def load_sections(
-    config_dir: Path, presets: Path = PRESETS, root: Path = Path("/")
+    config_dir: Path, presets: Path = PRESETS, root: Path = Path("/"), text: str | None = None
 ) -> tuple[dict[str, Section], list[Problem]]:
     """Sections by name, in the order of their names, and what is wrong with them. Paths are those
-    that hold below `root`, where `config_dir` may be.
+    that hold below `root`, where `config_dir` may be. With `text`, as this group.toml says.
 
     One in which something is wrong is left out. Problems that `settings.load` tells are not told
     again. Raises nothing for what the files hold.
@@ -57,7 +57,11 @@ def load_sections(
             broken.add(name)
         else:
             known[name] = section
-    group = TomlFile.read(config_dir, GROUP_FILE, HOMES)
+    group = (
+        TomlFile.read(config_dir, GROUP_FILE, HOMES)
+        if text is None
+        else TomlFile.of(text, GROUP_FILE, HOMES)
+    )
     group.problems.clear()
     broken |= _overlay(group, context)
     findings = selection_findings(_selected(group), known.values(), broken)

@@ -69,14 +69,17 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def decide(run_dir: Path, command: str) -> bool:
-    """`confirm` or `take_back` what waits here; whether something did. CarpoolError."""
+def decide(run_dir: Path, command: str, *, alone: bool = False) -> bool:
+    """`confirm` or `take_back` what waits here; whether something did. What peers wait for, too, is
+    the agent's business, unless this node is to do it `alone`. CarpoolError."""
     path = socket_of(run_dir, FAILOVER)
     try:
         change = request(path, {"command": "status"}, ANSWER_WAIT_S).get("change")
     except UnreachableError:
         return False
     if not isinstance(change, dict) or change.get("confirm_left_s") is None:
+        return False
+    if change.get("with_peers") and not alone:
         return False
     request(path, {"command": command}, ANSWER_WAIT_S)
     if command == "take_back":
@@ -135,5 +138,10 @@ def _reload_agent(run_dir: Path) -> None:
             left = agent.post("/v1/reload", {}).get("restart")
     except UnreachableError:
         return
+    except CarpoolError as error:
+        raise CarpoolError(
+            f"failover has it, but the agent: {error.message}", hint=error.hint
+        ) from error
     if isinstance(left, list) and left:
-        print(f"restart the agent: {', '.join(map(str, left))} count for it only then")
+        print(f"for the agent, a restart is needed: {', '.join(map(str, left))}")
+        print("  systemctl restart carpool-agent (or end `carpool run agent` and start it again)")

@@ -56,3 +56,9 @@ def waiting(answer: Answer | CarpoolError | None) -> Answer | None:
     """What waits to be confirmed on this node, by whom, and how long still."""
     found = answer.get("waiting") if isinstance(answer, dict) else None
     return found if isinstance(found, dict) else None
+
+
+def waiting_on(answer: Answer | CarpoolError | None) -> Mapping[str, Answer]:
+    """The same on peers, by name."""
+    found = answer.get("waiting_on") if isinstance(answer, dict) else None
+    return found if isinstance(found, dict) else {}

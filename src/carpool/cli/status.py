@@ -36,17 +36,21 @@ def run(args: argparse.Namespace) -> int:
         states = None
     asked = drift.ask(args.run_dir, config, drift.AT_ONCE_S)
     stands, waiting = drift.stands(asked), drift.waiting(asked)
+    waiting_on = drift.waiting_on(asked)
     agent = asked if isinstance(asked, CarpoolError) else None
     schedule = drift.schedule(args.run_dir, config)
     if args.json:
-        told = {"failover": as_json(failover), "states": as_json(states), "drift": stands}
+        told: dict[str, object] = {"failover": as_json(failover), "states": as_json(states)}
         told |= {"schedule": as_json(schedule), "agent": as_json(agent), "waiting": waiting}
+        told |= {"drift": stands, "waiting_on": dict(waiting_on)}
         print(json.dumps(told, indent=1))
     else:
         from rich.console import Console  # a script that wants JSON does not wait for it
 
         from carpool.api import render
 
-        report = render.Report(failover, states, config, stands, schedule, agent, waiting)
+        report = render.Report(
+            failover, states, config, stands, schedule, agent, waiting, waiting_on
+        )
         Console(highlight=False).print(render.status(report))
     return failover.exit_code if isinstance(failover, CarpoolError) else EXIT_OK

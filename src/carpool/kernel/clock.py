@@ -7,7 +7,7 @@ time is used for.
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 def monotonic_s() -> float:
@@ -21,9 +21,14 @@ def wall_us() -> int:
     return time.time_ns() // 1000
 
 
-def wall_iso() -> str:
-    """The wall time as RFC 3339 in UTC with milliseconds: `2026-03-01T04:05:06.789Z`."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def wall_iso(in_s: float = 0.0) -> str:
+    """The wall time, now or in some seconds, as RFC 3339 in UTC with milliseconds:
+    `2026-03-01T04:05:06.789Z`."""
+    return (
+        (datetime.now(UTC) + timedelta(seconds=in_s))
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def sleep_s(seconds: float) -> None:

@@ -138,9 +138,10 @@ class Transaction:
         self._sync_places()
         self._enter(Phase.SWAPPED)
 
-    def roll_back(self) -> None:
+    def roll_back(self, *, hold: bool = False) -> None:
         """Make everything as it was. Raises KernelError when something cannot be put back, after
-        all else was: mend what it names and do it again."""
+        all else was: mend what it names and do it again. With `hold` a process that finds it `left`
+        does it once more, until `finish`: what reads the files is to know of it, too."""
         assert self._phase is not None, "nothing to roll back"
         with _refusals("clear away", self._directory):
             (self._directory / _BALLAST).unlink(missing_ok=True)
@@ -156,6 +157,11 @@ class Transaction:
             with _refusals("set the time of", directory or "/"):
                 self._hands().date(directory, mtime_ns)
         self._sync_places()
+        if not hold:
+            self.finish()
+
+    def finish(self) -> None:
+        """What was rolled back is over. Raises KernelError; then it can be done again."""
         with _refusals("clear away", self._directory):
             self._remove_snapshots()
             self._end()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from carpool.machine import effects as fx
 from carpool.machine.demotion import Rank, link_down, no_source, send_errors
 from carpool.machine.effects import Effect, State
-from carpool.machine.wireform import WireForm
+from carpool.machine.wireform import WireForm, as_one
 from carpool.model.config import Address, Config, Family, Node, VhostKey, Vip
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def change(engine: Engine, event: fx.TakeUp | fx.Settle, now_s: float) -> list[E
             return []
         vips = event.config.group.vips
         before = (engine.config, *engine.older)
-        engine.older = [one for one in before if one.group.vips != vips][:OLDER_MAX]
+        engine.older = [one for one in before if not as_one(one.group.vips, vips)][:OLDER_MAX]
         engine.config = event.config
         text = "another group.toml counts from now on, and the one before, too, until all have it"
         if not engine.older:

@@ -15,7 +15,7 @@ Rule 3: who is demoted advertises the highest (as often as before): the lowest w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -68,6 +68,18 @@ class WireForm:
         if advbase_s not in self._advbases_s:
             return standing
         return standing._replace(interval=self.advbase_s * 256 + advskew)
+
+
+def as_one(old: Iterable[Vip], new: Iterable[Vip]) -> bool:
+    """Whether a peer could not tell these VIPs apart, so that both need not count: a digest, and
+    all else, is the same in whatever order VIPs and addresses stand in the file."""
+    return _unordered(old) == _unordered(new)
+
+
+def _unordered(vips: Iterable[Vip]) -> frozenset[Vip]:
+    return frozenset(
+        replace(vip, addresses=tuple(sorted(set(vip.addresses), key=str))) for vip in vips
+    )
 
 
 def _each_digest_once(forms: Sequence[Vip]) -> Iterator[Vip]:

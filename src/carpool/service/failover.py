@@ -327,7 +327,8 @@ class FailoverService:
             client.refuse(f"confirm_within_s is {within_s!r}, expected 0 to {CONFIRM_MAX_S:g}")
             return
         dry_run, force = request.get("dry_run") is True, request.get("force") is True
-        self.change.reload(Wish(client, dry_run, force, within_s))
+        with_peers = request.get("with_peers") is True
+        self.change.reload(Wish(client, dry_run, force, within_s, with_peers))
 
     def _set_maintenance(self, client: Client, on: bool) -> None:
         changed = self.engine.maintenance != on

@@ -27,6 +27,7 @@ from carpool.machine import effects as fx
 from carpool.machine import groupdiff
 from carpool.machine.engine import Engine
 from carpool.machine.regroup import OLDER_MAX
+from carpool.machine.wireform import as_one
 from carpool.model.config import Config, Problem, family_of
 
 TOLD_MAX = 5  # problems in one refusal
@@ -83,12 +84,14 @@ class Wish:
     dry_run: bool
     force: bool
     confirm_within_s: float | None
+    with_peers: bool = False  # they wait for the same: who confirms asks them, too
 
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
     before: Form
     until_s: float
+    with_peers: bool
 
 
 class GroupChange:
@@ -134,6 +137,7 @@ class GroupChange:
                 "since_s": round(self._now_s() - self._since_s, 3),
                 "changes": groupdiff.lines(oldest.config, self._form.config),
                 "confirm_left_s": None if left_s is None else round(max(left_s, 0.0), 1),
+                "with_peers": self._pending is not None and self._pending.with_peers,
             }
         return {"group_digest": self._form.digest, "change": change}
 
@@ -283,7 +287,8 @@ class GroupChange:
             wish.client.refuse(f"{failed}; everything is as it was")
             return
         if wish.confirm_within_s is not None and form.texts != before.texts:
-            self._pending = _Pending(before, self._now_s() + wish.confirm_within_s)
+            until_s = self._now_s() + wish.confirm_within_s
+            self._pending = _Pending(before, until_s, wish.with_peers)
         answer = {
             "changes": changes,
             "transition": bool(self._older),
@@ -321,7 +326,8 @@ class GroupChange:
     def _forms_missing(self, new: Config) -> list[str]:
         """Forms are bounded: who has the oldest one would hear nobody, and be a second master."""
         known = [self._form, *self._older]
-        if len(known) <= OLDER_MAX or any(one.config.group.vips == new.group.vips for one in known):
+        vips = new.group.vips
+        if len(known) <= OLDER_MAX or any(as_one(one.config.group.vips, vips) for one in known):
             return []
         return [
             f"{OLDER_MAX} older forms of the group count already, and a peer that still has the "

@@ -229,7 +229,7 @@ def test_what_speaks_against_it_over_there_hinders_it_without_force(
         return last(sender.sync(sender.chosen(["web"]), fw1.peers["fw2"], wish))
 
     async def scenario() -> None:
-        conf(fw1).write_text(f"listen {fw1.peers['fw2'].source}:80\n")
+        conf(fw1).write_text(f"listen {fw1.peers['fw2'].door.source}:80\n")
         with pytest.raises(PeerError, match=r"it would break this node: /etc/web/a\.conf:1"):
             await sync(gently)
         conf(fw1).write_text("of fw1\n")
@@ -337,3 +337,44 @@ def test_a_change_that_moves_a_vip_or_ends_replication_is_put_back(
         assert conf(fw2).read_text() == "of fw2\n"
 
     live(fw1, fw2, scenario)
+
+
+def test_who_only_looks_is_shown_what_differs_while_a_change_waits(
+    pair: tuple[Agent, Agent],
+) -> None:
+    fw1, fw2 = pair
+
+    async def scenario() -> None:
+        waits = replace(WISH, confirm_within_s=60)
+        assert await last(fw1.configuration.sync(["web"], [], waits)) == "waiting: "
+        conf(fw1).write_text("newer\n")
+        for _ in range(2):  # looking leaves nothing in the way
+            found: Any = (await fw1.configuration.diff(["web"], [], WISH))["fw2"]
+            assert "-of fw1\n+newer" in found["sections"][0]["files"][0]["text"]
+            assert found["waiting"]["what"] == "sync of web" and found["warnings"] == []
+            assert 0 < found["waiting"]["left_s"] <= 60 and found["waiting"]["until"].endswith("Z")
+            assert "error" not in str(await fw1.configuration.drift())
+            assert fw1.configuration.sender.waits_on["fw2"]["by"] == "tester on fw1"
+        assert "waits to be confirmed" in await last(fw1.configuration.sync(["web"], [], WISH))
+        with pytest.raises(PeerError, match="to look at it only"):
+            await applied_though_offered_to_look_at(fw1)
+        assert conf(fw2).read_text() == "of fw1\n", "it waits still"
+        assert "undone" in (await fw1.configuration.on_peers([], "take-back"))["fw2"]
+        assert conf(fw2).read_text() == "of fw2\n"
+        found = (await fw1.configuration.diff(["web"], [], WISH))["fw2"]
+        assert found["waiting"] is None and not list((fw2.state_dir / "sync/stages").iterdir())
+        await fw1.configuration.drift()
+        assert not fw1.configuration.sender.waits_on
+
+    live(fw1, fw2, scenario)
+
+
+async def applied_though_offered_to_look_at(fw1: Agent) -> None:
+    offer = {"by": "tester", "sections": {"web": []}, "looking": True}
+    client = fw1.peers["fw2"]
+    number = (await client.post("/v1/peer/sync", offer))["number"]
+    try:
+        async for _line in client.stream("POST", f"/v1/peer/sync/{number}/apply", {"force": True}):
+            pass
+    finally:
+        await client.post(f"/v1/peer/sync/{number}/abandon", {})

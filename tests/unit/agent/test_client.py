@@ -21,7 +21,7 @@ from carpool.api.identity import introduce, make
 from carpool.errors import CarpoolError, PeerError, UnreachableError
 from carpool.kernel.keys import Trouble
 from carpool.kernel.tls import pinning
-from tests.unit.agent.home import ADDRESSES, pair_of, serving
+from tests.unit.agent.home import ADDRESSES, config_of, free_port, pair_of, serving
 
 
 def fails(
@@ -55,8 +55,10 @@ def test_without_pairing_nothing_is_tried(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def someone(agent: Agent, says: bytes, *, tls: bool = True) -> AsyncIterator[None]:
-    """Somebody with the keys of `agent` at its place, who says this to all."""
+async def someone(
+    agent: Agent, says: bytes, *, tls: bool = True, port: int = 0
+) -> AsyncIterator[int]:
+    """Somebody with the keys of `agent` at its place, or at another port, who says this to all."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n") if tls else await reader.read(1)
@@ -69,9 +71,10 @@ async def someone(agent: Agent, says: bytes, *, tls: bool = True) -> AsyncIterat
 
     peer = agent.peers["fw2"]
     context = pinning(agent.keys.credentials("fw2"), server=True) if tls else None
-    server = await asyncio.start_server(serve, str(peer.source), peer.port, ssl=context)
+    port = port or peer.door.port
+    server = await asyncio.start_server(serve, str(peer.door.source), port, ssl=context)
     try:
-        yield
+        yield port
     finally:
         server.close()
 
@@ -173,6 +176,44 @@ def test_an_answer_that_does_not_end_is_cut(tmp_path: Path) -> None:
     )
     assert isinstance(told, PeerError)
     assert "answered with more than" in told.message
+
+
+def test_who_moved_is_asked_where_it_was_until_it_comes(tmp_path: Path) -> None:
+    """And where it is, when it has moved back."""
+    fw1, fw2 = pair_of(tmp_path)
+    client = fw2.peers["fw1"]
+    old, new = client.door.port, free_port()
+
+    async def scenario() -> None:
+        async with serving(fw1):
+            await fw2.go_by(config_of("fw2", new), {})
+            assert fw2.peers["fw1"] is client
+            for at, port in ((old, old), (new, new), (old, old), (new, new)):
+                await fw1.go_by(config_of("fw1", at), {})
+                for _by_the_connection_that_it_has_and_by_a_new_one in range(2):
+                    assert (await client.about()).name == "fw1"
+                assert client.door.port == port
+        with pytest.raises(UnreachableError, match=f"port {new}"):
+            await client.about()
+        await fw2.close()
+
+    asyncio.run(scenario())
+
+
+def test_nobody_who_may_have_heard_it_is_asked_twice(tmp_path: Path) -> None:
+    fw1, fw2 = pair_of(tmp_path)
+    client = fw2.peers["fw1"]
+    old = client.door
+
+    async def scenario() -> None:
+        async with serving(fw1), someone(fw1, http(b"", OURS)[:-9], port=free_port()) as port:
+            client.move((old.source, old.target), port)
+            with pytest.raises(UnreachableError, match="hung up"):
+                await client.about()
+            assert client.door.port == port
+            await fw2.close()
+
+    asyncio.run(scenario())
 
 
 # ------------------------------------------------------------------------------------ streams

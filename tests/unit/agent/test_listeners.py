@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 import stat
@@ -13,10 +14,19 @@ import pytest
 
 from carpool.agent import listeners as subject
 from carpool.agent.agent import Agent
+from carpool.agent.app import build
 from carpool.api.identity import make
 from carpool.errors import KernelError
 from carpool.kernel.tls import bare, pinning
-from tests.unit.agent.home import ADDRESSES, agent_of, pair_of, serving, until
+from tests.unit.agent.home import (
+    ADDRESSES,
+    agent_of,
+    config_of,
+    free_port,
+    pair_of,
+    serving,
+    until,
+)
 
 ABOUT = b"GET /v1/peer/about HTTP/1.1\r\nhost: fw1\r\n\r\n"
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -25,7 +35,7 @@ Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 async def connect(agent: Agent, context: ssl.SSLContext | None, source: str = "fw2") -> Ends:
     """To `agent` from an address of fw2, or another one."""
     own = ADDRESSES.get(source, source)
-    target, port = agent.peers["fw2"].source, agent.peers["fw2"].port
+    target, port = agent.peers["fw2"].door.source, agent.peers["fw2"].door.port
     return await asyncio.open_connection(str(target), port, ssl=context, local_addr=(own, 0))
 
 
@@ -201,5 +211,62 @@ def test_the_socket_is_for_root_and_belongs_to_one(tmp_path: Path) -> None:
             dead.bind(str(first.socket))
         async with serving(second):
             assert stat.S_ISSOCK(second.socket.stat().st_mode)
+
+    asyncio.run(scenario())
+
+
+def nobody_at(port: int) -> bool:
+    with socket.socket() as sock:
+        sock.settimeout(1.0)
+        return sock.connect_ex((ADDRESSES["fw1"], port)) == errno.ECONNREFUSED
+
+
+def test_another_port_is_taken_up_and_what_is_under_way_on_the_old_one_goes_on(
+    tmp_path: Path,
+) -> None:
+    fw1, fw2 = pair_of(tmp_path)
+    old, new = fw1.peers["fw2"].door.port, free_port()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    app = build(fw1)
+
+    @app.get("/v1/peer/slow")
+    async def slow() -> dict[str, bool]:
+        begun.set()
+        await go_on.wait()
+        return {"done": True}
+
+    async def scenario() -> None:
+        async with serving(fw1, app):
+            under_way = asyncio.create_task(fw2.peers["fw1"].get("/v1/peer/slow"))
+            await begun.wait()
+            await fw1.go_by(config_of("fw1", new), {})
+            context = pinning(fw2.keys.credentials("fw1"), server=False)
+            assert b"200 OK" in await answer(await connect(fw1, context)), "at the new one"
+            await until(lambda: nobody_at(old), "nobody is at the old one")
+            assert not under_way.done()
+            go_on.set()
+            assert await under_way == {"done": True}
+            await fw1.go_by(config_of("fw1", None), {})
+            await until(lambda: nobody_at(new), "without [sync] nobody is there")
+            await fw1.go_by(config_of("fw1", old), {})
+            assert (await fw2.peers["fw1"].about()).name == "fw1"
+            await fw2.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_port_that_cannot_be_had_changes_nothing(tmp_path: Path) -> None:
+    fw1, fw2 = pair_of(tmp_path)
+
+    async def scenario() -> None:
+        async with serving(fw1):
+            before = fw1.config
+            with socket.create_server((ADDRESSES["fw1"], 0)) as other:
+                taken = int(other.getsockname()[1])
+                with pytest.raises(KernelError, match=f"port {taken}: Address already in use"):
+                    await fw1.go_by(config_of("fw1", taken), {})
+            assert fw1.config is before
+            assert (await fw2.peers["fw1"].about()).name == "fw1"
+            await fw2.close()
 
     asyncio.run(scenario())

@@ -37,12 +37,14 @@ async def nothing() -> AsyncIterator[Event]:
 
 def test_a_peer_may_take_as_long_as_its_files_and_services_do(tmp_path: Path) -> None:
     fw1, _fw2 = rooted_pair(tmp_path)
-    known = fw1.peers["fw2"]
-    slow = Slow(fw1.keys, "fw2", (known.source, known.target), known.port)
+    door = fw1.peers["fw2"].door
+    slow = Slow(fw1.keys, "fw2", (door.source, door.target), door.port)
     slow.waited_s = {}
     fw1.peers["fw2"] = slow
     record = Record(tmp_path)
-    unconfirmed = Unconfirmed(fw1.configuration.sender, record, Results(tmp_path), nothing)
+    unconfirmed = Unconfirmed(
+        fw1.configuration.sender, record, Results(tmp_path), nothing, fw1.configuration
+    )
     unconfirmed.agreed = {"web": AGREED}
     asyncio.run(unconfirmed.on_peers([], "take-back"))
     assert record.read() == {}

@@ -385,3 +385,7 @@ def test_what_waits_to_be_confirmed_says_whose_it_is_and_how_long_still() -> Non
     shown = seen(render.status(Report(FAILOVER_DOWN, None, None, waiting=waits)), 200)
     line = "sync of web of alice on fw1?[2J waits: put back in 4 min, unless `carpool confirm`"
     assert f"{line} is said\n" in shown
+    there = {"fw2": {**waits, "until": "2026-11-23T05:41:21.123Z"}}
+    shown = seen(render.status(Report(FAILOVER_DOWN, None, None, waiting_on=there)), 200)
+    assert "fw2: sync of web of alice on fw1?[2J waits there to be confirmed, until 2026-" in shown
+    assert ":21 (in 4 min): `carpool confirm`" in shown

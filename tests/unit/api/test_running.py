@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,15 @@ def test_what_was_edited_while_none_ran_is_a_change_like_any_other(home: Home) -
 def test_what_is_of_this_node_alone_needs_no_older_form(home: Home) -> None:
     home.keep(A)
     assert home.start(FASTER) == (FASTER, ())
+
+
+def test_what_stands_in_another_order_needs_none_either(home: Home) -> None:
+    vips = [replace(one, addresses=one.addresses[::-1]) for one in A.config.group.vips[::-1]]
+    config = replace(A.config, group=replace(A.config.group, vips=tuple(vips)))
+    assert config != A.config
+    home.keep(A)
+    turned = Form(config, Sources(A.texts.node, A.texts.group + "#"))
+    assert home.start(turned) == (turned, ())
 
 
 def test_an_older_form_that_came_back_is_no_older_one(home: Home) -> None:

@@ -95,6 +95,18 @@ def test_what_is_of_this_node_alone_needs_no_peer() -> None:
     assert {vhost.preempt for vhost in engine.vhosts.values()} == {False}
 
 
+def test_another_order_of_vips_and_addresses_is_no_change_for_any_peer() -> None:
+    engine = master(config(ALIAS, vip(WAN)))
+    turned = replace(ALIAS, addresses=ALIAS.addresses[::-1])
+    assert turned != ALIAS
+    effects = take(engine, vip(WAN), turned)
+    assert engine.older == [] and moves(effects) == []
+    assert notes(effects) == [("group", "other settings count from now on")]
+    assert signed(effects, ALIAS, vip(WAN)).count(0) == 1, "one form is said once"
+    take(engine, vip(WAN), replace(turned, password=b"another"))
+    assert len(engine.older) == 1
+
+
 def test_a_change_moves_nothing_and_is_told_once() -> None:
     engine = master(config(OLD))
     effects = take(engine, OTHER)

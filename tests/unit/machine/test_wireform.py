@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from carpool.machine.wireform import Standing, WireForm
+from carpool.machine.wireform import Standing, WireForm, as_one
 from carpool.model.config import Family, Transport, Vip
 from carpool.proto import carp
 from tests.unit.machine.group import LAN, Sender, unicast, vip
@@ -67,6 +67,15 @@ def test_families_and_transports_are_those_of_all_forms() -> None:
     assert form.transports == {Transport.UNICAST, Transport.MULTICAST}
     assert not form.unicast_only
     assert WireForm(unicast(OLD)).unicast_only
+
+
+def test_order_tells_no_vip_from_another_and_all_else_does() -> None:
+    turned = replace(ALIAS, addresses=ALIAS.addresses[::-1])
+    other = replace(OLD, vhid=99)
+    assert as_one([ALIAS, other], [other, turned])
+    for changed in (OLD, slow(ALIAS), replace(turned, password=b"x"), unicast(ALIAS)):
+        assert not as_one([ALIAS, other], [other, changed])
+    assert not as_one([ALIAS, other], [ALIAS])
 
 
 def test_what_goes_has_no_addresses_and_is_authentic_as_before() -> None:
