@@ -45,6 +45,7 @@ from carpool.errors import CarpoolError, KernelError
 from carpool.kernel import clock
 from carpool.kernel.journal import say
 from carpool.kernel.transaction import Transaction
+from carpool.kernel.tree import Digests
 from carpool.model.section import OnChange, Service
 
 VERIFY_WAIT_S = 5.0  # that a service may take to be as active as before
@@ -70,6 +71,7 @@ class Node(Protocol):
     services: Services
     group: GroupFile
     rulesets: Rulesets
+    known: Digests  # digests of files
 
     async def health(self) -> dict[str, str]:
         """What must not become worse by it: role by VIP, and how replication is."""
@@ -92,7 +94,7 @@ class Applier:
         self._busy = ""  # what is being done, and for whom; also while it is put back
 
     def transaction(self) -> Transaction:
-        return Transaction(self._directory, self._node.root)
+        return Transaction(self._directory, self._node.root, digests=self._node.known)
 
     async def recover(self) -> str:
         """Put back what a killed agent, or a machine that lost power, left halfway; in words what

@@ -95,7 +95,8 @@ class Configuration(Facts):
         self.record = Record(node.state_dir / "sync")
         self.results = Results(node.state_dir / "sync")
         self._node = node
-        self._place = Place(node.root, node.config_dir, values(config), tree.Digests())
+        self.known = tree.Digests()
+        self._place = Place(node.root, node.config_dir, values(config), self.known)
         self._applier = Applier(self)
         self.receiver = Receiver(
             sections, self._place, self._applier, self.record, self, node.state_dir
@@ -435,7 +436,7 @@ class Configuration(Facts):
         return Plan.of(section, have, have, Contents(self.root, have, stage))
 
     def _stage(self) -> Stage:
-        return Stage(self.state_dir / "sync" / "stages" / secrets.token_hex(8))
+        return self._place.stage(self.state_dir / "sync" / "stages" / secrets.token_hex(8))
 
     async def _back(
         self, revision: str, names: Sequence[str], by: str, force: bool

@@ -246,7 +246,7 @@ class Puller:
             )
 
     def _stage(self) -> Stage:
-        return Stage(self._stages / secrets.token_hex(8))
+        return self._place.stage(self._stages / secrets.token_hex(8))
 
 
 def _changed_here(stand: Stand) -> bool:

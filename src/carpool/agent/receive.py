@@ -103,7 +103,7 @@ class Receiver:
             name: judged(self.sections[name], entries) for name, entries in offer.sections.items()
         }
         number = secrets.token_hex(8)
-        stage = Stage(self._stages / number)
+        stage = self._place.stage(self._stages / number)
         self._now = transfer = _Transfer(
             number, offer, stage, wanted, {}, clock.monotonic_s(), clock.wall_iso()
         )

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from carpool.errors import KernelError, PeerError
 from carpool.kernel.rooted import failed, write_all
+from carpool.kernel.tree import Digests
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -26,10 +27,12 @@ _ARRIVING = "arriving-"  # begins the name of what is not whole yet
 
 
 class Stage:
-    """The contents below `directory`, which is made when the first one comes (0700)."""
+    """The contents below `directory`, which is made when the first one comes (0700). What they are
+    is told to `digests`, so that nobody has to read them again to know."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, digests: Digests | None = None) -> None:
         self.directory = directory
+        self._digests = digests
         self._sizes: dict[str, int] | None = None  # by digest; None: not looked at yet
 
     def have(self) -> frozenset[str]:
@@ -85,6 +88,8 @@ class Stage:
                     hint="its file changed while it was sent; try again",
                 )
             fresh.rename(path)
+            if self._digests is not None:
+                self._digests.trust(os.fstat(descriptor), sha256)
             known[sha256] = size
         except BaseException:
             with contextlib.suppress(OSError):
