@@ -26,6 +26,7 @@ from carpool.agent.pull import Puller
 from carpool.agent.receive import Facts, Offer, Receiver
 from carpool.agent.record import Agreed, Record
 from carpool.agent.results import Results, Tally
+from carpool.agent.revisions import Revisions
 from carpool.agent.rulesets import Rulesets
 from carpool.agent.seen import Seen
 from carpool.agent.send import WORK_WAIT_S, Sender, Wish
@@ -90,8 +91,7 @@ class Configuration(Facts):
         self.group, self.rulesets = node.group, node.rulesets
         self.history = History(node.state_dir / "history")
         self.tidy = Tidy(self.history)
-        self._writing = asyncio.Lock()
-        self._soon: set[asyncio.Task[None]] = set()
+        self._revisions = Revisions(self.history, self.tidy, node.root, self.name)
         self.record = Record(node.state_dir / "sync")
         self.results = Results(node.state_dir / "sync")
         self._node = node
@@ -171,36 +171,16 @@ class Configuration(Facts):
         reason: str = "",
         before: bool = False,
     ) -> None:
-        """A revision; a history that cannot be written is told, and hinders no change."""
-        entries = {plan.section.name: plan.have if before else plan.want for plan in plans}
-        try:
-            async with self._writing:
-                await asyncio.to_thread(
-                    self.history.commit,
-                    entries,
-                    lambda entry: self.root / entry.path.lstrip("/"),
-                    author=by,
-                    node=self._node.config.node.name,
-                    reason=reason,
-                    kind=kind,
-                    when_s=clock.wall_us() / 1e6,
-                )
-            self.tidy.soon()
-        except CarpoolError as error:
-            say(f"agent: history: {error}")
+        await self._revisions.remember(plans, kind=kind, by=by, reason=reason, before=before)
 
     def remember_soon(
         self, plans: Iterable[Plan], *, kind: Origin, by: str, reason: str = ""
     ) -> None:
-        """The same, without anybody waiting for it: the first revision of large files takes some
-        seconds. The next change waits, for it begins with a revision of what it finds."""
-        task = asyncio.create_task(self.remember(plans, kind=kind, by=by, reason=reason))
-        self._soon.add(task)
-        task.add_done_callback(self._soon.discard)
+        self._revisions.remember_soon(plans, kind=kind, by=by, reason=reason)
 
     async def settled(self) -> History:
         """The history, when all that was to be remembered is in it."""
-        await asyncio.gather(*self._soon)
+        await self._revisions.settled()
         return self.history
 
     # ------------------------------------------------------------------------------ what is asked
@@ -258,8 +238,14 @@ class Configuration(Facts):
         await self.guard(force=wish.force)
         with self.sender.at_it(wish.by):
             self.unconfirmed.agreed = {}  # a peer that still waits says so when it is asked
-            async for event in self._sync(names, peers, wish):
-                yield event
+            self._revisions.give_way()
+            try:
+                async for event in self._sync(names, peers, wish):
+                    if event.get("step") == "sent":
+                        self._revisions.go_on()
+                    yield event
+            finally:
+                self._revisions.go_on()
 
     async def _sync(
         self, names: Sequence[str], peers: Sequence[str], wish: Wish
