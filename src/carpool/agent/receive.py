@@ -26,7 +26,7 @@ from carpool.agent.together import together
 from carpool.agent.wanted import Place
 from carpool.errors import CarpoolError, DefinitionError, PeerError
 from carpool.kernel import clock, tree
-from carpool.kernel.rooted import check_path
+from carpool.kernel.rooted import Piece, check_path
 from carpool.kernel.stage import Stage
 from carpool.machine.changes import needed
 from carpool.machine.keep import kept_whole
@@ -113,7 +113,7 @@ class Receiver:
             self.abandon(number)
             raise
 
-    def put(self, number: str, sha256: str, chunks: Iterable[bytes]) -> None:
+    def put(self, number: str, sha256: str, chunks: Iterable[Piece]) -> None:
         """One content that was asked for. Blocking. Raises PeerError, KernelError."""
         transfer = self._transfer(number)
         if sha256 not in transfer.sizes:

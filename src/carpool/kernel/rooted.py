@@ -24,6 +24,7 @@ DEPTH_MAX = 100  # directories; each step of a path is walked by itself
 NAME_MAX_BYTES = 255
 OWN_PREFIX = ".carpool-"  # of what a transaction puts beside the files of others
 SYNCED_SINGLY_MAX = 64  # beyond that, one syncfs(2) is quicker than an fsync(2) for each
+Piece = bytes | memoryview  # of a content
 _NO_NAMES = frozenset(("", ".", ".."))
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -198,7 +199,7 @@ def kind_of(status: os.stat_result) -> Kind | None:
     return kinds.get(stat.S_IFMT(status.st_mode))
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: Piece) -> None:
     """write(2) until all is written."""
     rest = memoryview(data)
     while rest:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from carpool.errors import KernelError, PeerError
-from carpool.kernel.rooted import failed, write_all
+from carpool.kernel.rooted import Piece, failed, write_all
 from carpool.kernel.tree import Digests
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -51,7 +51,7 @@ class Stage:
             )
         return self.directory / sha256
 
-    def put(self, sha256: str, chunks: Iterable[bytes], size_max: int) -> None:
+    def put(self, sha256: str, chunks: Iterable[Piece], size_max: int) -> None:
         """Take a content of at most `size_max` bytes. Raises PeerError when it is longer or not
         what its digest says, KernelError when it cannot be written; then nothing of it stays."""
         with self.incoming(sha256, size_max) as write:
@@ -59,13 +59,13 @@ class Stage:
                 write(chunk)
 
     @contextmanager
-    def incoming(self, sha256: str, size_max: int) -> Iterator[Callable[[bytes], None]]:
+    def incoming(self, sha256: str, size_max: int) -> Iterator[Callable[[Piece], None]]:
         """The same, for who gets the pieces one by one: a function that takes the next piece."""
         path, known = self.path(sha256), self._known()
         fresh = self.directory / f"{_ARRIVING}{secrets.token_hex(8)}"
         hashed, size = hashlib.sha256(), 0
 
-        def write(chunk: bytes) -> None:
+        def write(chunk: Piece) -> None:
             nonlocal size
             size += len(chunk)
             if size > size_max:
