@@ -44,7 +44,7 @@ from carpool.machine import preflight, textdiff
 from carpool.machine.preflight import Hazard
 from carpool.machine.render import values
 from carpool.model.config import Config
-from carpool.model.manifest import Kind, digest
+from carpool.model.manifest import Kind, Manifest, digest
 from carpool.model.section import Section
 
 MASTER = "MASTER"
@@ -258,9 +258,10 @@ class Configuration(Facts):
         yield {"step": "look", "sections": [one.name for one in chosen]}
         if changes:
             yield {"step": "group", "changes": changes}
-        async for event in self._own(chosen, wish):
+        here: dict[str, Manifest] = {}
+        async for event in self._own(chosen, wish, here):
             yield event
-        agreed = await asyncio.to_thread(self._as_sent, chosen)
+        agreed = await asyncio.to_thread(self._as_sent, chosen, here)
         failed: list[str] = []
 
         async def has_group() -> None:
@@ -390,17 +391,24 @@ class Configuration(Facts):
     def _offered(self, section: Section) -> str:
         return digest(self._place.source(section))
 
-    def _as_sent(self, chosen: Iterable[Section]) -> dict[str, Agreed]:
+    def _as_sent(
+        self, chosen: Iterable[Section], here: Mapping[str, Manifest]
+    ) -> dict[str, Agreed]:
         """What counts once a peer has it. Otherwise a node that received or pulled a section once,
         and is the primary now, would for ever show as changed since."""
         when = clock.wall_iso()
         return {
-            one.name: Agreed(self._offered(one), self._place.standing(one), self.name, when)
+            one.name: Agreed(
+                self._offered(one), self._place.standing(one, here[one.name]), self.name, when
+            )
             for one in chosen
         }
 
-    async def _own(self, chosen: Iterable[Section], wish: Wish) -> AsyncIterator[Event]:
-        """What goes out is a revision here too; and templates are rendered here first."""
+    async def _own(
+        self, chosen: Iterable[Section], wish: Wish, here: dict[str, Manifest]
+    ) -> AsyncIterator[Event]:
+        """What goes out is a revision here too; and templates are rendered here first. What each
+        section is then, `here` is told."""
         by = f"{wish.by}@{self._node.config.node.name}"
         stage = self._stage()
         try:
@@ -411,6 +419,7 @@ class Configuration(Facts):
             async for event in self._applier.apply(plans, what="own templates", by=wish.by):
                 if event["step"] != "nothing":
                     yield event
+            here |= {plan.section.name: plan.want for plan in plans}
             self.remember_soon(plans, kind="applied", by=by, reason=wish.reason)
         finally:
             stage.remove()
