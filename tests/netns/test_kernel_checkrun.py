@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,19 @@ def test_new_and_changed_files_are_where_they_belong(tmp_path: Path, scratch: Pa
     )
     assert done.output == ("root:x:0:0:root:/root:/bin/sh\nhello\n750\n4711\n/etc/hostname\n")
     assert (done.ok, done.exit_status, done.timed_out) == (True, 0, False)
+
+
+def test_a_user_who_comes_with_the_change_has_his_files(tmp_path: Path, scratch: Path) -> None:
+    def owned(name: str) -> Staged:
+        change, source = stage(tmp_path, f"{NEW}/{name}", "x")
+        assert change.new is not None
+        return Change(change.path, None, replace(change.new, owner="comes-along")), source
+
+    passwd = stage(tmp_path, "/etc/passwd", "comes-along:x:4711:0::/:/bin/sh\n")
+    done = shell(
+        f"stat -c %u {NEW}/before {NEW}/after", [owned("before"), passwd, owned("after")], scratch
+    )
+    assert done.output.split() == ["0", "4711"]
 
 
 def test_a_path_whose_first_directory_is_not_there_yet(tmp_path: Path, scratch: Path) -> None:

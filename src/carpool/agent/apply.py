@@ -46,6 +46,7 @@ from carpool.errors import CarpoolError, KernelError
 from carpool.kernel import clock
 from carpool.kernel.journal import say
 from carpool.kernel.transaction import Transaction
+from carpool.kernel.tree import Digests
 from carpool.model.section import OnChange, Service
 
 VERIFY_WAIT_S = 5.0  # that a service may take to be as active as before
@@ -71,6 +72,7 @@ class Node(Protocol):
     services: Services
     group: GroupFile
     rulesets: Rulesets
+    known: Digests  # digests of files
 
     async def health(self) -> dict[str, str]:
         """What must not become worse by it: role by VIP, and how replication is."""
@@ -93,7 +95,7 @@ class Applier:
         self._busy = ""  # what is being done, and for whom; also while it is put back
 
     def transaction(self) -> Transaction:
-        return Transaction(self._directory, self._node.root)
+        return Transaction(self._directory, self._node.root, digests=self._node.known)
 
     async def recover(self) -> str:
         """Put back what a killed agent, or a machine that lost power, left halfway; in words what
@@ -410,7 +412,9 @@ class Applier:
             left = await self._undo(transaction, reach)
         except Stuck as stuck:
             return Stuck(f"{error.message}; and {stuck.message}", hint=stuck.hint)
-        return Undone(error.message + _back(left), hint=error.hint)
+        return Undone(
+            f"{error.message}; everything is put back as it was{_but(left)}", hint=error.hint
+        )
 
     async def _undo(self, transaction: Transaction, reach: Reach, *, boot: bool = False) -> str:
         """Files first; what processes and services say against it, which does not hinder it. Until
@@ -490,10 +494,6 @@ class Applier:
         return frozenset(await asyncio.to_thread(self._node.of_master))
 
 
-def _back(left: str) -> str:
-    """For a sentence that says what failed; `left` is what hindered the way back."""
-    return f"; everything is put back as it was{_but(left)}"
-
-
 def _but(left: str) -> str:
+    """For a sentence; `left` is what hindered the way back."""
     return f", but: {left}" if left else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import struct
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,9 +27,10 @@ def header(sha256: str, size: int) -> bytes:
     return _HEADER.pack(bytes.fromhex(sha256), size)
 
 
-async def bundled(files: Iterable[tuple[Entry, Path]]) -> AsyncIterator[bytes]:
+async def bundled(files: Iterable[tuple[Entry, Path]]) -> AsyncGenerator[bytes, None]:
     """All these contents, each below its root, read in a thread, for disks may be slow; in large
-    pieces, for each costs both ends as much as a hundred kilobytes."""
+    pieces, for each costs both ends as much as a hundred kilobytes. While one is on its way, the
+    next one is read."""
 
     def pieces() -> Iterator[bytes]:
         for entry, root in files:
@@ -39,46 +40,56 @@ async def bundled(files: Iterable[tuple[Entry, Path]]) -> AsyncIterator[bytes]:
     source = pieces()
 
     def some() -> bytes:
-        piece = bytearray()
-        while len(piece) < PIECE_BYTES and (more := next(source, None)) is not None:
-            piece += more
-        return bytes(piece)
+        parts, size = [], 0
+        while size < PIECE_BYTES and (more := next(source, None)) is not None:
+            parts.append(more)
+            size += len(more)
+        return b"".join(parts)
 
-    while piece := await asyncio.to_thread(some):
-        yield piece
+    ahead = asyncio.create_task(asyncio.to_thread(some))
+    try:
+        while piece := await ahead:
+            ahead = asyncio.create_task(asyncio.to_thread(some))
+            yield piece
+    finally:
+        ahead.cancel()
 
 
-def unbundle(chunks: Iterable[bytes]) -> Iterator[tuple[str, int, Iterator[bytes]]]:
-    """Digest, length and the pieces of each content, which are to be read before the next one.
-    Raises PeerError for a stream that ends too early."""
-    buffer = bytearray()
+def unbundle(chunks: Iterable[bytes]) -> Iterator[tuple[str, int, Iterator[memoryview]]]:
+    """Digest, length and the pieces of each content, which are to be read before the next one; a
+    piece is a part of a chunk, not a copy. Raises PeerError for a stream that ends too early."""
     source = iter(chunks)
+    rest = memoryview(b"")  # of the last chunk
 
-    def more() -> None:
-        data = next(source, None)
-        if data is None:
-            raise PeerError("the stream of contents ended in the middle of one")
-        buffer.extend(data)
+    def part(size: int) -> memoryview:
+        """The next bytes, as many of these as are there; none at the end."""
+        nonlocal rest
+        while not rest:
+            data = next(source, None)
+            if data is None:
+                break
+            rest = memoryview(data)
+        found, rest = rest[:size], rest[size:]
+        return found
 
-    def pieces(left: int) -> Iterator[bytes]:
+    def pieces(left: int) -> Iterator[memoryview]:
         while left:
-            if not buffer:
-                more()
-            piece = bytes(buffer[:left])
-            del buffer[:left]
+            piece = part(left)
+            if not piece:
+                raise PeerError("the stream of contents ended in the middle of one")
             left -= len(piece)
             yield piece
 
     while True:
-        while len(buffer) < _HEADER.size:
-            data = next(source, None)
-            if data is None:
-                if buffer:
+        head = b""
+        while len(head) < HEADER_BYTES:
+            more = part(HEADER_BYTES - len(head))
+            if not more:
+                if head:
                     raise PeerError("the stream of contents ended in the middle of a header")
                 return
-            buffer.extend(data)
-        digest, size = _HEADER.unpack_from(buffer)
-        del buffer[: _HEADER.size]
+            head += more
+        digest, size = _HEADER.unpack(head)
         content = pieces(size)
         yield digest.hex(), size, content
         for _rest in content:  # what the reader left

@@ -26,6 +26,7 @@ from carpool.agent.pull import Puller
 from carpool.agent.receive import Facts, Offer, Receiver
 from carpool.agent.record import Agreed, Record
 from carpool.agent.results import Results, Tally
+from carpool.agent.revisions import Revisions
 from carpool.agent.rollback import plans_back
 from carpool.agent.rulesets import Rulesets
 from carpool.agent.seen import Seen
@@ -46,7 +47,7 @@ from carpool.machine import preflight
 from carpool.machine.preflight import Hazard
 from carpool.machine.render import values
 from carpool.model.config import Config
-from carpool.model.manifest import digest
+from carpool.model.manifest import Manifest, digest
 from carpool.model.section import Section
 
 MASTER = "MASTER"
@@ -93,12 +94,12 @@ class Configuration(Facts):
         self.group, self.rulesets = node.group, node.rulesets
         self.history = History(node.state_dir / "history")
         self.tidy = Tidy(self.history)
-        self._writing = asyncio.Lock()
-        self._soon: set[asyncio.Task[None]] = set()
+        self._revisions = Revisions(self.history, self.tidy, node.root, self.name)
         self.record = Record(node.state_dir / "sync")
         self.results = Results(node.state_dir / "sync")
         self._node = node
-        self._place = Place(node.root, node.config_dir, values(config), tree.Digests())
+        self.known = tree.Digests()
+        self._place = Place(node.root, node.config_dir, values(config), self.known)
         self._applier = Applier(self)
         self.receiver = Receiver(
             sections, self._place, self._applier, self.record, self, node.state_dir
@@ -177,36 +178,16 @@ class Configuration(Facts):
         reason: str = "",
         before: bool = False,
     ) -> None:
-        """A revision; a history that cannot be written is told, and hinders no change."""
-        entries = {plan.section.name: plan.have if before else plan.want for plan in plans}
-        try:
-            async with self._writing:
-                await asyncio.to_thread(
-                    self.history.commit,
-                    entries,
-                    lambda entry: self.root / entry.path.lstrip("/"),
-                    author=by,
-                    node=self._node.config.node.name,
-                    reason=reason,
-                    kind=kind,
-                    when_s=clock.wall_us() / 1e6,
-                )
-            self.tidy.soon()
-        except CarpoolError as error:
-            say(f"agent: history: {error}")
+        await self._revisions.remember(plans, kind=kind, by=by, reason=reason, before=before)
 
     def remember_soon(
         self, plans: Iterable[Plan], *, kind: Origin, by: str, reason: str = ""
     ) -> None:
-        """The same, without anybody waiting for it: the first revision of large files takes some
-        seconds. The next change waits, for it begins with a revision of what it finds."""
-        task = asyncio.create_task(self.remember(plans, kind=kind, by=by, reason=reason))
-        self._soon.add(task)
-        task.add_done_callback(self._soon.discard)
+        self._revisions.remember_soon(plans, kind=kind, by=by, reason=reason)
 
     async def settled(self) -> History:
         """The history, when all that was to be remembered is in it."""
-        await asyncio.gather(*self._soon)
+        await self._revisions.settled()
         return self.history
 
     # ------------------------------------------------------------------------------ what is asked
@@ -264,8 +245,14 @@ class Configuration(Facts):
         await self.guard(force=wish.force)
         with self.sender.at_it(wish.by):
             self.unconfirmed.forget()  # a peer that still waits says so when it is asked
-            async for event in self._sync(names, peers, wish):
-                yield event
+            self._revisions.give_way()
+            try:
+                async for event in self._sync(names, peers, wish):
+                    if event.get("step") == "sent":
+                        self._revisions.go_on()
+                    yield event
+            finally:
+                self._revisions.go_on()
 
     async def _sync(
         self, names: Sequence[str], peers: Sequence[str], wish: Wish
@@ -282,9 +269,10 @@ class Configuration(Facts):
         yield {"step": "look", "sections": [one.name for one in chosen]}
         if changes and not last:
             yield {"step": "group", "changes": changes}
-        async for event in self._own(chosen, wish):
+        here: dict[str, Manifest] = {}
+        async for event in self._own(chosen, wish, here):
             yield event
-        agreed = await asyncio.to_thread(self._as_sent, chosen)
+        agreed = await asyncio.to_thread(self._as_sent, chosen, here)
         failed: list[str] = []
         for peer in targets:
             async for event in self._to(peer, chosen, wish, agreed):
@@ -428,17 +416,24 @@ class Configuration(Facts):
     def _offered(self, section: Section) -> str:
         return digest(self._place.source(section))
 
-    def _as_sent(self, chosen: Iterable[Section]) -> dict[str, Agreed]:
+    def _as_sent(
+        self, chosen: Iterable[Section], here: Mapping[str, Manifest]
+    ) -> dict[str, Agreed]:
         """What counts once a peer has it. Otherwise a node that received or pulled a section once,
         and is the primary now, would for ever show as changed since."""
         when = clock.wall_iso()
         return {
-            one.name: Agreed(self._offered(one), self._place.standing(one), self.name, when)
+            one.name: Agreed(
+                self._offered(one), self._place.standing(one, here[one.name]), self.name, when
+            )
             for one in chosen
         }
 
-    async def _own(self, chosen: Iterable[Section], wish: Wish) -> AsyncIterator[Event]:
-        """What goes out is a revision here too; and templates are rendered here first."""
+    async def _own(
+        self, chosen: Iterable[Section], wish: Wish, here: dict[str, Manifest]
+    ) -> AsyncIterator[Event]:
+        """What goes out is a revision here too; and templates are rendered here first. What each
+        section is then, `here` is told."""
         by = f"{wish.by}@{self._node.config.node.name}"
         stage = self._stage()
         try:
@@ -450,6 +445,7 @@ class Configuration(Facts):
             async for event in self._applier.apply(rendered, what="own templates", by=wish.by):
                 if event["step"] != "nothing":
                     yield event
+            here |= {plan.section.name: plan.want for plan in plans}
             self.remember_soon(plans, kind="applied", by=by, reason=wish.reason)
         finally:
             stage.remove()
@@ -461,7 +457,7 @@ class Configuration(Facts):
         return Plan.of(section, have, have, Contents(self.root, have, stage))
 
     def _stage(self) -> Stage:
-        return Stage(self.state_dir / "sync" / "stages" / secrets.token_hex(8))
+        return self._place.stage(self.state_dir / "sync" / "stages" / secrets.token_hex(8))
 
     async def _back(
         self, revision: str, names: Sequence[str], by: str, force: bool

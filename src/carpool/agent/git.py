@@ -121,17 +121,21 @@ class Git:
 
     def head(self) -> str | None:
         """The newest commit; None when there is none yet."""
-        named = self.run("rev-parse", "--verify", "--quiet", BRANCH, nothing_ok=True).decode()
-        if named:
-            return named.strip()
+        if named := self._named():
+            return named
         packed = self.directory / "packed-refs"
         try:
             told = packed.read_bytes() if packed.exists() else b""
         except OSError as error:
             raise self._refused("read", error) from error
         if (self.directory / BRANCH).exists() or f"{BRANCH}\n".encode() in told:
+            if named := self._named():  # the first one came in this moment
+                return named
             raise self._failed(f"{BRANCH} names no commit")  # beginning anew would hide all others
         return None
+
+    def _named(self) -> str:
+        return self.run("rev-parse", "--verify", "-q", BRANCH, nothing_ok=True).decode().strip()
 
     def run(
         self, *arguments: str, timeout_s: float = READ_TIMEOUT_S, nothing_ok: bool = False

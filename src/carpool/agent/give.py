@@ -21,7 +21,6 @@ from carpool.agent.wanted import Place
 from carpool.errors import CarpoolError, PeerError
 from carpool.kernel import clock
 from carpool.kernel.journal import say
-from carpool.kernel.stage import Stage
 from carpool.model.manifest import Entry, Kind, Manifest, digest
 from carpool.model.section import Section
 
@@ -113,7 +112,7 @@ class Giver:
 
     def _as_rendered(self, section: Section, entries: Manifest) -> None:
         """Templates alone travel, so a change of a rendered file itself would be lost silently."""
-        stage = Stage(self._stages / secrets.token_hex(8))
+        stage = self._place.stage(self._stages / secrets.token_hex(8))
         try:
             plan = self._place.plan(section, entries, stage)
         finally:

@@ -31,7 +31,9 @@ def found_hazards(search: Search, plans: Iterable[Plan]) -> list[Hazard]:
             if plan.section.template and plan.section.holds(change.path):
                 continue
             with plan.source(change.new).open("rb") as file:
-                found += search(change.path, file.read(READ_MAX_BYTES))
+                # So much is set aside, however short the file is.
+                most = min(change.new.size, READ_MAX_BYTES)
+                found += search(change.path, file.read(most))
     return found
 
 

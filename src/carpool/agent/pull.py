@@ -28,6 +28,7 @@ from carpool.agent.together import watched
 from carpool.agent.wanted import Place
 from carpool.errors import CarpoolError, PeerError
 from carpool.kernel import clock
+from carpool.kernel.rooted import Piece
 from carpool.kernel.stage import Stage
 from carpool.machine.changes import needed
 from carpool.machine.preflight import Hazard
@@ -57,7 +58,7 @@ class _Haul:
             "bytes_all": self.size_all,
         }
 
-    def counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    def counted(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
         for piece in pieces:
             self.size += len(piece)
             yield piece
@@ -246,7 +247,7 @@ class Puller:
             )
 
     def _stage(self) -> Stage:
-        return Stage(self._stages / secrets.token_hex(8))
+        return self._place.stage(self._stages / secrets.token_hex(8))
 
 
 def _changed_here(stand: Stand) -> bool:

@@ -33,7 +33,7 @@ from carpool.agent.together import together
 from carpool.agent.wanted import Place
 from carpool.errors import CarpoolError, DefinitionError, PeerError
 from carpool.kernel import clock, tree
-from carpool.kernel.rooted import check_path
+from carpool.kernel.rooted import Piece, check_path
 from carpool.kernel.stage import Stage
 from carpool.machine.changes import needed
 from carpool.machine.keep import kept_whole
@@ -115,7 +115,7 @@ class Receiver:
             )
         wanted = {name: judged(sections[name], entries) for name, entries in offer.sections.items()}
         number = secrets.token_hex(8)
-        stage = Stage(self._stages / number)
+        stage = self._place.stage(self._stages / number)
         self._now = transfer = _Transfer(
             number, offer, sections, stage, wanted, {}, clock.monotonic_s(), clock.wall_iso()
         )
@@ -125,7 +125,7 @@ class Receiver:
             self.abandon(number)
             raise
 
-    def put(self, number: str, sha256: str, chunks: Iterable[bytes]) -> None:
+    def put(self, number: str, sha256: str, chunks: Iterable[Piece]) -> None:
         """One content that was asked for. Blocking. Raises PeerError, KernelError."""
         transfer = self._transfer(number)
         if sha256 not in transfer.sizes:

@@ -18,6 +18,7 @@ from carpool.agent.app import build
 from carpool.agent.listeners import Listeners
 from carpool.agent.refusals import Refusals
 from carpool.errors import EXIT_OK
+from carpool.kernel.heap import keep_for_pieces
 from carpool.kernel.journal import never_wait_for_stderr, say
 from carpool.kernel.unixserver import make_run_dir
 from carpool.model.config import Config
@@ -31,6 +32,7 @@ def run(
 ) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises KernelError when it cannot listen."""
     make_run_dir(run_dir)
+    keep_for_pieces()
     never_wait_for_stderr()
     agent = Agent(config, config_dir=config_dir, run_dir=run_dir, state_dir=state_dir, root=root)
     _log_to(agent.refusals)

@@ -37,6 +37,10 @@ class Place:
         inside = config_dir.is_relative_to(root)
         self.config_dir = str(Path("/", config_dir.relative_to(root)) if inside else config_dir)
 
+    def stage(self, directory: Path) -> Stage:
+        """For contents that may come to be files here."""
+        return Stage(directory, self._digests)
+
     def live(self, section: Section) -> Manifest:
         """What is in use here."""
         return tree.scan(section, self._digests, self.root, as_on_disk=True)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from carpool.errors import KernelError
@@ -66,7 +67,7 @@ def run_check(
         "environment": ENVIRONMENT,
         "scratch": os.path.realpath(scratch),
         "root": os.path.realpath(root),
-        "changes": [_change(change, source) for change, source in staged],
+        "changes": _changes(staged),
         "alarm_s": int(patience_s) + 5,
     }
     begun_s = clock.monotonic_s()
@@ -123,7 +124,15 @@ def _start(plan: Mapping[str, object], tell_fd: int) -> subprocess.Popen[bytes]:
         os.close(plan_fd)
 
 
-def _change(change: Change, source: Path | None) -> dict[str, object]:
+def _changes(staged: Sequence[Staged]) -> list[dict[str, object]]:
+    real = cache(os.path.realpath)  # of a few directories, for thousands of files
+    return [
+        _change(change, os.path.join(real(source.parent), source.name) if source else None)
+        for change, source in staged
+    ]
+
+
+def _change(change: Change, source: str | None) -> dict[str, object]:
     new = change.new
     if new is None:
         return {"path": change.path}
@@ -134,7 +143,7 @@ def _change(change: Change, source: Path | None) -> dict[str, object]:
         "owner": new.owner,
         "group": new.group,
         "target": new.target,
-        "source": None if source is None else os.path.realpath(source),
+        "source": source,
     }
 
 

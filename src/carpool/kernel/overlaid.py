@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import grp
 import json
 import os
@@ -38,8 +39,10 @@ DISK_TYPES = {
 }
 KERNELS_OWN = ("/proc", "/sys", "/dev")
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - no file of ours is in there
+USER_FILES = ("passwd", "group", "nsswitch.conf")  # what users there are
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as the shell says it
 
+_piece = bytearray(256 << 10)  # of a content
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -240,9 +243,10 @@ def _make(change: dict[str, Any], old: int) -> None:
     elif change["source"] is not None:
         _remove(path)
         _copy(change["source"], path, old)
-    owner = _number(change["owner"], lambda name: pwd.getpwnam(name).pw_uid)
-    group = _number(change["group"], lambda name: grp.getgrnam(name).gr_gid)
-    os.chown(path, owner, group, follow_symlinks=False)
+    if os.path.basename(path) in USER_FILES:
+        _uid.cache_clear()
+        _gid.cache_clear()
+    os.chown(path, _uid(change["owner"]), _gid(change["group"]), follow_symlinks=False)
     if change["kind"] != "symlink":
         os.chmod(path, change["mode"])
 
@@ -266,16 +270,33 @@ def _copy(source: str, path: str, old: int) -> None:
         except OSError as error:
             raise OSError(error.errno, error.strerror, name) from None
 
-    with open(source, "rb", opener=opened) as content, open(path, "xb") as file:
-        shutil.copyfileobj(content, file)
+    with (
+        open(source, "rb", buffering=0, opener=opened) as content,
+        open(path, "xb", buffering=0) as file,
+    ):
+        piece = memoryview(_piece)
+        while count := content.readinto(piece):
+            rest = piece[:count]
+            while rest:
+                rest = rest[file.write(rest) :]
 
 
-def _number(name: str, look_up: Callable[[str], int]) -> int:
+@functools.cache
+def _uid(name: str) -> int:
+    return _number(name, lambda: pwd.getpwnam(name).pw_uid)
+
+
+@functools.cache
+def _gid(name: str) -> int:
+    return _number(name, lambda: grp.getgrnam(name).gr_gid)
+
+
+def _number(name: str, look_up: Callable[[], int]) -> int:
     """Of a user or group that is not there yet, root's."""
     if name.startswith("#"):
         return int(name[1:])
     try:
-        return look_up(name)
+        return look_up()
     except KeyError:
         return 0
 

@@ -1,8 +1,8 @@
 """Paths below a root directory, walked so that no symbolic link ever leads anywhere.
 
-Room: kernel. Each component is opened by itself, relative to the one before it, and never followed:
-what a peer names, or a local user swaps at the right moment, stays below the root. Refuses to know
-what lies there.
+Room: kernel. The kernel follows none (openat2(2)); where it cannot be asked, each component is
+opened by itself, relative to the one before it. What a peer names, or a local user swaps at the
+right moment, stays below the root. Refuses to know what lies there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import stat
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +24,22 @@ DEPTH_MAX = 100  # directories; each step of a path is walked by itself
 NAME_MAX_BYTES = 255
 OWN_PREFIX = ".carpool-"  # of what a transaction puts beside the files of others
 SYNCED_SINGLY_MAX = 64  # beyond that, one syncfs(2) is quicker than an fsync(2) for each
+Piece = bytes | memoryview  # of a content
 _NO_NAMES = frozenset(("", ".", ".."))
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+# Linux include/uapi/linux/openat2.h; the number is the same on all architectures of Debian.
+_SYS_OPENAT2 = 437
+_RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x08
+_HOW = struct.pack(
+    "=QQQ", _DIRECTORY, 0, _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH
+)
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.argtypes = (
+    *(ctypes.c_long, ctypes.c_int, ctypes.c_char_p),
+    *(ctypes.c_char_p, ctypes.c_size_t),
+)
+_libc.syscall.restype = ctypes.c_long
 
 
 def check_path(path: str) -> None:
@@ -89,18 +103,24 @@ class BlockedError(KernelError):
 
 class Rooted:
     """What is below `root`. Paths are absolute as if `root` were `/`. Raises FileNotFoundError
-    where a directory is missing, BlockedError where one is none, OSError for the rest."""
+    where a directory is missing, BlockedError where one is none, OSError for the rest. With
+    `step_by_step` it does without openat2(2)."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, step_by_step: bool = False) -> None:
         self._root = root
+        self._step_by_step = step_by_step
 
     @contextmanager
     def directory(self, path: str) -> Iterator[int]:
         """A descriptor of this directory."""
         here = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            walked = ""
-            for name in path.strip("/").split("/") if path.strip("/") else ():
+            inner, walked = path.strip("/"), ""
+            found = None if self._step_by_step or not inner else _beneath(here, inner)
+            if found is not None:
+                os.close(here)
+                here, inner = found, ""
+            for name in inner.split("/") if inner else ():
                 walked = f"{walked}/{name}"
                 below = _enter(here, name, walked)
                 os.close(here)
@@ -179,11 +199,23 @@ def kind_of(status: os.stat_result) -> Kind | None:
     return kinds.get(stat.S_IFMT(status.st_mode))
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: Piece) -> None:
     """write(2) until all is written."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def _beneath(here: int, path: str) -> int | None:
+    """A directory some steps below an open one, without a symbolic link on the way. None where the
+    kernel refuses, for whatever reason: a walk step by step tells why, or gets there. Raises
+    FileNotFoundError."""
+    found = int(_libc.syscall(_SYS_OPENAT2, here, os.fsencode(path), _HOW, len(_HOW)))
+    if found >= 0:
+        return found
+    if (code := ctypes.get_errno()) == errno.ENOENT:
+        raise FileNotFoundError(code, os.strerror(code), path)
+    return None
 
 
 def _enter(here: int, name: str, walked: str) -> int:
@@ -206,7 +238,6 @@ def _enter(here: int, name: str, walked: str) -> int:
 
 def _sync_file_system(descriptor: int) -> None:
     """syncfs(2), which Python 3.11 has not."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syncfs(descriptor) != 0:
+    if _libc.syncfs(descriptor) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from carpool.errors import KernelError, PeerError
-from carpool.kernel.rooted import failed, write_all
+from carpool.kernel.rooted import Piece, failed, write_all
+from carpool.kernel.tree import Digests
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -26,10 +27,12 @@ _ARRIVING = "arriving-"  # begins the name of what is not whole yet
 
 
 class Stage:
-    """The contents below `directory`, which is made when the first one comes (0700)."""
+    """The contents below `directory`, which is made when the first one comes (0700). What they are
+    is told to `digests`, so that nobody has to read them again to know."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, digests: Digests | None = None) -> None:
         self.directory = directory
+        self._digests = digests
         self._sizes: dict[str, int] | None = None  # by digest; None: not looked at yet
 
     def have(self) -> frozenset[str]:
@@ -48,7 +51,7 @@ class Stage:
             )
         return self.directory / sha256
 
-    def put(self, sha256: str, chunks: Iterable[bytes], size_max: int) -> None:
+    def put(self, sha256: str, chunks: Iterable[Piece], size_max: int) -> None:
         """Take a content of at most `size_max` bytes. Raises PeerError when it is longer or not
         what its digest says, KernelError when it cannot be written; then nothing of it stays."""
         with self.incoming(sha256, size_max) as write:
@@ -56,13 +59,13 @@ class Stage:
                 write(chunk)
 
     @contextmanager
-    def incoming(self, sha256: str, size_max: int) -> Iterator[Callable[[bytes], None]]:
+    def incoming(self, sha256: str, size_max: int) -> Iterator[Callable[[Piece], None]]:
         """The same, for who gets the pieces one by one: a function that takes the next piece."""
         path, known = self.path(sha256), self._known()
         fresh = self.directory / f"{_ARRIVING}{secrets.token_hex(8)}"
         hashed, size = hashlib.sha256(), 0
 
-        def write(chunk: bytes) -> None:
+        def write(chunk: Piece) -> None:
             nonlocal size
             size += len(chunk)
             if size > size_max:
@@ -85,6 +88,8 @@ class Stage:
                     hint="its file changed while it was sent; try again",
                 )
             fresh.rename(path)
+            if self._digests is not None:
+                self._digests.trust(os.fstat(descriptor), sha256)
             known[sha256] = size
         except BaseException:
             with contextlib.suppress(OSError):

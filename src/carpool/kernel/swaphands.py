@@ -13,6 +13,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 
 from carpool.errors import KernelError
@@ -25,6 +26,7 @@ from carpool.kernel.rooted import (
     write_all,
 )
 from carpool.kernel.swapplan import Found, Plan, Step, changed, xattrs_of
+from carpool.kernel.tree import Digests, same_content
 from carpool.model.manifest import Entry, Kind
 
 _PIECE_BYTES = 1024 * 1024
@@ -38,11 +40,17 @@ class Hands:
     just before it. Raises OSError for what the kernel refuses."""
 
     def __init__(
-        self, plan: Plan, rooted: Rooted, snapshots: Path, tell: Callable[[str], None]
+        self,
+        plan: Plan,
+        rooted: Rooted,
+        snapshots: Path,
+        digests: Digests,
+        tell: Callable[[str], None],
     ) -> None:
         self._plan = plan
         self._rooted = rooted
         self._snapshots = snapshots
+        self._digests = digests
         self._tell = tell
         self._removed = {one.path for one in plan.steps if one.new is None}
 
@@ -74,14 +82,25 @@ class Hands:
                 return
             path = source(step.new)
             xattrs = step.found.xattrs if step.found else {}
+            before = os.stat(path, follow_symlinks=False)
             if path in spare and _moved(path, name, here):
                 with open(open_here(here, name), "rb", buffering=0) as file:
-                    _announced(step, hashlib.file_digest(file, "sha256").hexdigest())
+                    _announced(step, self._hashed(file, before))
                     _dress(file.fileno(), step.uid, step.gid, step.new.mode, xattrs)
+                    self._digests.trust(os.fstat(file.fileno()), step.new.sha256)
                 return
             with open(path, "rb", buffering=0) as file, _made(name, here) as copy:
                 _announced(step, _copy(file.fileno(), copy))
                 _dress(copy, step.uid, step.gid, step.new.mode, xattrs)
+                self._digests.trust(os.fstat(copy), step.new.sha256)
+
+    def _hashed(self, file: FileIO, before: os.stat_result) -> str:
+        """The SHA-256 of what was moved here. Who took it in knew it already, unless somebody wrote
+        to it since."""
+        known = self._digests.known(before)
+        if known is not None and same_content(before, os.fstat(file.fileno())):
+            return known
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
     def still(self, step: Step) -> None:
         """Raise KernelError unless all is there as the plan found it."""
@@ -103,11 +122,20 @@ class Hands:
                 _remove(here, name, is_directory=step.old is not None and _is_directory(step.old))
             elif step.fresh:
                 with self._rooted.parent(step.fresh) as (home, waiting):
+                    before = os.stat(waiting, dir_fd=home, follow_symlinks=False)
                     os.rename(waiting, name, src_dir_fd=home, dst_dir_fd=here)
+                self._learn(before, os.stat(name, dir_fd=here, follow_symlinks=False))
             elif step.new.kind is Kind.SYMLINK:
                 os.chown(name, step.uid, step.gid, dir_fd=here, follow_symlinks=False)
             else:
                 self._make_or_dress(step, step.new, here, name)
+
+    def _learn(self, before: os.stat_result, after: os.stat_result) -> None:
+        """What is in place now, so that it need not be read. Had it been written in the same moment
+        as it was renamed, a further change could leave it with the same times."""
+        known = self._digests.known(before)
+        if known and same_content(before, after) and after.st_mtime_ns < after.st_ctime_ns:
+            self._digests.trust(after, known)
 
     def _make_or_dress(self, step: Step, new: Entry, here: int, name: str) -> None:
         if step.old is None:

@@ -20,6 +20,7 @@ from carpool.errors import KernelError
 from carpool.kernel.rooted import Rooted, failed
 from carpool.kernel.swaphands import Hands
 from carpool.kernel.swapplan import Plan, Step, check_room, make_plan
+from carpool.kernel.tree import Digests
 from carpool.model.manifest import Change, Entry, Kind
 
 _JOURNAL = "journal.json"  # is there as long as there is something to roll back
@@ -45,7 +46,8 @@ class Transaction:
     """One change, whose journal and snapshot are in `directory`, which nobody else uses.
 
     Prepare, swap, then confirm or roll back. After a failure: roll back. All raise KernelError.
-    `tell` hears of each act just before it.
+    `digests` knows of contents that nobody has touched since they were hashed, and learns what the
+    new files are. `tell` hears of each act just before it.
     """
 
     def __init__(
@@ -53,10 +55,12 @@ class Transaction:
         directory: Path,
         root: Path = Path("/"),
         *,
+        digests: Digests | None = None,
         tell: Callable[[str], None] = lambda _act: None,
     ) -> None:
         self._directory = directory
         self._rooted = Rooted(root)
+        self._digests = digests or Digests()
         self._tell = tell
         self._phase: Phase | None = None
         self._note: dict[str, object] = {}
@@ -173,7 +177,8 @@ class Transaction:
             self._end()  # the journal first: without a whole snapshot nobody must roll back
 
     def _hands(self) -> Hands:
-        return Hands(self._plan, self._rooted, self._directory / _SNAPSHOTS, self._tell)
+        snapshots = self._directory / _SNAPSHOTS
+        return Hands(self._plan, self._rooted, snapshots, self._digests, self._tell)
 
     def _begin(self, plan: Plan) -> None:
         """Write down what is about to be, before anything of it is on the disk."""

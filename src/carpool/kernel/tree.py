@@ -67,9 +67,23 @@ class Digests:
         if began_us - status.st_ctime_ns // 1000 < RACY_US:
             return
         with self._lock:
-            while len(self._kept) >= self._kept_max:
-                del self._kept[next(iter(self._kept))]  # the oldest
-            self._kept[fingerprint(status)] = sha256
+            self._keep(status, sha256)
+
+    def trust(self, status: os.stat_result, sha256: str) -> None:
+        """What is known without reading, however young the file is: this process wrote or hashed it
+        by an open descriptor, and nobody else can have written to it since."""
+        with self._lock:
+            self._keep(status, sha256)
+
+    def _keep(self, status: os.stat_result, sha256: str) -> None:
+        while len(self._kept) >= self._kept_max:
+            del self._kept[next(iter(self._kept))]  # the oldest
+        self._kept[fingerprint(status)] = sha256
+
+
+def same_content(before: os.stat_result, after: os.stat_result) -> bool:
+    """Whether a file has only been renamed or dressed in between: to write sets its time anew."""
+    return fingerprint(before)[:-1] == fingerprint(after)[:-1]
 
 
 def fingerprint(status: os.stat_result) -> Fingerprint:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
+import os
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carpool.agent.bundle import header, in_thread, unbundle
+from carpool.agent.bundle import PIECE_BYTES, header, in_thread, unbundle
+from carpool.agent.bundle import bundled as sending
 from carpool.errors import KernelError, PeerError
+from carpool.kernel import tree
+from carpool.model.manifest import Entry, Kind
+from carpool.model.section import Section
 
 
 def bundled(contents: list[bytes]) -> bytes:
@@ -48,6 +56,54 @@ def test_a_stream_that_ends_early_is_refused(content: bytes, data: st.DataObject
 async def _chunks(count: int) -> AsyncIterator[bytes]:
     for _ in range(count):
         yield b"x" * 1000
+
+
+def large(root: Path) -> list[tuple[Entry, Path]]:
+    """Files of more than a piece, and one of nothing."""
+    (root / "etc").mkdir()
+    for number, size in enumerate((PIECE_BYTES + 1, 0, 3 * PIECE_BYTES)):
+        (root / f"etc/{number}").write_bytes(os.urandom(size))
+    found = tree.scan(Section("etc", ("/etc/",)), tree.Digests(), root)
+    return [(one, root) for one in found.values() if one.kind is Kind.FILE]
+
+
+def test_files_come_out_as_they_are(tmp_path: Path) -> None:
+    files = large(tmp_path)
+
+    async def sent() -> list[bytes]:
+        return [piece async for piece in sending(files)]
+
+    found = {sha: b"".join(pieces) for sha, _, pieces in unbundle(asyncio.run(sent()))}
+    assert found == {one.sha256: (root / one.path[1:]).read_bytes() for one, root in files}
+
+
+def test_a_file_that_changed_ends_the_stream(tmp_path: Path) -> None:
+    files = large(tmp_path)
+    with (tmp_path / "etc/2").open("r+b") as file:
+        file.write(b"changed")
+
+    async def sent() -> int:
+        return sum([len(piece) async for piece in sending(files)])
+
+    with pytest.raises(KernelError, match="/etc/2 changed after it was looked at"):
+        asyncio.run(sent())
+
+
+def test_a_stream_that_nobody_wants_any_more_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Not even what reading ahead found out."""
+    files = large(tmp_path)
+    (tmp_path / "etc/2").unlink()
+    told: list[object] = []
+
+    async def some() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, what: told.append(what))
+        async with aclosing(sending(files)) as pieces:
+            async for _piece in pieces:
+                break
+
+    asyncio.run(some())
+    gc.collect()
+    assert told == []
 
 
 def test_work_in_a_thread_gets_all_chunks() -> None:

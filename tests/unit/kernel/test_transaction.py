@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carpool.errors import KernelError, PeerError
+from carpool.kernel.stage import Stage
 from carpool.kernel.transaction import Phase, Transaction
+from carpool.kernel.tree import Digests
 from carpool.model.manifest import Change, Entry, Kind
 from tests.unit.kernel.trees import IN_MEMORY, Node, Swap, Tree, build, look, seen, sha256
 
@@ -133,6 +135,56 @@ def test_it_is_copied_where_a_directory_hands_something_down(swap: Swap, tmp_pat
         tmp_path / "stage" / sha256(b"new\n" * 1000),
         tmp_path / "stage" / sha256(b"the last one"),
     }
+
+
+def staged(swap: Swap, directory: Path, digests: Digests) -> Stage:
+    """All new contents, taken in as a peer's are; long ago, as far as time stamps can tell."""
+    stage = Stage(directory, digests)
+    for entry in look(swap.there).values():
+        if entry.kind is Kind.FILE:
+            stage.put(entry.sha256, [swap.source(entry).read_bytes()], entry.size)
+    last = max(path.stat().st_ctime_ns for path in directory.iterdir())
+    clock = directory / "clock"
+    clock.touch()
+    while clock.stat().st_ctime_ns <= last:  # until the kernel's clock has gone on
+        clock.touch()
+    clock.unlink()
+    return stage
+
+
+def test_what_arrived_is_known_in_its_place_without_being_read(swap: Swap, tmp_path: Path) -> None:
+    digests = Digests()
+    stage = staged(swap, tmp_path / "stage", digests)
+    contents = [stage.path(one) for one in stage.have()]
+    transaction = Transaction(swap.state, swap.here, digests=digests)
+    transaction.prepare(swap.changes(), lambda one: stage.path(one.sha256), {}, contents)
+    transaction.swap()
+    wanted = look(swap.there)
+    new = [one.path for one in transaction.changes if one.new and one.new.kind is Kind.FILE]
+    moved = [path for path in new if not stage.path(wanted[path].sha256).exists()]
+    assert len(moved) > 2
+    for path in moved:
+        assert digests.known((swap.here / path[1:]).stat()) == wanted[path].sha256
+    changed = swap.here / moved[0][1:]
+    content, times = changed.read_bytes(), changed.stat()
+    changed.write_bytes(content.swapcase())
+    os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))  # which no time of the inode obeys
+    assert digests.known(changed.stat()) is None
+
+
+def test_what_was_written_to_after_it_arrived_is_read_again(swap: Swap, tmp_path: Path) -> None:
+    digests = Digests()
+    stage = staged(swap, tmp_path / "stage", digests)
+    before = seen(swap.here)
+    for path in (stage.path(one) for one in stage.have()):
+        times = path.stat()
+        path.write_bytes(path.read_bytes().swapcase())
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    contents = [stage.path(one) for one in stage.have()]
+    transaction = Transaction(swap.state, swap.here, digests=digests)
+    with pytest.raises(KernelError, match="is not what was announced"):
+        transaction.prepare(swap.changes(), lambda one: stage.path(one.sha256), {}, contents)
+    assert seen(swap.here) == before
 
 
 def test_a_moved_content_is_what_was_announced(swap: Swap, tmp_path: Path) -> None:

@@ -1,0 +1,27 @@
+"""Memory that is freed and asked for again comes from this process, not from the kernel."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import resource
+from carpool.kernel.heap import keep_for_pieces
+
+keep_for_pieces()
+for round in range(50):
+    pieces = [bytes(1 << 20) for _ in range(4)]
+    pieces = None
+    if round == 1:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_pieces_that_come_and_go_take_no_new_pages() -> None:
+    """In a process of its own: it cannot be undone."""
+    said = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    ).stdout
+    assert int(said) < 256, "48 rounds of 4 MB are 49,152 pages"
