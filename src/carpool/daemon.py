@@ -54,6 +54,21 @@ def run_failover(form: Form, files: Files, run_dir: Path, state_dir: Path) -> in
     return guard(worker, clock.monotonic_s)
 
 
+def leave(form: Form, files: Files, run_dir: Path, state_dir: Path) -> None:
+    """Hand over what a failover process that died holds, and take it away. KernelError, also when
+    another one runs."""
+    make_run_dir(run_dir)
+    never, ours = os.pipe2(os.O_CLOEXEC)
+    owner = NetlinkSocket(NETLINK_NETFILTER)
+    try:
+        start = files.start(form, again=True)
+        _failover(start, files, run_dir, state_dir, never, owner, Notify({}), leaving=True)
+    finally:
+        owner.close()
+        for descriptor in (never, ours):
+            os.close(descriptor)
+
+
 def run_states(config: Config, run_dir: Path, config_dir: Path, read: Callable[[], Config]) -> int:
     """`carpool run states`; `read` gives what the files say later. Returns the exit code."""
     make_run_dir(run_dir)
@@ -109,6 +124,8 @@ def _failover(
     parent_fd: int,
     owner: NetlinkSocket,
     notify: Notify,
+    *,
+    leaving: bool = False,
 ) -> int:
     config = start.form.config
     never_wait_for_stderr()
@@ -161,7 +178,7 @@ def _failover(
     say(f"failover {__version__} of node {config.node.name} runs, pid {os.getpid()}")
     notify.about = lambda: summary_of(engine)
     # A bug ends the process in there, and the next one takes over what it held.
-    service.run(notify.ready)
+    service.run(stop if leaving else notify.ready)
     server.close()
     holder.cleanup()
     later.close()
