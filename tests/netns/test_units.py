@@ -141,6 +141,11 @@ def test_a_node_from_nothing_to_master_killed_and_stopped(machine: Machine) -> N
     modes = machine.run("stat", "-c", "%a", "/etc/carpool", "/run/carpool", "/var/lib/carpool")
     assert modes.stdout.split() == ["700"] * 3
 
+    seen = ("nsenter", "-m", "-t", shown(machine, "failover", "MainPID")["MainPID"], "--")
+    for directory in ("/etc/carpool", "/run/carpool", "/var/lib/carpool"):  # a change is put back
+        machine.run(*seen, "sh", "-c", f"touch {directory}/new && rm {directory}/new")
+    assert machine.run(*seen, "touch", "/etc/new", check=False).returncode != 0
+
     machine.run("systemctl", "restart", "carpool-states.service")  # leaves failover's socket there
     assert failover(machine)["role"] == "MASTER"
 
@@ -163,6 +168,26 @@ def test_a_node_from_nothing_to_master_killed_and_stopped(machine: Machine) -> N
     assert not owns(machine)
     assert "carpool" not in machine.run("nft", "list", "ruleset").stdout
     assert "carp51" not in machine.run("ip", "link").stdout
+
+
+@pytest.mark.timeout(120)
+def test_an_upgrade_restarts_what_moves_no_vip(machine: Machine) -> None:
+    def pids() -> dict[str, str]:
+        return {process: shown(machine, process, "MainPID")["MainPID"] for process in PROCESSES}
+
+    configure(machine)
+    machine.run("systemctl", "start", "carpool.target")
+    wait_until(lambda: owns(machine), 20, "it is master")
+    becomes(machine, "agent", "active")
+    before = pids()
+    assert "failover runs on" in carpool(machine, "install", "--upgraded")
+    after = pids()
+    assert owns(machine)
+    assert [name for name in PROCESSES if after[name] == before[name]] == ["failover"]
+    carpool(machine, "disable")
+    wait_until(lambda: not owns(machine), 10, "it is master no more")
+    carpool(machine, "install", "--upgraded")
+    assert pids()["failover"] not in (before["failover"], "0")
 
 
 @pytest.mark.timeout(120)

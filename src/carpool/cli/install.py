@@ -17,6 +17,7 @@ from carpool.cli.files import LOCAL, NEEDRESTART, VENDOR, files
 from carpool.errors import EXIT_OK, CarpoolError, KernelError
 
 RUNNING = "/run/systemd/system"  # sd_booted(3)
+PACKAGED = f"{VENDOR.units}/carpool.target"
 WAIT_S = 120.0  # a stop hands over before it ends
 NEXT = """\
 next: write /etc/carpool/node.toml and group.toml (man carpool has a pair to begin with), then
@@ -127,6 +128,11 @@ def _files(work: _Work) -> list[tuple[str, str]]:
 
 
 def _install(work: _Work, run_dir: Path) -> None:
+    if not work.staged and Path(PACKAGED).is_file():
+        raise KernelError(
+            f"carpool is installed as a package of the system: {PACKAGED} is there",
+            hint="it brings all of this; or remove it first: apt remove carpool",
+        )
     for name, text in _files(work):
         work.write(name, text)
     if work.staged:
