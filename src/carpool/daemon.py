@@ -19,11 +19,14 @@ from carpool.kernel.journal import Journal, never_wait_for_stderr, say
 from carpool.kernel.later import Later
 from carpool.kernel.links import LinkMonitor, device_facts
 from carpool.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket
+from carpool.kernel.notify import Notify
 from carpool.kernel.poller import Poller
+from carpool.kernel.process import begin_anew
 from carpool.kernel.realtime import be_realtime
 from carpool.kernel.unixserver import Client, UnixServer, make_run_dir
 from carpool.machine import effects as fx
 from carpool.machine.engine import Engine
+from carpool.machine.report import summary_of
 from carpool.model.config import Config, Encryption
 from carpool.model.validate import check_system
 from carpool.service.failover import FailoverService, Hands
@@ -41,13 +44,29 @@ def run_failover(form: Form, files: Files, run_dir: Path, state_dir: Path) -> in
     started = files.start(form, again=False)
     # Owned by the guard, the nft table outlives a worker: see kernel/addresses.py.
     owner = NetlinkSocket(NETLINK_NETFILTER)
+    notify = Notify()  # of the guard: the process that systemd knows
     gc.freeze()  # what is loaded by now is shared by guard and worker; keep the pages so
 
     def worker(parent_fd: int, again: bool) -> int:
         start = files.start(form, again=True) if again else started
-        return _failover(start, files, run_dir, state_dir, parent_fd, owner)
+        return _failover(start, files, run_dir, state_dir, parent_fd, owner, notify)
 
     return guard(worker, clock.monotonic_s)
+
+
+def leave(form: Form, files: Files, run_dir: Path, state_dir: Path) -> None:
+    """Hand over what a failover process that died holds, and take it away. KernelError, also when
+    another one runs."""
+    make_run_dir(run_dir)
+    never, ours = os.pipe2(os.O_CLOEXEC)
+    owner = NetlinkSocket(NETLINK_NETFILTER)
+    try:
+        start = files.start(form, again=True)
+        _failover(start, files, run_dir, state_dir, never, owner, Notify({}), leaving=True)
+    finally:
+        owner.close()
+        for descriptor in (never, ours):
+            os.close(descriptor)
 
 
 def run_states(config: Config, run_dir: Path, config_dir: Path, read: Callable[[], Config]) -> int:
@@ -55,7 +74,26 @@ def run_states(config: Config, run_dir: Path, config_dir: Path, read: Callable[[
     make_run_dir(run_dir)
     from carpool.service import states  # what failover does not need, it does not load
 
-    return states.run(config, run_dir, _wire(config, config_dir), read)
+    never_wait_for_stderr()
+    notify = Notify()
+    poller = Poller(notify)
+    service = states.StatesService(
+        config, os.fspath(run_dir), poller, clock.monotonic_s, _wire(config, config_dir), read
+    )
+
+    def stop() -> None:
+        notify.stopping("leaving")
+        service.stop()
+
+    poller.on_signals(lambda _number: stop())
+    say(f"states {__version__} of node {config.node.name} runs, pid {os.getpid()}")
+    notify.about = service.about
+    gc.freeze()  # what lives from here on is short-lived
+    service.run(notify.ready)
+    if service.begins_anew:
+        notify.reloading()
+        begin_anew()
+    return 0
 
 
 def _wire(config: Config, config_dir: Path) -> Wire:
@@ -85,12 +123,15 @@ def _failover(
     state_dir: Path,
     parent_fd: int,
     owner: NetlinkSocket,
+    notify: Notify,
+    *,
+    leaving: bool = False,
 ) -> int:
     config = start.form.config
     never_wait_for_stderr()
     for refused in be_realtime():
         say(f"failover: {refused}")
-    poller = Poller()
+    poller = Poller(notify)
     later = Later("files", poller)
     flag = FlagFile(state_dir / "maintenance", later)
     started_s = clock.monotonic_s()
@@ -127,11 +168,17 @@ def _failover(
     def on_request(client: Client, request: dict[str, object]) -> None:
         service.on_request(client, request)
 
-    poller.add(parent_fd, lambda: service.put(fx.Stop()))
-    poller.on_signals(lambda _number: service.put(fx.Stop()))
+    def stop() -> None:
+        notify.stopping("leaving: a peer is asked to take over")
+        service.put(fx.Stop())
+
+    poller.add(parent_fd, stop)
+    poller.on_signals(lambda _number: stop())
     server = UnixServer(run_dir / "failover.sock", poller, on_request)
     say(f"failover {__version__} of node {config.node.name} runs, pid {os.getpid()}")
-    service.run()  # a bug ends the process here, and the next one takes over what it held
+    notify.about = lambda: summary_of(engine)
+    # A bug ends the process in there, and the next one takes over what it held.
+    service.run(stop if leaving else notify.ready)
     server.close()
     holder.cleanup()
     later.close()

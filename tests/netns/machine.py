@@ -19,6 +19,8 @@ from tests.netns.lab import wait_until
 SYSTEMD = Path("/lib/systemd/systemd")
 CGROUPS = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))  # where cgroup v2 is
 BOOT_S = 20.0
+CHECKOUT = Path(__file__).parents[2]
+SEEN = "/mnt/carpool"  # the checkout in there: what is below /tmp here, a service may not see
 # The kernel's own, a machine of its own: /dev with what a service needs, cgroup v2 alone.
 BOOT = r"""
 set -eu
@@ -33,9 +35,13 @@ done
 for one in null zero full random urandom tty; do
     touch "dev/$one" && mount --bind "/dev/$one" "dev/$one"
 done
+mkdir dev/pts dev/shm dev/mqueue
+mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts && ln -s pts/ptmx dev/ptmx
+mount -t tmpfs -o mode=1777 tmpfs dev/shm
 mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
+mkdir -p "$DIR/root$SEEN" && mount --bind "$CHECKOUT" "$DIR/root$SEEN"
 cp -r "$UNITS/." etc/systemd/system
 mkdir old
 pivot_root . old
@@ -78,6 +84,7 @@ class Machine:
         written.mkdir()
         empty.mkdir()
         for name, text in {**UNITS, **units}.items():
+            (written / name).parent.mkdir(exist_ok=True)
             (written / name).write_text(text + "\n")
         try:
             self.cgroup.mkdir()
@@ -88,6 +95,8 @@ class Machine:
             "DIR": str(empty),
             "UNITS": str(written),
             "SYSTEMD": str(SYSTEMD),
+            "CHECKOUT": str(CHECKOUT),
+            "SEEN": SEEN,
         }
         # It dies with us, and its init with it (--kill-child), and with that all in there.
         enter = f'echo $$ >"{self.cgroup}/cgroup.procs" && exec setpriv --pdeathsig KILL "$@"'
@@ -124,6 +133,16 @@ class Machine:
         """Of its init, as seen from here; 0 if there is none yet."""
         path = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children")
         return int((path.read_text().split() or ["0"])[0])
+
+    def run(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command in there."""
+        enter = ("nsenter", "-t", str(self.pid), "-m", "-n", "-p", "-i", "-u", "--")
+        done = subprocess.run(
+            [*enter, *argv], capture_output=True, text=True, timeout=30, check=False
+        )
+        said = f"{' '.join(argv)}: {done.returncode}\n{done.stdout}{done.stderr}"
+        assert done.returncode == 0 or not check, said
+        return done
 
     @property
     def root(self) -> Path:

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from carpool import __version__
@@ -20,6 +21,7 @@ from carpool.agent.refusals import Refusals
 from carpool.errors import EXIT_OK
 from carpool.kernel.heap import keep_for_pieces
 from carpool.kernel.journal import never_wait_for_stderr, say
+from carpool.kernel.notify import Notify
 from carpool.kernel.unixserver import make_run_dir
 from carpool.model.config import Config
 
@@ -34,15 +36,17 @@ def run(
     make_run_dir(run_dir)
     keep_for_pieces()
     never_wait_for_stderr()
+    notify = Notify()
     agent = Agent(config, config_dir=config_dir, run_dir=run_dir, state_dir=state_dir, root=root)
     _log_to(agent.refusals)
     sys.setswitchinterval(SWITCH_S)
-    asyncio.run(serve(agent))
+    asyncio.run(serve(agent, notify))
     return EXIT_OK
 
 
-async def serve(agent: Agent) -> None:
+async def serve(agent: Agent, notify: Notify | None = None) -> None:
     """The same in a loop that runs already, for one agent."""
+    notify = notify or Notify({})
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -53,19 +57,37 @@ async def serve(agent: Agent) -> None:
         await agent.configuration.recover()
         await listeners.open()
         say(f"agent {__version__} of node {agent.name} runs, pid {os.getpid()}")
+        notify.about = lambda: _about(agent)
+        notify.ready()
         async with asyncio.TaskGroup() as tasks:  # a bug in there ends the process
             serving = tasks.create_task(listeners.serve())
             keeping = [
                 tasks.create_task(task)
-                for task in (agent.keep_roles(), agent.keep_files(), agent.keep_schedule())
+                for task in (
+                    *(agent.keep_roles(), agent.keep_files(), agent.keep_schedule()),
+                    _keep_telling(notify, agent.now_s),
+                )
             ]
             await stopping.wait()
+            notify.stopping("leaving")
             serving.cancel()
             for task in keeping:
                 task.cancel()
     finally:
         await listeners.close(STOP_WAIT_S)
         await agent.close()
+
+
+async def _keep_telling(notify: Notify, now_s: Callable[[], float]) -> None:
+    while notify.deadline_s is not None:
+        notify.alive(now_s())
+        await asyncio.sleep(max(0.0, notify.deadline_s - now_s()))
+
+
+def _about(agent: Agent) -> str:
+    if agent.link is None:
+        return "listens to this machine alone: group.toml has no [sync]"
+    return f"listens to this machine and to {', '.join(agent.peers) or 'nobody else'}"
 
 
 class _Log(logging.Handler):

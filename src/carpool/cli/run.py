@@ -51,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_CONFIG
     if args.process == "states" and config.group.states is None:
         print("carpool: group.toml has no [states]: nothing to replicate", file=sys.stderr)
+        from carpool.kernel.notify import Notify
+
+        Notify().ready()  # or systemd takes it for a failure
         return EXIT_OK
     if args.process == "agent":
         from carpool.agent import server  # what the other processes never load

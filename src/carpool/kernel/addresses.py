@@ -150,7 +150,9 @@ class AddressHolder:
             return
         aliases = {_alias(vhost.vip.key) for vhost in self._vhosts.values() if vhost.virtual}
         topology = read_topology(self._socket)
-        self._socket.attempt(_delete(one for one in _ours(topology) if one.alias not in aliases))
+        self._socket.attempt(
+            delete_links(one for one in our_macvlans(topology) if one.alias not in aliases)
+        )
         self._install(read_topology(self._socket))
 
     def prepare(self, vip: Vip, state: LinkState) -> None:
@@ -191,9 +193,9 @@ class AddressHolder:
         wanted = {_name(vip, state.index): vip for vip in vips}
         aliases = {_alias(vip.key) for vip in wanted.values()}
         elsewhere = {_alias(v.vip.key) for v in self._vhosts.values() if v.virtual} - aliases
-        requests = _delete(
+        requests = delete_links(
             link
-            for link in _ours(topology)
+            for link in our_macvlans(topology)
             if link.name not in wanted and link.alias not in elsewhere
         )
         have = {link.name for link in topology.links.values()}
@@ -295,7 +297,7 @@ class AddressHolder:
         at least one address that is there and answers."""
         with self._lock:
             topology = read_topology(self._socket)
-        macvlans = {link.alias: link for link in _ours(topology) if link.up}
+        macvlans = {link.alias: link for link in our_macvlans(topology) if link.up}
         found = set()
         for key, vhost in self._vhosts.items():
             if vhost.virtual:
@@ -313,7 +315,7 @@ class AddressHolder:
             for vhost in self._vhosts.values():
                 if vhost.parent and not vhost.macvlan:
                     self._socket.attempt(vhost.drop)
-            self._socket.attempt(_delete(_ours(read_topology(self._socket))))
+            self._socket.attempt(delete_links(our_macvlans(read_topology(self._socket))))
             self._ingress.remove()
             self._sysctls.restore()
         self.close()
@@ -431,14 +433,14 @@ def _has_ipv6() -> bool:
     return sysctl.read("net/ipv6/conf/all/disable_ipv6") is not None
 
 
-def _ours(topology: Topology) -> Iterator[rt.Link]:
+def our_macvlans(topology: Topology) -> Iterator[rt.Link]:
     """All macvlans that a carpool made, this one or one before."""
     for link in topology.links.values():
         if link.kind == "macvlan" and link.alias.startswith(_ALIAS):
             yield link
 
 
-def _delete(links: Iterable[rt.Link]) -> list[Request]:
+def delete_links(links: Iterable[rt.Link]) -> list[Request]:
     """Delete links, all together: one by one each takes some 16 ms."""
     requests = [
         Request(f"delete macvlan {link.name}", rt.set_group(link.index, DELETE_GROUP), _GONE)

@@ -65,8 +65,7 @@ class Ingress:
 
     def remove(self) -> None:
         """Delete the table; harmless when there is none."""
-        request = Request("delete table netdev carpool", nft.delete_table(TABLE), _ABSENT)
-        self._owner.attempt([request], (nft.batch_begin(), nft.batch_end()))
+        remove_table(self._owner)
 
     def admit(self, parent: int, macvlan: Macvlan) -> None:
         """Let frames for the virtual MAC in, from now on for the lifetime; `parent` is an index.
@@ -90,6 +89,12 @@ class Ingress:
         except OSError as error:
             hint = "ip link set lo up" if error.errno == errno.ENETDOWN else ""
             raise KernelError(f"send a frame on lo: {error.strerror}", hint=hint) from error
+
+
+def remove_table(socket: NetlinkSocket) -> None:
+    """Delete the table; harmless when there is none, or when another process owns it."""
+    request = Request("delete table netdev carpool", nft.delete_table(TABLE), _ABSENT)
+    socket.attempt([request], (nft.batch_begin(), nft.batch_end()))
 
 
 def _hint(code: int) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from carpool.kernel.clock import monotonic_s
+from carpool.kernel.notify import Notify
 
 READY_MAX = 64  # files served in one round
 _WAIT_MAX_S = 3600.0
@@ -41,7 +42,9 @@ class Poller:
     remove files, its own too. An exception of a callback is a bug and comes out of `run_once`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, notify: Notify | None = None) -> None:
+        """`notify` is told at each round that the loop turns."""
+        self._notify = notify
         self._epoll = select.epoll()  # close-on-exec, as all descriptors of Python
         self._entries: dict[int, _Entry] = {}
         self._wakeup: tuple[socket.socket, socket.socket] | None = None
@@ -68,7 +71,13 @@ class Poller:
         """Wait until files are ready or the deadline (monotonic) has come; call those files back.
 
         None waits for files alone. What is ready is served even when the deadline is long past.
+        May be back before, with nothing done.
         """
+        if self._notify is not None:
+            self._notify.alive(monotonic_s())
+            due_s = self._notify.deadline_s
+            if due_s is not None:
+                deadline_s = due_s if deadline_s is None else min(deadline_s, due_s)
         for descriptor, entry in self._wait(deadline_s):
             # An earlier callback may have removed it, and another file taken its number.
             if self._entries.get(descriptor) is entry:

@@ -21,7 +21,8 @@ def be_realtime() -> list[str]:
     except OSError as error:
         refused.append(
             f"no real-time priority ({error.strerror}): under load other processes may delay "
-            "failover; grant CAP_SYS_NICE"
+            "failover; grant CAP_SYS_NICE, or, to a kernel with RT_GROUP_SCHED that gives a cgroup "
+            "none of its real-time, `sysctl kernel.sched_rt_runtime_us=-1`"
         )
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) != 0:

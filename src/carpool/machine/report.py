@@ -22,7 +22,7 @@ def status_of(engine: Engine, now_s: float) -> FailoverStatus:
         node=config.node.name,
         group=config.group.name,
         role=_role(engine),
-        summary=_summary(engine),
+        summary=summary_of(engine),
         preempt=config.group.preempt,
         enabled=engine.enabled,
         maintenance=engine.maintenance,
@@ -64,7 +64,7 @@ def _role(engine: Engine) -> str:
     return State.DISABLED if State.DISABLED in states else State.INIT
 
 
-def _summary(engine: Engine) -> str:
+def summary_of(engine: Engine) -> str:
     """One sentence for a person who was just woken."""
     vhosts = list(engine.vhosts.values())
     masters = [vhost for vhost in vhosts if vhost.state is State.MASTER]

@@ -82,14 +82,17 @@ class FailoverService:
 
     # --------------------------------------------------------------------------------- loop
 
-    def run(self) -> None:
+    def run(self, on_ready: Callable[[], None] | None = None) -> None:
         """Until a Stop is through. What is readable is handled before the deadline: a process
-        that was paused hears its peers before it concludes that they are dead."""
+        that was paused hears its peers before it concludes that they are dead. `on_ready` when it
+        hears on every link that there is."""
         held = self.holder.held()  # before anything is prepared: what a dead process left
         for state in self.links.current():
             self._on_link(state)
         if held:
             self.put(fx.Adopt(held))
+        if on_ready is not None:
+            on_ready()
         while not self.stopped:
             due_s = [self.engine.deadline_s, self.change.deadline_s, self._follow_again_s]
             self.poller.run_once(min((at_s for at_s in due_s if at_s is not None), default=None))

@@ -7,7 +7,6 @@ the one it was given.
 
 from __future__ import annotations
 
-import gc
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -20,9 +19,8 @@ from carpool.errors import KernelError
 from carpool.kernel import clock, conntrack
 from carpool.kernel.cores import Idle
 from carpool.kernel.ctevents import EventMask, EventSocket
-from carpool.kernel.journal import never_wait_for_stderr, say
+from carpool.kernel.journal import say
 from carpool.kernel.poller import Poller
-from carpool.kernel.process import begin_anew
 from carpool.kernel.stream import Listener, Wire
 from carpool.kernel.sysctl import Sysctls
 from carpool.kernel.unixclient import UnixClient
@@ -53,30 +51,16 @@ TOLD_MAX = 256
 SYSCTL_FILE = "states-sysctls.json"
 
 
-def run(config: Config, run_dir: os.PathLike[str] | str, wire: Wire, read: Read) -> int:
-    """`carpool run states`: until a signal says stop. Returns the exit code.
-
-    Raises ConfigError when group.toml asks for no replication or node.toml lacks an address for
-    it, KernelError when the kernel refuses what we need, or when another one runs already.
-    """
-    never_wait_for_stderr()
-    poller = Poller()
-    service = StatesService(config, os.fspath(run_dir), poller, clock.monotonic_s, wire, read)
-    poller.on_signals(lambda _number: service.stop())
-    say(f"states {__version__} of node {config.node.name} runs, pid {os.getpid()}")
-    gc.freeze()  # what lives from here on is short-lived
-    service.run()
-    if service.begins_anew:
-        begin_anew()
-    return 0
-
-
 class _Part(Protocol):
     def close(self) -> None: ...
 
 
 class StatesService:
-    """Replication of one node, from construction (which takes its sockets) to the end of `run`."""
+    """Replication of one node, from construction (which takes its sockets) to the end of `run`.
+
+    Raises ConfigError when group.toml asks for no replication or node.toml lacks an address for
+    it, KernelError when the kernel refuses what we need, or when another one runs already.
+    """
 
     def __init__(
         self,
@@ -147,10 +131,11 @@ class StatesService:
 
     # --------------------------------------------------------------------------------- loop
 
-    def run(self) -> None:
+    def run(self, on_ready: Callable[[], None]) -> None:
         """Until `stop`; then leave no table, socket or half-told hold behind."""
         self._mask.install()
         self.poller.add(self._events, self._drain)
+        on_ready()
         due_s = 0.0
         try:
             while not self.stopped:
@@ -166,6 +151,12 @@ class StatesService:
 
     def stop(self) -> None:
         self.stopped = True
+
+    def about(self) -> str:
+        """For who asks systemd."""
+        streams = f"streams with {sum(link.up for link in self.links)} of {len(self.links)} peers"
+        hold = self._hold_told
+        return f"{streams}; {hold.reason}" if hold and hold.on else streams
 
     def _deadline_s(self) -> float:
         now_s = self.now_s()

@@ -1,0 +1,181 @@
+"""`carpool install`: what a package would bring, for who installed carpool with pip or uv.
+
+Room: cli. Writes the files of `files.py` and tells systemd; says each thing that it does, before it
+does it. What an operator wrote (configuration, state) it neither makes nor removes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import carpool
+from carpool.api.control import FAILOVER, Answer, status
+from carpool.cli.files import LOCAL, NEEDRESTART, VENDOR, files
+from carpool.errors import EXIT_OK, CarpoolError, KernelError
+
+RUNNING = "/run/systemd/system"  # sd_booted(3)
+PACKAGED = f"{VENDOR.units}/carpool.target"
+WAIT_S = 120.0  # a stop hands over before it ends
+NEXT = """\
+next: write /etc/carpool/node.toml and group.toml (man carpool has a pair to begin with), then
+      carpool check && systemctl start carpool.target"""
+OLDER = """\
+failover runs on with the program that it was started with: it is MASTER of {}.
+When it suits you (a peer takes over, no connection is lost):
+      carpool maintenance on && systemctl restart carpool-failover && carpool maintenance off"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `install` to the command line."""
+    parser = subparsers.add_parser(
+        "install",
+        help="write units and man pages, after pip or uv",
+        description="Write the units for systemd, man pages, shell completion and what else a "
+        "package would bring, with the path of this installation, and enable carpool.target. "
+        "Nothing starts before there is a configuration. Say it again after an upgrade.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument(
+        "--remove",
+        action="store_true",
+        help="stop carpool and take away all that was written; configuration and state stay",
+    )
+    parser.add_argument(
+        "--upgraded",
+        action="store_true",
+        help="only restart what runs and may be: failover not where it is MASTER",
+    )
+    parser.add_argument(
+        "--root", type=Path, metavar="DIR", help="below another root, for who builds a package"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """KernelError for what cannot be written or done."""
+    work = _Work(args.dry_run, args.root)
+    if args.remove:
+        _remove(work, args)
+    elif args.upgraded:
+        _restart(work, args.run_dir)
+    else:
+        _install(work, args.run_dir)
+    return EXIT_OK
+
+
+class _Work:
+    """Says each deed, and does it unless it is only to be shown."""
+
+    def __init__(self, dry: bool, root: Path | None) -> None:
+        self.dry = dry
+        self.root = root or Path("/")
+        self.staged = root is not None  # files alone: no systemd is there to be told
+        self.layout = VENDOR if self.staged else LOCAL
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / name.lstrip("/")
+        try:
+            if path.is_file() and path.read_bytes() == text.encode():
+                print(f"is there: {name}")
+                return
+            print(f"write {name}")
+            if not self.dry:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+                path.chmod(0o644)
+        except OSError as error:
+            raise KernelError(f"write {path}: {error.strerror}", hint="this needs root") from error
+
+    def remove(self, name: str) -> None:
+        path = self.root / name.lstrip("/")
+        try:
+            if path.is_file():
+                print(f"remove {name}")
+                if not self.dry:
+                    path.unlink()
+        except OSError as error:
+            raise KernelError(f"remove {path}: {error.strerror}", hint="this needs root") from error
+
+    def call(self, *argv: str, must: bool = True) -> None:
+        """A program of systemd; none is called where systemd does not run."""
+        if self.staged or not Path(RUNNING).is_dir():
+            return
+        print(" ".join(argv))
+        if self.dry:
+            return
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=WAIT_S, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise KernelError(f"{argv[0]}: {error}") from error
+        if done.returncode != 0 and must:
+            raise KernelError(f"{' '.join(argv)}: {done.stderr.strip()[-500:]}")
+
+
+def command() -> str:
+    """What runs this very installation."""
+    script = Path(sys.executable).with_name("carpool")
+    return str(script) if script.is_file() else f"{sys.executable} -m carpool"
+
+
+def _files(work: _Work) -> list[tuple[str, str]]:
+    program = Path(carpool.__file__) if not work.staged else Path("/usr")
+    found = files(work.layout, "/usr/bin/carpool" if work.staged else command(), program)
+    wanted = work.staged or Path(NEEDRESTART).parent.is_dir()
+    return [(name, text) for name, text in found if wanted or name != NEEDRESTART]
+
+
+def _install(work: _Work, run_dir: Path) -> None:
+    if not work.staged and Path(PACKAGED).is_file():
+        raise KernelError(
+            f"carpool is installed as a package of the system: {PACKAGED} is there",
+            hint="it brings all of this; or remove it first: apt remove carpool",
+        )
+    for name, text in _files(work):
+        work.write(name, text)
+    if work.staged:
+        return
+    work.call("systemd-sysusers", f"{work.layout.sysusers}/carpool.conf")
+    work.call("systemd-tmpfiles", "--create", f"{work.layout.tmpfiles}/carpool.conf")
+    work.call("systemctl", "daemon-reload")
+    work.call("systemctl", "enable", "carpool.target", *_services())
+    _restart(work, run_dir)
+    print(NEXT)
+
+
+def _remove(work: _Work, args: argparse.Namespace) -> None:
+    work.call("systemctl", "disable", "--now", "carpool.target", *_services(), must=False)
+    if not work.dry and not work.staged and Path(RUNNING).is_dir():
+        from carpool.cli import release
+
+        release.run(argparse.Namespace(**{**vars(args), "process": None}))
+    for name, _text in _files(work):
+        work.remove(name)
+    work.call("systemctl", "daemon-reload")
+    print(f"kept: {args.config_dir} and {args.state_dir}")
+
+
+def _restart(work: _Work, run_dir: Path) -> None:
+    """What runs already is to run the new program, but no VIP moves for it."""
+    work.call("systemctl", "try-restart", "carpool-states.service", "carpool-agent.service")
+    master = masters(status(run_dir, FAILOVER))
+    if master is None:
+        return
+    if master:
+        print(OLDER.format(", ".join(master)))
+    else:
+        work.call("systemctl", "try-restart", "carpool-failover.service")
+
+
+def masters(told: Answer | CarpoolError) -> list[str] | None:
+    """Of which VIPs the node is MASTER; None: no failover answers."""
+    vhosts = told.get("vhosts") if isinstance(told, dict) else None
+    if not isinstance(vhosts, list):
+        return None
+    return [f"{one['vhid']}@{one['interface']}" for one in vhosts if one["state"] == "MASTER"]
+
+
+def _services() -> list[str]:
+    return [f"carpool-{name}.service" for name in ("failover", "states", "agent")]

@@ -1,0 +1,77 @@
+"""`carpool release`: take away what a process that died left in the kernel of this node.
+
+Room: cli. Said by systemd when failover has died (`ExecStopPost=`), by the package when it goes,
+and by people. Touches nothing that belongs to a process that runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from carpool.api.control import FAILOVER, STATES, status
+from carpool.api.settings import load_texts
+from carpool.errors import EXIT_OK, CarpoolError, NotRunningError
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `release` to the command line."""
+    parser = subparsers.add_parser(
+        "release",
+        help="take away what a process that died left behind",
+        description="Take away what a failover or states process that died left in the kernel: "
+        "virtual addresses, which a peer is told to take over first, their devices, nft tables, "
+        "changed settings. What belongs to a process that runs is left alone.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "process",
+        nargs="?",
+        choices=(FAILOVER, STATES),
+        metavar="PROCESS",
+        help="failover or states; without: both",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Of each that does not run. KernelError when the kernel refuses."""
+    for process in (args.process,) if args.process else (FAILOVER, STATES):
+        if not isinstance(status(args.run_dir, process), NotRunningError):
+            print(f"{process} runs: what it holds is its own")
+            continue
+        taken = _failovers(args) if process == FAILOVER else _states(args.run_dir)
+        print("\n".join(f"taken away: {one}" for one in taken) or f"nothing is left of {process}")
+    return EXIT_OK
+
+
+def _failovers(args: argparse.Namespace) -> list[str]:
+    from carpool.kernel import leftover
+
+    found = leftover.of_failover()
+    if found:
+        _hand_over(args.config_dir, args.run_dir, args.state_dir)
+    more = leftover.take_failovers(args.run_dir)
+    return found + [one for one in more if one not in found]
+
+
+def _states(run_dir: Path) -> list[str]:
+    from carpool.kernel.leftover import take_states
+    from carpool.service.states import SYSCTL_FILE
+
+    return take_states(run_dir / SYSCTL_FILE)
+
+
+def _hand_over(config_dir: Path, run_dir: Path, state_dir: Path) -> None:
+    """Gracefully, if what is held is in the configuration; or it is only taken away."""
+    config, _problems, texts = load_texts(config_dir)
+    if config is None:
+        print(f"no peer is told: {config_dir} is not usable; `carpool check` tells more")
+        return
+    from carpool import daemon
+    from carpool.api.running import RunningFiles
+    from carpool.service.groupchange import Form
+
+    try:
+        daemon.leave(Form(config, texts), RunningFiles(config_dir, state_dir), run_dir, state_dir)
+    except CarpoolError as error:
+        print(f"no peer is told: {error.message}")
