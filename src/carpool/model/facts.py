@@ -1,0 +1,51 @@
+"""What is known of a machine and its peers when `carpool doctor` judges them.
+
+Room: model. Values only: `kernel/` looks, peers tell theirs, `machine/` judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from carpool.model.config import AddressWithMask, Config, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """In place of facts: why there are none."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceFacts:
+    """The device behind a logical interface; without one, `present` is false."""
+
+    device: str
+    present: bool = False
+    up: bool = False
+    carrier: bool = False
+    mtu: int = 0  # bytes of an IP packet
+    addresses: tuple[AddressWithMask, ...] = ()  # its own, no VIP
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What a node tells its peers, too."""
+
+    version: str  # of carpool
+    kernel: str  # as `uname -r`
+    interfaces: Mapping[str, InterfaceFacts] = field(default_factory=dict)  # by logical name
+    conntrack_max: int | None = None  # None: connection tracking is not loaded
+    conntrack_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All of them, of this node."""
+
+    config: Config | Unseen
+    node: NodeFacts
+    problems: tuple[Problem, ...] = ()  # of the files
+    settings: Mapping[str, int] = field(default_factory=dict)  # by key; those that are there
