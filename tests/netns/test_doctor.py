@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
+from carpool.api.identity import keys_of
 from carpool.errors import EXIT_CONFIG, EXIT_OK
 from tests.netns.lab import Namespace, Network
 from tests.unit.api.files import paired, write
@@ -19,6 +25,35 @@ ADDRESSES = {
     "wan0": ("10.10.2.2/24",),
     "sync0": ("10.10.3.1/24",),
 }
+RULES = """
+table inet filter {
+  chain input { type filter hook input priority filter; policy drop;
+    ct state established,related accept
+    iifname { "lan0", "lo" } tcp dport { 22, 3782 } accept
+    iifname "sync0" ip saddr 10.10.3.2 tcp dport 22 accept
+    meta l4proto { icmp, ipv6-icmp } accept
+  }
+}
+table ip nat {
+  chain postrouting { type nat hook postrouting priority srcnat;
+    oifname "lan0" masquerade
+    oifname "wan0" snat to 10.10.2.1
+  }
+}
+table netdev shaping {
+  chain out { type filter hook egress device "lan0" priority 0;
+    ip protocol 112 drop
+  }
+}
+"""
+MENDED = """
+insert rule inet filter input iifname sync0 ip saddr 10.10.3.2 tcp dport { 3782 } accept
+flush chain ip nat postrouting
+add rule ip nat postrouting oifname lan0 fib saddr type != local snat to 10.10.1.1
+add rule ip nat postrouting oifname wan0 fib saddr type != local snat to 10.10.2.1
+insert rule netdev shaping out meta l4proto 112 accept
+"""
+RULE_CHECKS = ("nat-own-address", "nat-any-source", "sync-rules", "carp-rules", "flowtable")
 LOCAL = ("configuration", "forwarding", "rp-filter", "arp", "conntrack-events")
 
 
@@ -32,19 +67,18 @@ def machine(network: Network) -> Namespace:
 
 
 def doctor(
-    machine: Namespace, directory: Path, *arguments: str
+    machine: Namespace, directory: Path, *arguments: str, before: str = ""
 ) -> subprocess.CompletedProcess[str]:
     (directory / "group.toml").chmod(0o600)
     options = ("--config-dir", str(directory), "--run-dir", str(directory / "run"))
-    return machine.run(
-        *(sys.executable, "-m", "carpool", "doctor", *options),
-        *("--root", str(directory / "root"), *arguments),
-        check=False,
-    )
+    argv = (sys.executable, "-m", "carpool", "doctor", *options)
+    more = ("--root", str(directory / "root"), *arguments)
+    script = f'{before}\nexec "$@"'  # `ip netns exec` gives it mounts of its own
+    return machine.run("sh", "-ec", script, "sh", *argv, *more, check=False)
 
 
-def told(machine: Namespace, directory: Path, *arguments: str) -> dict[str, Any]:
-    done = doctor(machine, directory, "--json", *arguments)
+def told(machine: Namespace, directory: Path, *arguments: str, before: str = "") -> dict[str, Any]:
+    done = doctor(machine, directory, "--json", *arguments, before=before)
     assert done.stderr == ""
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
@@ -86,3 +120,82 @@ def test_settings_of_the_kernel(machine: Namespace, tmp_path: Path) -> None:
         EXIT_OK,
         "All is well, as far as 4 checks can tell.\n",
     )
+
+
+def test_rules_in_the_way_and_nat_that_does_not_survive(machine: Namespace, tmp_path: Path) -> None:
+    files = paired(write(tmp_path))
+    machine.nft(RULES)
+    found = told(machine, files, *RULE_CHECKS)
+    assert names(found) == ["sync-rules", "carp-rules", "nat-own-address", "nat-any-source"]
+    text = {one["check"]: one["found"] + one["fix"] for one in found["findings"]}
+    assert "TCP port 3782 from 10.10.3.2 on sync0" in text["sync-rules"]
+    assert MENDED.splitlines()[1] in text["sync-rules"]
+    assert "masquerade leaves lan0 as 10.10.1.2" in text["nat-own-address"]
+    assert "`fib saddr type != local snat to 10.10.1.1`" in text["nat-own-address"]
+    assert "by wan0 leaves as 10.10.2.1, a VIP" in text["nat-any-source"]
+
+    machine.nft(MENDED)  # nft takes what the fixes say, and they help
+    again = told(machine, files, *RULE_CHECKS)
+    assert (again["findings"], again["skipped"]) == ([], [])
+
+
+def test_flowtables(machine: Namespace, tmp_path: Path) -> None:
+    offload = """table inet fast {
+      flowtable f { hook ingress priority 0; devices = { lan0, wan0 }; }
+    }"""
+    if machine.run("nft", "-f", "-", input_text=offload, check=False).returncode != 0:
+        pytest.skip("this kernel has no flowtables")
+    found = told(machine, paired(write(tmp_path)), "flowtable")
+    assert names(found) == ["flowtable"]
+    assert "inet fast f" in found["findings"][0]["found"]
+
+
+def test_what_a_node_runs_and_runs_on(machine: Namespace, tmp_path: Path) -> None:
+    files = paired(write(tmp_path))
+    checks = ("processes", "conntrack-table", "bound-services", "certificates", "kernel")
+    machine.nft("table inet t { chain c { type filter hook input priority 0; ct state new; }; }")
+    well = told(machine, files, *checks)
+    assert names(well) == ["processes"]
+    assert "failover, states" in well["findings"][0]["found"]
+
+    machine.run("ip", "address", "add", "10.10.1.1/32", "dev", "lan0")  # as the MASTER has it
+    listen = (
+        "import socket; s = socket.create_server(('10.10.1.1', 80)); print(flush=True); input()"
+    )
+    service = machine.start(sys.executable, "-c", listen)
+    assert service.stdout is not None
+    assert service.stdout.readline() == "\n"
+    keys = keys_of(files, "fw1")
+    keys.store_identity(expired("fw1"))
+    assert machine.pings("10.10.1.1")  # one connection at least
+    (tmp_path / "one").write_text("1\n")
+    lower = f"mount --bind {tmp_path}/one /proc/sys/net/netfilter/nf_conntrack_max"
+    ill = told(machine, files, *checks, before=lower)
+    assert names(ill) == ["certificates", "processes", "conntrack-table", "bound-services"]
+    text = {one["check"]: one["found"] for one in ill["findings"]}
+    assert text["conntrack-table"].endswith(" of 1 connections (nf_conntrack_max) are in use")
+    assert "listens on 10.10.1.1, TCP port 80: a VIP" in text["bound-services"]
+    assert f"{keys.identity_path} expired " in text["certificates"]
+
+    done = doctor(machine, files, "--fix", "bound-services")
+    assert done.returncode == EXIT_OK
+    assert machine.read_sysctl("net/ipv4/ip_nonlocal_bind") == "1"
+    helpless = machine.run(
+        *("setpriv", "--bounding-set", "-net_admin", sys.executable, "-m", "carpool"),
+        *("doctor", "kernel", "--config-dir", str(files)),
+        check=False,
+    )
+    assert helpless.returncode == EXIT_CONFIG
+    assert "Operation not permitted" in helpless.stdout
+
+
+def expired(node: str) -> bytes:
+    """Key and certificate of somebody who has made them elsewhere, long ago."""
+    key = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, node)])
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name)
+    made = made.public_key(key.public_key()).serial_number(1)
+    made = made.not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+    signed = made.not_valid_after(datetime(2021, 1, 1, tzinfo=UTC)).sign(key, None)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return private + signed.public_bytes(Encoding.PEM)

@@ -53,7 +53,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Look, tell, and with --fix mend. Raises KernelError."""
-    report = examine(hostfacts.gather(args.config_dir), args.checks)
+    names = args.checks or list(CHECKS)
+    report = examine(hostfacts.gather(args.config_dir, args.run_dir, names), names)
     file = sysctlfile.path_below(args.root)
     fixes = report.settings if args.fix else ()
     if args.json:

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping
 from carpool import __version__
 from carpool.kernel import sysctl
 from carpool.kernel.links import read_topology
-from carpool.kernel.netlink import NETLINK_ROUTE, NetlinkSocket
+from carpool.kernel.netlink import NETLINK_ROUTE, NetlinkSocket, Request
+from carpool.model.config import Address
 from carpool.model.facts import InterfaceFacts, NodeFacts
+from carpool.proto import rtnetlink as rt
 
 _COUNT, _MAX = "net/netfilter/nf_conntrack_count", "net/netfilter/nf_conntrack_max"
 
@@ -44,6 +46,16 @@ def interface_facts(devices: Mapping[str, str]) -> dict[str, InterfaceFacts]:
         addresses = tuple(found.address for found in topology.own(link.index))
         facts[name] = InterfaceFacts(device, True, link.up, link.carrier, link.mtu, addresses)
     return facts
+
+
+def present() -> frozenset[Address]:
+    """All addresses of this network namespace, VIPs too. Raises KernelError."""
+    socket = NetlinkSocket(NETLINK_ROUTE)
+    try:
+        messages = socket.dump(Request("list the addresses", rt.get_addresses()))
+    finally:
+        socket.close()
+    return frozenset(found.address.ip for found in map(rt.parse_address, messages) if found)
 
 
 def settings(keys: Iterable[str]) -> dict[str, int]:

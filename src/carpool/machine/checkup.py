@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from carpool.machine.facts import Facts
 from carpool.model.config import Config
 from carpool.model.diagnosis import Diagnosis, Skipped
-from carpool.model.facts import Facts, Unseen
+from carpool.model.facts import Unseen
 
 Finding = Diagnosis | Skipped
 Judge = Callable[[Facts], Iterator[Finding]]

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from carpool.machine.checkup import Check, Finding, unconfigured, vip_devices
+from carpool.machine.facts import Facts
 from carpool.model.config import Config, Family, MacMode
 from carpool.model.diagnosis import Diagnosis, Setting, Severity
-from carpool.model.facts import Facts, Unseen
+from carpool.model.facts import Unseen
 
 ALL_RP_FILTER = "net/ipv4/conf/all/rp_filter"
 FORWARD = {Family.IPV4: "net/ipv4/ip_forward", Family.IPV6: "net/ipv6/conf/all/forwarding"}

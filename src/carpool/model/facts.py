@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from carpool.model.config import AddressWithMask, Config, Problem
+from carpool.model.config import Address, AddressWithMask
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,19 @@ class NodeFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """All of them, of this node."""
+class Listener:
+    """A socket that waits for whoever asks."""
 
-    config: Config | Unseen
-    node: NodeFacts
-    problems: tuple[Problem, ...] = ()  # of the files
-    settings: Mapping[str, int] = field(default_factory=dict)  # by key; those that are there
+    protocol: str  # tcp, udp
+    address: Address
+    port: int
+    process: str = ""  # its command; "": nobody knows
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """One that a stream between nodes rests on."""
+
+    path: str
+    begins_s: float  # seconds since 1970
+    ends_s: float

@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from carpool.machine.checkup import Judge
+from carpool.machine.facts import Facts
 from carpool.machine.hostchecks import ALL_RP_FILTER, EVENTS, FORWARD
 from carpool.model.diagnosis import Diagnosis, Severity, Skipped
-from carpool.model.facts import Facts, InterfaceFacts, NodeFacts, Unseen
+from carpool.model.facts import InterfaceFacts, NodeFacts, Unseen
+from carpool.proto.nftjson import Tables
 from tests.unit.model.configs import config, masked
 
 UNSEEN = Unseen("nobody has looked")
@@ -25,7 +27,15 @@ NODE_FACTS = NodeFacts(
     100,
 )
 SETTINGS = {ALL_RP_FILTER: 0, EVENTS: 2, **dict.fromkeys(FORWARD.values(), 1)}
-FACTS = Facts(config(), NODE_FACTS, settings=SETTINGS)
+FACTS = Facts(
+    config(),
+    NODE_FACTS,
+    settings=SETTINGS,
+    tables=Tables({}),
+    listeners=(),
+    certificates=(),
+    missing={},
+)
 
 
 def facts(settings: dict[str, int] | None = None, **changes: Any) -> Facts:
