@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -17,7 +18,9 @@ from cryptography.x509.oid import NameOID
 
 from carpool.api.identity import keys_of
 from carpool.errors import EXIT_CONFIG, EXIT_OK
+from tests.netns.agents import GROUP, LINK, AgentNode, made_group, start
 from tests.netns.lab import Namespace, Network
+from tests.netns.pair import PAIR
 from tests.unit.api.files import paired, write
 
 ADDRESSES = {
@@ -199,3 +202,77 @@ def expired(node: str) -> bytes:
     signed = made.not_valid_after(datetime(2021, 1, 1, tzinfo=UTC)).sign(key, None)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return private + signed.public_bytes(Encoding.PEM)
+
+
+class OddNode(AgentNode):
+    """A firewall whose agent may run in odd circumstances."""
+
+    before = ""  # shell, in a mount namespace of its own
+    prelude = ""  # Python
+
+    def begin(self) -> subprocess.Popen[str]:
+        env = {"CARPOOL_CONFIG_DIR": str(self.config_dir), "CARPOOL_RUN_DIR": str(self.run_dir)}
+        env |= {"CARPOOL_STATE_DIR": str(self.state_dir), "CARPOOL_ROOT": str(self.directory)}
+        main = "import sys; from carpool.cli.main import main; sys.exit(main(['run', 'agent']))"
+        argv = ("sh", "-ec", f'{self.before}\nexec "$@"', "sh", sys.executable, "-c")
+        return self.namespace.start(*argv, f"{self.prelude}\n{main}", env=env)
+
+    def doctor(self, *checks: str) -> dict[str, Any]:
+        options = ("--config-dir", str(self.config_dir), "--run-dir", str(self.run_dir))
+        done = self.namespace.run(
+            *(sys.executable, "-m", "carpool", "doctor", "--json", *options, *checks), check=False
+        )
+        assert done.stderr == ""
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+
+ODD = """
+import carpool, time
+carpool.__version__ = "0.0.9"
+real = time.time_ns
+time.time_ns = lambda: real() + 90 * 10**9
+"""
+PEER_CHECKS = ("versions", "clock", "peer-interfaces", "masks", "mtu", "conntrack-max")
+
+
+@pytest.fixture
+def pair_of_agents(network: Network, tmp_path: Path) -> tuple[OddNode, OddNode]:
+    fw1, fw2 = made_group(network, tmp_path, PAIR, OddNode)
+    hosts = (fw1.namespace, fw2.namespace)
+    for name, net in (("lan", 1), ("wan", 2)):
+        ends = [(host, f"{name}0", [f"10.{net}.0.{10 + i}/24"]) for i, host in enumerate(hosts)]
+        network.bridge(name, ends)
+    return fw1, fw2
+
+
+def test_two_nodes_that_differ(pair_of_agents: tuple[OddNode, OddNode], tmp_path: Path) -> None:
+    fw1, fw2 = pair_of_agents
+    start(fw1)
+    silent = fw1.doctor(*PEER_CHECKS)
+    assert silent["findings"] == []
+    assert {one["check"] for one in silent["skipped"]} == {*PEER_CHECKS}
+    assert "cannot connect to the agent of fw2" in silent["skipped"][0]["why"]
+    (tmp_path / "seven").write_text("7\n")
+    fw2.before = f"mount --bind {tmp_path}/seven /proc/sys/net/netfilter/nf_conntrack_max"
+    fw2.prelude = ODD
+    start(fw2)
+    well = fw1.doctor("peer-interfaces", "masks", "mtu")
+    assert (well["findings"], well["skipped"]) == ([], [])
+
+    fw2.namespace.sh(
+        "ip link set sync0 mtu 1400; ip address del 10.1.0.11/24 dev lan0;"
+        "ip address add 10.1.0.11/16 dev lan0; ip link set lan0 mtu 1400"
+    )
+    group = GROUP.replace('"lan"', '"wan"').replace("10.1.0.1/24", "10.2.0.1/24") + LINK
+    fw1.configure(GROUP + group.partition("\n")[2].replace("vhid = 51", "vhid = 52"))
+    fw2.namespace.run("ip", "link", "set", "wan0", "down")
+    ill = fw1.doctor(*PEER_CHECKS)
+    text = {one["check"]: one["found"] for one in ill["findings"]}
+    assert text.keys() == {*PEER_CHECKS}
+    assert text["versions"].startswith("fw2 runs carpool 0.0.9, this node ")
+    assert re.match(r"the clock of fw2 is (89|90|91)\.\d s ahead", text["clock"])
+    assert text["peer-interfaces"] == "fw2: wan (wan0) is set down"
+    assert text["masks"] == "lan: this node has 10.1.0.10/24, fw2 has 10.1.0.11/16: unequal masks"
+    assert "MTU 1500 here, 1400 on fw2" in text["mtu"]
+    assert text["conntrack-max"].endswith(" here, 7 on fw2")

@@ -7,6 +7,7 @@ Room: agent. Values only: who makes them is in local.py and peer.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Interface, IPv6Interface
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -147,6 +148,32 @@ class GroupStand(Answer):
 
     digest: Short = Field(description="SHA-256 of group.toml")
     changing: bool = Field(description="whether what was before counts, too")
+
+
+# ------------------------------------------------------------------------------------- doctor
+
+
+class InterfaceBody(Answer):
+    """`model.facts.InterfaceFacts`."""
+
+    device: Name
+    present: bool
+    up: bool
+    carrier: bool
+    mtu: Annotated[int, Field(ge=0, le=1 << 31)]
+    addresses: list[IPv4Interface | IPv6Interface] = Field(max_length=1000)
+
+
+class FactsBody(Answer):
+    """What a node tells its peers' `carpool doctor`."""
+
+    version: Name
+    kernel: Short
+    wall_s: float = Field(description="seconds since 1970, UTC", allow_inf_nan=False)
+    conntrack_max: Annotated[int, Field(ge=0)] | None
+    conntrack_count: Annotated[int, Field(ge=0)] | None
+    interfaces: dict[Name, InterfaceBody] = Field(max_length=256)
+    roles: dict[Short, Short] | None = Field(max_length=256)
 
 
 _Kind = TypeVar("_Kind", bound=BaseModel)

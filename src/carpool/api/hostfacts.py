@@ -5,10 +5,11 @@ Room: api. Gathers; refuses to judge (`machine/doctor.py`), and to ask a peer.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from carpool.api import control, identity
+from carpool.api.control import Answer
 from carpool.api.settings import load, secrecy
 from carpool.errors import CarpoolError, KernelError, UnreachableError
 from carpool.kernel import clock, features, hostfacts, nftload
@@ -30,6 +31,7 @@ _UNASKED = Unseen("nobody asked for it")
 def gather(config_dir: Path, run_dir: Path, checks: Collection[str]) -> Facts:
     """What these checks need and can be seen without a peer. Raises KernelError."""
     config, problems = configuration(config_dir)
+    answers = {} if isinstance(config, Unseen) else _answers(config, run_dir)
     of_rules = any(check.name in checks for check in rulechecks.CHECKS)
     return Facts(
         config,
@@ -42,7 +44,8 @@ def gather(config_dir: Path, run_dir: Path, checks: Collection[str]) -> Facts:
         listeners=tuple(listeners()) if "bound-services" in checks else _UNASKED,
         certificates=_certificates(config, config_dir),
         missing=features.missing() if "kernel" in checks else _UNASKED,
-        silent=_silent(config, run_dir),
+        silent=_silent(answers),
+        roles=_roles(answers.get(control.FAILOVER)),
     )
 
 
@@ -87,14 +90,25 @@ def _certificates(config: Config | Unseen, config_dir: Path) -> tuple[Certificat
     return tuple(found) or Unseen("this node is paired with nobody yet: `carpool init`")
 
 
-def _silent(config: Config | Unseen, run_dir: Path) -> dict[str, str]:
-    """Processes that the configuration asks for and that do not answer, and why."""
-    if isinstance(config, Unseen):
-        return {}
+def _answers(config: Config, run_dir: Path) -> dict[str, Answer | CarpoolError]:
+    """What the processes that the configuration asks for tell, by name."""
     wanted = [control.FAILOVER] + ([control.STATES] if config.group.states is not None else [])
-    answers = {name: control.status(run_dir, name) for name in wanted}
+    return {name: control.status(run_dir, name) for name in wanted}
+
+
+def _silent(answers: Mapping[str, Answer | CarpoolError]) -> dict[str, str]:
+    """Those that do not answer, and why."""
     return {
         name: answer.message
         for name, answer in answers.items()
         if isinstance(answer, UnreachableError)
+    }
+
+
+def _roles(answer: Answer | CarpoolError | None) -> dict[str, str]:
+    """Of this node by VIP, as failover tells them."""
+    vhosts = answer.get("vhosts") if isinstance(answer, dict) else None
+    return {
+        f"{one['vhid']}@{one['interface']}": str(one["state"])
+        for one in (vhosts if isinstance(vhosts, list) else [])
     }

@@ -9,13 +9,16 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from carpool.api import hostfacts
+from carpool.cli.doctorpeers import peers_of
 from carpool.errors import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 from carpool.kernel import sysctl, sysctlfile
+from carpool.machine import pairchecks
 from carpool.machine.doctor import CHECKS, Report, examine
+from carpool.machine.facts import Facts
 from carpool.model.diagnosis import Setting, Severity
 from carpool.model.finding import closest
 
@@ -54,7 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Look, tell, and with --fix mend. Raises KernelError."""
     names = args.checks or list(CHECKS)
-    report = examine(hostfacts.gather(args.config_dir, args.run_dir, names), names)
+    report = examine(_gather(args, names), names)
     file = sysctlfile.path_below(args.root)
     fixes = report.settings if args.fix else ()
     if args.json:
@@ -75,6 +78,14 @@ def run(args: argparse.Namespace) -> int:
     fixed = len(report.findings) - len(left.findings)
     console.print(renderdoctor.verdict(left, fixed=fixed), soft_wrap=True)
     return _exit(left)
+
+
+def _gather(args: argparse.Namespace, names: Sequence[str]) -> Facts:
+    """All that these checks need."""
+    facts = hostfacts.gather(args.config_dir, args.run_dir, names)
+    if pairchecks.NAMES & {*names}:
+        facts = replace(facts, peers=peers_of(facts.config, args.run_dir))
+    return facts
 
 
 def _check(word: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from carpool.model.config import Address, Config, Problem
-from carpool.model.facts import Certificate, Listener, NodeFacts, Unseen
+from carpool.model.facts import Certificate, Listener, NodeFacts, PeerFacts, Unseen
 from carpool.proto.nftjson import Tables
 
 _UNSEEN = Unseen("it was not looked at")
@@ -30,3 +30,5 @@ class Facts:
     certificates: tuple[Certificate, ...] | Unseen = _UNSEEN
     missing: Mapping[str, str] | Unseen = _UNSEEN  # what the kernel has not, and what it says
     silent: Mapping[str, str] = field(default_factory=dict)  # processes that run not, and why
+    roles: Mapping[str, str] = field(default_factory=dict)  # by VIP (`51@lan`)
+    peers: Mapping[str, PeerFacts | Unseen] = field(default_factory=dict)  # all of node.toml

@@ -42,6 +42,16 @@ class NodeFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerFacts:
+    """What a peer tells of itself, and how its clock stands to ours."""
+
+    node: NodeFacts
+    clock_off_s: float = 0.0  # seconds that it is ahead of this node
+    clock_error_s: float = 0.0  # so much of them may be the time that asking took
+    roles: Mapping[str, str] = field(default_factory=dict)  # by VIP (`51@lan`)
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
     """A socket that waits for whoever asks."""
 

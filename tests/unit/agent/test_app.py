@@ -41,6 +41,8 @@ ROUTES = {
     ("POST", "/v1/reload"),
     ("GET", "/v1/peer/group"),
     ("POST", "/v1/peer/group/settle"),
+    ("GET", "/v1/peer/facts"),
+    ("GET", "/v1/doctor/peers"),
 }
 
 
