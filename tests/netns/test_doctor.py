@@ -162,12 +162,7 @@ def test_what_a_node_runs_and_runs_on(machine: Namespace, tmp_path: Path) -> Non
     assert "failover, states" in well["findings"][0]["found"]
 
     machine.run("ip", "address", "add", "10.10.1.1/32", "dev", "lan0")  # as the MASTER has it
-    listen = (
-        "import socket; s = socket.create_server(('10.10.1.1', 80)); print(flush=True); input()"
-    )
-    service = machine.start(sys.executable, "-c", listen)
-    assert service.stdout is not None
-    assert service.stdout.readline() == "\n"
+    listening(machine, "10.10.1.1", 80)
     keys = keys_of(files, "fw1")
     keys.store_identity(expired("fw1"))
     assert machine.pings("10.10.1.1")  # one connection at least
@@ -190,6 +185,15 @@ def test_what_a_node_runs_and_runs_on(machine: Namespace, tmp_path: Path) -> Non
     )
     assert helpless.returncode == EXIT_CONFIG
     assert "Operation not permitted" in helpless.stdout
+
+
+def listening(host: Namespace, address: str, port: int) -> subprocess.Popen[str]:
+    """A service."""
+    open_ = f"import socket; s = socket.create_server(({address!r}, {port}))"
+    service = host.start(sys.executable, "-c", f"{open_}; print(flush=True); input()")
+    assert service.stdout is not None
+    assert service.stdout.readline() == "\n"
+    return service
 
 
 def expired(node: str) -> bytes:
@@ -233,6 +237,7 @@ carpool.__version__ = "0.0.9"
 real = time.time_ns
 time.time_ns = lambda: real() + 90 * 10**9
 """
+PATHS = ("reach", "path-mtu")
 PEER_CHECKS = ("versions", "clock", "peer-interfaces", "masks", "mtu", "conntrack-max")
 
 
@@ -244,6 +249,27 @@ def pair_of_agents(network: Network, tmp_path: Path) -> tuple[OddNode, OddNode]:
         ends = [(host, f"{name}0", [f"10.{net}.0.{10 + i}/24"]) for i, host in enumerate(hosts)]
         network.bridge(name, ends)
     return fw1, fw2
+
+
+def test_the_way_between_two_nodes(
+    pair_of_agents: tuple[OddNode, OddNode], network: Network
+) -> None:
+    fw1, fw2 = pair_of_agents
+    switch = network.hosts["sync"]
+    agent = listening(fw2.namespace, "10.3.0.2", 3784)
+    well = fw1.doctor(*PATHS)
+    assert (well["findings"], well["skipped"]) == ([], [])
+    switch.run("ip", "link", "set", "p1", "mtu", "1300")  # the port that leads to fw2
+    agent.kill()
+    agent.wait()
+    ill = fw1.doctor(*PATHS)
+    found = {one["check"]: one["found"] for one in ill["findings"]}
+    assert found["reach"] == "fw2 (10.3.0.2) on sync, TCP port 3784: Connection refused"
+    assert re.match("on sync packets of 1300 bytes reach fw2, larger ones do", found["path-mtu"])
+    switch.run("ip", "link", "set", "p1", "down")
+    cut = fw1.doctor(*PATHS)
+    assert "TCP port 3784: no answer within 2 s" in cut["findings"][0]["found"]
+    assert cut["skipped"][0]["why"] == "fw2 (10.3.0.2) answers no ping"
 
 
 def test_two_nodes_that_differ(pair_of_agents: tuple[OddNode, OddNode], tmp_path: Path) -> None:

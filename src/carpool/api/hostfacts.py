@@ -12,14 +12,15 @@ from carpool.api import control, identity
 from carpool.api.control import Answer
 from carpool.api.settings import load, secrecy
 from carpool.errors import CarpoolError, KernelError, UnreachableError
-from carpool.kernel import clock, features, hostfacts, nftload
+from carpool.kernel import clock, features, hostfacts, nftload, paths
 from carpool.kernel.keys import Trouble
 from carpool.kernel.links import device_facts
 from carpool.kernel.listeners import listeners
 from carpool.machine import hostchecks, ownchecks, rulechecks
 from carpool.machine.facts import Facts
-from carpool.model.config import Config, Problem
-from carpool.model.facts import Certificate, NodeFacts, Unseen
+from carpool.machine.pathchecks import links_of
+from carpool.model.config import Address, Config, Problem
+from carpool.model.facts import Certificate, Link, NodeFacts, Unseen
 from carpool.model.finding import GROUP_FILE, NODE_FILE
 from carpool.model.validate import check_system
 from carpool.proto import nftjson
@@ -32,10 +33,11 @@ def gather(config_dir: Path, run_dir: Path, checks: Collection[str]) -> Facts:
     """What these checks need and can be seen without a peer. Raises KernelError."""
     config, problems = configuration(config_dir)
     answers = {} if isinstance(config, Unseen) else _answers(config, run_dir)
+    node = node_facts(config)
     of_rules = any(check.name in checks for check in rulechecks.CHECKS)
     return Facts(
         config,
-        node_facts(config),
+        node,
         now_s=clock.wall_us() / 1e6,
         problems=tuple(problems),
         settings=hostfacts.settings((*hostchecks.settings_of(config), *ownchecks.SETTINGS)),
@@ -46,6 +48,8 @@ def gather(config_dir: Path, run_dir: Path, checks: Collection[str]) -> Facts:
         missing=features.missing() if "kernel" in checks else _UNASKED,
         silent=_silent(answers),
         roles=_roles(answers.get(control.FAILOVER)),
+        reached=_reached(config, answers.get(control.STATES)) if "reach" in checks else {},
+        passed=_passed(config, node) if "path-mtu" in checks else {},
     )
 
 
@@ -88,6 +92,36 @@ def _certificates(config: Config | Unseen, config_dir: Path) -> tuple[Certificat
     except (Trouble, CarpoolError) as error:
         return Unseen(error.message)
     return tuple(found) or Unseen("this node is paired with nobody yet: `carpool init`")
+
+
+def _reached(config: Config | Unseen, states: Answer | CarpoolError | None) -> dict[Link, str]:
+    """A stream that is up is not tried again: the peer would count a stranger."""
+    links = [] if isinstance(config, Unseen) else links_of(config)
+    peers = states.get("peers") if isinstance(states, dict) else None
+    up = {one["name"] for one in (peers if isinstance(peers, list) else []) if one["connected"]}
+    return {
+        link: ""
+        if link.process == control.STATES and link.peer in up
+        else paths.connects(link.source, link.target, link.port)
+        for link in links
+    }
+
+
+def _passed(config: Config | Unseen, node: NodeFacts) -> dict[Link, int | None]:
+    """Once for each pair of addresses. Raises KernelError."""
+    links = [] if isinstance(config, Unseen) else links_of(config)
+    found: dict[tuple[Address, Address], Link] = {}
+    for link in links:
+        if node.interfaces[link.interface].mtu:
+            found.setdefault((link.source, link.target), link)
+    return {link: _path_mtu(link, node.interfaces[link.interface].mtu) for link in found.values()}
+
+
+def _path_mtu(link: Link, mtu: int) -> int | None:
+    try:
+        return paths.path_mtu(link.source, link.target, mtu)
+    except KernelError:
+        return None  # `carpool check` tells that the address is not here, the kernel check of root
 
 
 def _answers(config: Config, run_dir: Path) -> dict[str, Answer | CarpoolError]:

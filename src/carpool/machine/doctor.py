@@ -8,12 +8,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from carpool.machine import hostchecks, ownchecks, pairchecks, rulechecks
+from carpool.machine import hostchecks, ownchecks, pairchecks, pathchecks, rulechecks
 from carpool.machine.checkup import Check
 from carpool.machine.facts import Facts
 from carpool.model.diagnosis import Diagnosis, Setting, Severity, Skipped
 
-_ALL = (*hostchecks.CHECKS, *ownchecks.CHECKS, *rulechecks.CHECKS, *pairchecks.CHECKS)
+_ALL = (
+    *hostchecks.CHECKS,
+    *ownchecks.CHECKS,
+    *rulechecks.CHECKS,
+    *pathchecks.CHECKS,
+    *pairchecks.CHECKS,
+)
 CHECKS: dict[str, Check] = {check.name: check for check in _ALL}
 _ORDER = list(Severity)
 

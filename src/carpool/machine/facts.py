@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from carpool.model.config import Address, Config, Problem
-from carpool.model.facts import Certificate, Listener, NodeFacts, PeerFacts, Unseen
+from carpool.model.facts import Certificate, Link, Listener, NodeFacts, PeerFacts, Unseen
 from carpool.proto.nftjson import Tables
 
 _UNSEEN = Unseen("it was not looked at")
@@ -32,3 +32,5 @@ class Facts:
     silent: Mapping[str, str] = field(default_factory=dict)  # processes that run not, and why
     roles: Mapping[str, str] = field(default_factory=dict)  # by VIP (`51@lan`)
     peers: Mapping[str, PeerFacts | Unseen] = field(default_factory=dict)  # all of node.toml
+    reached: Mapping[Link, str] = field(default_factory=dict)  # why not; "" if it answers
+    passed: Mapping[Link, int | None] = field(default_factory=dict)  # bytes; None: no answer

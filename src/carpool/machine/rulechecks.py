@@ -11,6 +11,7 @@ from ipaddress import ip_address
 
 from carpool.machine.checkup import Check, Finding, unconfigured, vip_devices
 from carpool.machine.facts import Facts
+from carpool.machine.pathchecks import links_of
 from carpool.machine.rulewalk import Fit, Hit, Packet, blocker, hits_of
 from carpool.model.config import Address, Config, Transport, family_of
 from carpool.model.diagnosis import Diagnosis, Severity, Skipped
@@ -122,7 +123,8 @@ def sync_rules(facts: Facts) -> Iterator[Finding]:
     if isinstance(facts.config, Unseen) or isinstance(facts.tables, Unseen):
         return
     blocked: dict[tuple[str, str, str, str, Address], list[int]] = {}
-    for device, own, peer, port in _links(facts.config):
+    for link in links_of(facts.config):
+        device, (*_, own, peer, port) = facts.config.device(link.interface), link
         for hook, packet in (
             ("input", Packet(own.version, peer, own, TCP, port, entry=device)),
             ("output", Packet(own.version, own, peer, TCP, port, entry="", exit=device)),
@@ -181,19 +183,6 @@ def flowtable(facts: Facts) -> Iterator[Finding]:
             "let `ct state established,related accept` stand before `flow add` on every node, and "
             "try it: `carpool switchover` under traffic",
         )
-
-
-def _links(config: Config) -> Iterator[tuple[str, Address, Address, int]]:
-    """Device, own and peer's address and TCP port of each connection between nodes."""
-    for one in (config.group.states, config.group.sync):
-        if one is None:
-            continue
-        own = config.node.addresses.get(one.interface, ())
-        for peer in config.node.peers:
-            theirs = peer.addresses.get(one.interface, ())
-            pair = next(((o, t) for o in own for t in theirs if o.version == t.version), None)
-            if pair is not None:
-                yield config.device(one.interface), *pair, one.port
 
 
 def _adverts(facts: Facts, config: Config) -> Iterator[tuple[str, Address, Address]]:

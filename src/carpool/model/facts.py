@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from carpool.model.config import Address, AddressWithMask
 
@@ -68,3 +69,14 @@ class Certificate:
     path: str
     begins_s: float  # seconds since 1970
     ends_s: float
+
+
+class Link(NamedTuple):
+    """A connection between two nodes that carpool makes."""
+
+    peer: str
+    process: str  # that listens over there
+    interface: str
+    source: Address
+    target: Address
+    port: int
