@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +20,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from carpool.api import control
 from carpool.api.identity import keys_of
 from carpool.errors import EXIT_CONFIG, EXIT_OK
+from carpool.kernel.adverts import AdvertSocket
+from carpool.kernel.links import LinkMonitor
+from carpool.model.config import Family
+from carpool.proto.carp import Signer, build
 from tests.netns.agents import GROUP, LINK, AgentNode, made_group, start
-from tests.netns.lab import Namespace, Network
+from tests.netns.lab import Namespace, Network, wait_until
 from tests.netns.pair import PAIR
 from tests.unit.api.files import paired, write
 
@@ -221,6 +230,15 @@ class OddNode(AgentNode):
         argv = ("sh", "-ec", f'{self.before}\nexec "$@"', "sh", sys.executable, "-c")
         return self.namespace.start(*argv, f"{self.prelude}\n{main}", env=env)
 
+    def start_failover(self) -> None:
+        env = {"CARPOOL_CONFIG_DIR": str(self.config_dir), "CARPOOL_RUN_DIR": str(self.run_dir)}
+        env |= {"CARPOOL_STATE_DIR": str(self.state_dir)}
+        self.namespace.start(sys.executable, "-m", "carpool", "run", "failover", env=env)
+
+    def is_master(self) -> bool:
+        answer = control.status(self.run_dir, control.FAILOVER)
+        return isinstance(answer, dict) and answer["role"] == "MASTER"
+
     def doctor(self, *checks: str) -> dict[str, Any]:
         options = ("--config-dir", str(self.config_dir), "--run-dir", str(self.run_dir))
         done = self.namespace.run(
@@ -302,3 +320,71 @@ def test_two_nodes_that_differ(pair_of_agents: tuple[OddNode, OddNode], tmp_path
     assert text["masks"] == "lan: this node has 10.1.0.10/24, fw2 has 10.1.0.11/16: unequal masks"
     assert "MTU 1500 here, 1400 on fw2" in text["mtu"]
     assert text["conntrack-max"].endswith(" here, 7 on fw2")
+
+
+WIRES = ("vhid", "multicast", "two-masters")
+VMAC = "00:00:5e:00:01:33"
+
+
+@contextlib.contextmanager
+def speaking(host: Namespace, *payloads: bytes) -> Iterator[None]:
+    """A stranger on lan0 who sends these to the group of adverts, until the end."""
+    with host.entered():
+        monitor = LinkMonitor({"lan": "lan0"})
+        adverts = AdvertSocket(monitor.current()[0])
+    over = threading.Event()
+
+    def speak() -> None:
+        while not over.wait(0.1):
+            for payload in payloads:
+                adverts.send(Family.IPV4, payload, source=ip_address("10.1.0.99"), vhid=51)
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        adverts.close()
+        monitor.close()
+
+
+def test_who_is_heard_on_the_wires(
+    pair_of_agents: tuple[OddNode, OddNode], network: Network
+) -> None:
+    fw1, fw2 = pair_of_agents
+    start(fw1, fw2)
+    well = fw1.doctor(*WIRES, "--listen", "1")
+    assert (well["findings"], well["skipped"]) == ([], [])
+
+    switch, outsider = network.hosts["lan"], network.hosts["outsider"]
+    network.veth(switch, "p9", outsider, "lan0", right_addresses=["10.1.0.99/24"])
+    switch.sh(
+        "ip link set p9 master br0; for p in p0 p1; do bridge link set dev $p mcast_flood off; done"
+    )
+    file = fw2.config_dir / "node.toml"
+    file.write_text("advskew = 100\n" + file.read_text())  # fw1 does not give way to it
+    for node in (fw1, fw2):
+        node.start_failover()
+    for node in (fw1, fw2):
+        wait_until(node.is_master, 15, f"{node.name} hears nobody and is MASTER")
+    deaf = fw1.doctor(*WIRES, "--listen", "1")
+    assert sorted(one["found"] for one in deaf["findings"]) == [
+        "on lan fw2 hears nothing that this node sends to 224.0.0.18",
+        "on lan this node hears nothing that fw2 sends to 224.0.0.18",
+        "this node and fw2 are both MASTER of 51@lan",
+    ]
+
+    switch.sh("for p in p0 p1; do bridge link set dev $p mcast_flood on; done")
+    switch.nft(
+        "table bridge security { chain forward { type filter hook forward priority 0;"
+        f' iifname "p0" ether saddr {VMAC} drop; }}; }}'
+    )
+    forged = build(Signer(51, b"other", ()), vhid=51, advbase_s=1, advskew=0, demote=0, counter=1)
+    with speaking(outsider, forged, bytes.fromhex("3107640100640000 0a010063")):
+        strange = fw1.doctor(*WIRES, "--listen", "3")
+    found = {one["found"].partition(" which come")[0] for one in strange["findings"]}
+    assert "on lan fw2 hears this node, and none of its adverts for VHID 51," in found
+    assert "in use by others on lan: 7 (VRRP of 10.1.0.99)" in found
+    assert any(one.startswith("10.1.0.99 (") and "VHID 51 with another" in one for one in found)

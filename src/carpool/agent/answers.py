@@ -7,11 +7,12 @@ Room: agent. Values only: who makes them is in local.py and peer.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from carpool.agent.waits import LISTEN_MAX_S
 from carpool.errors import PeerError
 from carpool.model.manifest import Entry, Kind
 
@@ -174,6 +175,29 @@ class FactsBody(Answer):
     conntrack_count: Annotated[int, Field(ge=0)] | None
     interfaces: dict[Name, InterfaceBody] = Field(max_length=256)
     roles: dict[Short, Short] | None = Field(max_length=256)
+
+
+class HeardOne(Answer):
+    """`model.facts.Heard`."""
+
+    interface: Name
+    source: IPv4Address | IPv6Address
+    mac: Name
+    kind: Name
+    vhid: Annotated[int, Field(ge=0, le=255)] = 0
+
+
+class HeardBody(Answer):
+    """Who speaks on the wires of a node's VIPs."""
+
+    heard: list[HeardOne] = Field(max_length=1000)
+
+
+class ListenBody(Strict):
+    """For how long, and whose probes count."""
+
+    seconds: Annotated[float, Field(gt=0, le=LISTEN_MAX_S)]
+    nonce: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
 
 _Kind = TypeVar("_Kind", bound=BaseModel)

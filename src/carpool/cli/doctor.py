@@ -12,16 +12,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from carpool.agent.waits import LISTEN_MAX_S
 from carpool.api import hostfacts
-from carpool.cli.doctorpeers import peers_of
+from carpool.cli.doctorpeers import listened, peers_of
 from carpool.errors import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 from carpool.kernel import sysctl, sysctlfile
-from carpool.machine import pairchecks
+from carpool.machine import pairchecks, wirechecks
 from carpool.machine.doctor import CHECKS, Report, examine
 from carpool.machine.facts import Facts
 from carpool.model.diagnosis import Setting, Severity
 from carpool.model.finding import closest
 
+LISTEN_S = 3.0
 EXITS = {Severity.ERROR: EXIT_CONFIG, Severity.WARNING: EXIT_FAILED, Severity.NOTE: EXIT_OK}
 
 
@@ -45,6 +47,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--fix",
         action="store_true",
         help="put right what is safe: kernel settings, now and in a file of /etc/sysctl.d",
+    )
+    parser.add_argument(
+        "--listen",
+        type=_seconds,
+        default=LISTEN_S,
+        metavar="SECONDS",
+        help=f"how long to listen on the wires, 0 to {LISTEN_MAX_S:g} ({LISTEN_S:g})",
     )
     parser.add_argument(
         "--root",
@@ -83,9 +92,21 @@ def run(args: argparse.Namespace) -> int:
 def _gather(args: argparse.Namespace, names: Sequence[str]) -> Facts:
     """All that these checks need."""
     facts = hostfacts.gather(args.config_dir, args.run_dir, names)
-    if pairchecks.NAMES & {*names}:
+    if (pairchecks.NAMES | {"multicast"}) & {*names}:
         facts = replace(facts, peers=peers_of(facts.config, args.run_dir))
+    if wirechecks.NAMES & {*names}:
+        heard, peers_heard = listened(
+            facts.config, args.run_dir, args.listen, peers="multicast" in names
+        )
+        facts = replace(facts, heard=heard, peers_heard=peers_heard, listened_s=args.listen)
     return facts
+
+
+def _seconds(word: str) -> float:
+    seconds = float(word)  # argparse tells of a ValueError
+    if not 0 <= seconds <= LISTEN_MAX_S:
+        raise argparse.ArgumentTypeError(f"{word}: expected 0 to {LISTEN_MAX_S:g}")
+    return seconds
 
 
 def _check(word: str) -> str:

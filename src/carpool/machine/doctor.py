@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from carpool.machine import hostchecks, ownchecks, pairchecks, pathchecks, rulechecks
+from carpool.machine import hostchecks, ownchecks, pairchecks, pathchecks, rulechecks, wirechecks
 from carpool.machine.checkup import Check
 from carpool.machine.facts import Facts
 from carpool.model.diagnosis import Diagnosis, Setting, Severity, Skipped
@@ -19,6 +19,7 @@ _ALL = (
     *rulechecks.CHECKS,
     *pathchecks.CHECKS,
     *pairchecks.CHECKS,
+    *wirechecks.CHECKS,
 )
 CHECKS: dict[str, Check] = {check.name: check for check in _ALL}
 _ORDER = list(Severity)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from carpool.model.config import Address, Config, Problem
-from carpool.model.facts import Certificate, Link, Listener, NodeFacts, PeerFacts, Unseen
+from carpool.model.facts import Certificate, Heard, Link, Listener, NodeFacts, PeerFacts, Unseen
 from carpool.proto.nftjson import Tables
 
 _UNSEEN = Unseen("it was not looked at")
@@ -34,3 +34,6 @@ class Facts:
     peers: Mapping[str, PeerFacts | Unseen] = field(default_factory=dict)  # all of node.toml
     reached: Mapping[Link, str] = field(default_factory=dict)  # why not; "" if it answers
     passed: Mapping[Link, int | None] = field(default_factory=dict)  # bytes; None: no answer
+    heard: tuple[Heard, ...] | Unseen = _UNSEEN
+    peers_heard: Mapping[str, tuple[Heard, ...] | Unseen] = field(default_factory=dict)
+    listened_s: float = 0.0

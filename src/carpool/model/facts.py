@@ -80,3 +80,16 @@ class Link(NamedTuple):
     source: Address
     target: Address
     port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Somebody speaks on a wire."""
+
+    interface: str  # logical name
+    source: Address
+    mac: str  # that the frame came from
+    kind: str  # CARP, VRRP, or probe: of another doctor
+    vhid: int = 0  # or VRRP's number of a virtual router
+    hop_limit: int = field(default=255, compare=False)
+    payload: bytes = field(default=b"", compare=False)  # of one of these packets

@@ -59,3 +59,20 @@ def test_a_peer_that_asks_too_often_is_refused(tmp_path: Path) -> None:
         return [answer.status_code for answer in answers]
 
     assert asyncio.run(ask())[:: FACTS_BURST + 2] == [200, 400]
+
+
+def test_a_node_listens_for_one_peer_at_a_time_and_not_for_long(tmp_path: Path) -> None:
+    app = asked_by(build(agent_of(tmp_path, port=1)), "fw2")
+
+    async def ask() -> list[tuple[int, Any]]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://agent") as client:
+            bodies = [{"seconds": 0.5, "nonce": "0" * 16}] * 2 + [{"seconds": 99, "nonce": "x"}]
+            asked = [client.post("/v1/peer/listen", json=body) for body in bodies]
+            answers = await asyncio.gather(*asked)
+        return [(answer.status_code, answer.json()) for answer in answers]
+
+    first, second, third = asyncio.run(ask())
+    assert sorted([first[0], second[0]]) == [200, 400]
+    assert {"heard": []} in (first[1], second[1])
+    assert third[0] == 422

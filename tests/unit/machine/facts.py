@@ -35,6 +35,7 @@ FACTS = Facts(
     listeners=(),
     certificates=(),
     missing={},
+    heard=(),
 )
 
 
