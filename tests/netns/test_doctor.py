@@ -196,6 +196,23 @@ def test_what_a_node_runs_and_runs_on(machine: Namespace, tmp_path: Path) -> Non
     assert "Operation not permitted" in helpless.stdout
 
 
+def test_somebody_who_is_not_root_is_told_what_he_cannot_see(
+    machine: Namespace, tmp_path: Path
+) -> None:
+    files = paired(write(tmp_path))
+    user = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    options = ("--json", "--listen", "0.1", "--config-dir", str(files))
+    source = f"PYTHONPATH={':'.join(filter(None, sys.path))}"
+    done = machine.run(
+        *(*user, "env", source, sys.executable, "-m", "carpool", "doctor", *options), check=False
+    )
+    assert (done.returncode, done.stderr) == (EXIT_CONFIG, "")
+    answer = json.loads(done.stdout)
+    (problem,) = [one for one in answer["findings"] if one["check"] == "configuration"]
+    assert "Permission denied" in problem["found"]
+    assert "vhid" in {one["check"] for one in answer["skipped"]}
+
+
 def listening(host: Namespace, address: str, port: int) -> subprocess.Popen[str]:
     """A service."""
     open_ = f"import socket; s = socket.create_server(({address!r}, {port}))"

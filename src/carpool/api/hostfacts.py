@@ -6,12 +6,13 @@ Room: api. Gathers; refuses to judge (`machine/doctor.py`), and to ask a peer.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 
 from carpool.api import control, identity
 from carpool.api.control import Answer
 from carpool.api.settings import load, secrecy
-from carpool.errors import CarpoolError, KernelError, UnreachableError
+from carpool.errors import CarpoolError, KernelError, PeerError, UnreachableError
 from carpool.kernel import clock, features, hostfacts, nftload, paths
 from carpool.kernel.keys import Trouble
 from carpool.kernel.links import device_facts
@@ -26,6 +27,7 @@ from carpool.model.validate import check_system
 from carpool.proto import nftjson
 from carpool.proto.nftjson import Tables
 
+ABSENT = ("no_identity", "not_paired")  # causes of Trouble
 _UNASKED = Unseen("nobody asked for it")
 
 
@@ -60,7 +62,7 @@ def node_facts(config: Config | Unseen) -> NodeFacts:
 
 def configuration(config_dir: Path) -> tuple[Config | Unseen, list[Problem]]:
     """Both files, and all that `carpool check` says of them. Raises KernelError."""
-    if not any((config_dir / name).exists() for name in (NODE_FILE, GROUP_FILE)):
+    if not any(_is_there(config_dir / name) for name in (NODE_FILE, GROUP_FILE)):
         return Unseen(f"this node has no configuration yet: no {NODE_FILE} in {config_dir}"), []
     config, problems = load(config_dir)
     problems += secrecy(config_dir)
@@ -83,15 +85,29 @@ def _certificates(config: Config | Unseen, config_dir: Path) -> tuple[Certificat
     if isinstance(config, Unseen):
         return config
     keys = identity.keys_of(config_dir, config.node.name)
+    readers = {keys.identity_path: keys.own}
+    readers |= {keys.peer_path(name): partial(keys.pinned, name) for name in keys.names()}
     found = []
-    try:
-        paths = [keys.identity_path, *map(keys.peer_path, keys.names())]
-        for path in filter(Path.exists, paths):
-            der = keys.own() if path == keys.identity_path else keys.pinned(path.stem)
-            found.append(Certificate(str(path), *identity.validity(der)))
-    except (Trouble, CarpoolError) as error:
-        return Unseen(error.message)
+    for path, read in readers.items():
+        try:
+            found.append(Certificate(str(path), *identity.validity(read())))
+        except Trouble as error:
+            if error.cause not in ABSENT:
+                return Unseen(error.message)
+        except PeerError as error:
+            return Unseen(f"{path}: {error.message}")
     return tuple(found) or Unseen("this node is paired with nobody yet: `carpool init`")
+
+
+def _is_there(path: Path) -> bool:
+    """Also if this is not root, and may not see."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _reached(config: Config | Unseen, states: Answer | CarpoolError | None) -> dict[Link, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -95,6 +96,8 @@ def _gather(args: argparse.Namespace, names: Sequence[str]) -> Facts:
     if (pairchecks.NAMES | {"multicast"}) & {*names}:
         facts = replace(facts, peers=peers_of(facts.config, args.run_dir))
     if wirechecks.NAMES & {*names}:
+        if args.listen and sys.stderr.isatty():
+            print(f"listening for {args.listen:g} s ...", file=sys.stderr)
         heard, peers_heard = listened(
             facts.config, args.run_dir, args.listen, peers="multicast" in names
         )
