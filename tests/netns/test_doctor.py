@@ -45,6 +45,9 @@ table inet filter {
     iifname "sync0" ip saddr 10.10.3.2 tcp dport 22 accept
     meta l4proto { icmp, ipv6-icmp } accept
   }
+  chain output { type filter hook output priority filter;
+    oifname "sync*" tcp dport 3000-3999 reject
+  }
 }
 table ip nat {
   chain postrouting { type nat hook postrouting priority srcnat;
@@ -59,7 +62,7 @@ table netdev shaping {
 }
 """
 MENDED = """
-insert rule inet filter input iifname sync0 ip saddr 10.10.3.2 tcp dport { 3782 } accept
+insert rule inet filter output oifname sync0 ip daddr 10.10.3.2 tcp dport { 3782 } accept
 flush chain ip nat postrouting
 add rule ip nat postrouting oifname lan0 fib saddr type != local snat to 10.10.1.1
 add rule ip nat postrouting oifname wan0 fib saddr type != local snat to 10.10.2.1
@@ -140,7 +143,7 @@ def test_rules_in_the_way_and_nat_that_does_not_survive(machine: Namespace, tmp_
     found = told(machine, files, *RULE_CHECKS)
     assert names(found) == ["sync-rules", "carp-rules", "nat-own-address", "nat-any-source"]
     text = {one["check"]: one["found"] + one["fix"] for one in found["findings"]}
-    assert "TCP port 3782 from 10.10.3.2 on sync0" in text["sync-rules"]
+    assert "TCP port 3782 to 10.10.3.2 on sync0" in text["sync-rules"]
     assert MENDED.splitlines()[1] in text["sync-rules"]
     assert "masquerade leaves lan0 as 10.10.1.2" in text["nat-own-address"]
     assert "`fib saddr type != local snat to 10.10.1.1`" in text["nat-own-address"]

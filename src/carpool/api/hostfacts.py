@@ -19,7 +19,7 @@ from carpool.kernel.links import device_facts
 from carpool.kernel.listeners import listeners
 from carpool.machine import hostchecks, ownchecks, rulechecks
 from carpool.machine.facts import Facts
-from carpool.machine.pathchecks import links_of
+from carpool.machine.pathchecks import links_of, ways
 from carpool.model.config import Address, Config, Problem
 from carpool.model.facts import Certificate, Link, NodeFacts, Unseen
 from carpool.model.finding import GROUP_FILE, NODE_FILE
@@ -111,8 +111,11 @@ def _is_there(path: Path) -> bool:
 
 
 def _reached(config: Config | Unseen, states: Answer | CarpoolError | None) -> dict[Link, str]:
-    """A stream that is up is not tried again: the peer would count a stranger."""
-    links = [] if isinstance(config, Unseen) else links_of(config)
+    """Of the ports that this node connects to. A stream that is up is not tried again: the peer
+    would count a stranger."""
+    if isinstance(config, Unseen):
+        return {}
+    links = [link for link in links_of(config) if ways(config, link)[0]]
     peers = states.get("peers") if isinstance(states, dict) else None
     up = {one["name"] for one in (peers if isinstance(peers, list) else []) if one["connected"]}
     return {

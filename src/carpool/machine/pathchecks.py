@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from carpool.machine.checkup import Check, Finding, unconfigured
 from carpool.machine.facts import Facts
+from carpool.machine.replica import dials
 from carpool.model.config import Config
 from carpool.model.diagnosis import Diagnosis, Severity, Skipped
 from carpool.model.facts import Link, Unseen
@@ -30,6 +31,14 @@ def links_of(config: Config) -> list[Link]:
             if pairs:
                 found.append(Link(peer.name, process, one.interface, *pairs[0], one.port))
     return found
+
+
+def ways(config: Config, link: Link) -> tuple[bool, bool]:
+    """Whether this node connects, and whether the peer does."""
+    if link.process == "states":
+        ours = dials(config.node.name, link.peer)
+        return ours, not ours
+    return True, True  # agents ask each other
 
 
 def reach(facts: Facts) -> Iterator[Finding]:

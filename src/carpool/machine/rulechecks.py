@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 from carpool.machine.checkup import Check, Finding, unconfigured, vip_devices
 from carpool.machine.facts import Facts
-from carpool.machine.pathchecks import links_of
+from carpool.machine.pathchecks import links_of, ways
 from carpool.machine.rulewalk import Fit, Hit, Packet, blocker, hits_of
 from carpool.model.config import Address, Config, Transport, family_of
 from carpool.model.diagnosis import Diagnosis, Severity, Skipped
@@ -125,11 +125,12 @@ def sync_rules(facts: Facts) -> Iterator[Finding]:
     blocked: dict[tuple[str, str, str, str, Address], list[int]] = {}
     for link in links_of(facts.config):
         device, (*_, own, peer, port) = facts.config.device(link.interface), link
-        for hook, packet in (
-            ("input", Packet(own.version, peer, own, TCP, port, entry=device)),
-            ("output", Packet(own.version, own, peer, TCP, port, entry="", exit=device)),
+        go, come = ways(facts.config, link)
+        for connects, hook, packet in (
+            (come, "input", Packet(own.version, peer, own, TCP, port, entry=device)),
+            (go, "output", Packet(own.version, own, peer, TCP, port, entry="", exit=device)),
         ):
-            found = blocker(facts.tables, hook, packet)
+            found = blocker(facts.tables, hook, packet) if connects else None
             if found is not None:
                 chain = found.chain if isinstance(found, Rule) else found.name
                 way = (f"{found.family} {found.table} {chain}", hook, device, _told(found), peer)

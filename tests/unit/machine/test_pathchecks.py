@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from carpool.machine.pathchecks import links_of, path_mtu, reach
+from carpool.machine.pathchecks import links_of, path_mtu, reach, ways
 from carpool.model.diagnosis import Severity
 from carpool.model.facts import Link
 from carpool.model.section import Sync
@@ -30,6 +30,12 @@ def test_connections_that_the_configuration_asks_for() -> None:
         assert len(skipped(judge, replace(FACTS, config=alone))) == 1
         assert len(skipped(judge, without_config())) == 1
         assert list(judge(FACTS)) == []
+
+
+def test_of_states_one_end_connects_and_of_agents_both() -> None:
+    assert ways(config(), LINK) == (True, False)
+    assert ways(config(node=replace(NODE, name="fw3")), LINK) == (False, True)
+    assert ways(config(), LINK._replace(process="agent")) == (True, True)
 
 
 @pytest.mark.parametrize(

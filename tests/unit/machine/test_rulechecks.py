@@ -116,6 +116,11 @@ def test_rules_between_the_nodes() -> None:
         "rule 1 of chain output, table inet t drops TCP port 3782, 3784 to 10.10.3.2 on sync0"
     )
     assert "oifname sync0 ip daddr 10.10.3.2" in one.fix
+    from_fw2 = tables(chain([payload("tcp", "dport", 3784), ACCEPT], policy="drop"))
+    assert not found(sync_rules, facts(tables=from_fw2, config=good)), "fw1 connects, not fw2"
+    other = replace(good, node=replace(good.node, name="fw3"))
+    (one,) = found(sync_rules, facts(tables=from_fw2, config=other))
+    assert "TCP port 3782 from" in one.found
     lonely = config(node=replace(good.node, peers=()))
     assert not found(sync_rules, facts(tables=out, config=lonely))
 
