@@ -125,18 +125,19 @@ def arp(facts: Facts) -> Iterator[Finding]:
 
 
 def conntrack_events(facts: Facts) -> Iterator[Finding]:
-    """Replication lives on the kernel's events."""
+    """The table of the states process asks for events, whatever the setting; before that process
+    runs, only the setting does."""
     yield from unconfigured("conntrack-events", facts)
     if isinstance(facts.config, Unseen) or facts.config.group.states is None:
         return
     if facts.settings.get(EVENTS) == 0:
         yield Diagnosis(
             "conntrack-events",
-            Severity.ERROR,
-            f"{EVENTS} is 0: the kernel tells nobody of connections",
-            "none that begins now is replicated; a failover ends it",
-            f"sysctl {EVENTS}=1",
-            (Setting(EVENTS, 1),),
+            Severity.NOTE,
+            f"{EVENTS} is 0: connections that begin while `carpool run states` is down never tell "
+            "of their end",
+            "peers keep copies of them until the tables are compared again, some minutes later",
+            f"sysctl {EVENTS}=1, unless you have set it to 0 for a reason",
         )
 
 
@@ -145,5 +146,5 @@ CHECKS = (
     Check("forwarding", "packets are forwarded", forwarding),
     Check("rp-filter", "reverse-path filter", rp_filter),
     Check("arp", "settings for all devices and ARP for VIPs", arp),
-    Check("conntrack-events", "the kernel tells of connections", conntrack_events),
+    Check("conntrack-events", "the kernel tells of the end of connections", conntrack_events),
 )

@@ -24,14 +24,14 @@ def test_the_worst_comes_first_and_a_fix_takes_away_what_it_mends() -> None:
     names = [(one.check, one.severity) for one in report.findings]
     assert names == [
         ("arp", Severity.ERROR),
-        ("conntrack-events", Severity.ERROR),
         ("rp-filter", Severity.WARNING),
         ("rp-filter", Severity.WARNING),
+        ("conntrack-events", Severity.NOTE),
     ]
     assert (report.worst, report.count(Severity.WARNING)) == (Severity.ERROR, 2)
-    assert len(report.settings) == 3
+    assert len(report.settings) == 2
     left = report.after(report.settings)
-    assert [one.check for one in left.findings] == ["arp"]
+    assert [one.check for one in left.findings] == ["arp", "conntrack-events"]
     assert report.after(report.settings[1:]).worst is Severity.ERROR
 
 

@@ -74,9 +74,9 @@ def test_settings_for_all_devices_that_break_arp() -> None:
     assert not found(arp, replace(one, config=config(vips=own))), "those need no virtual MAC"
 
 
-def test_replication_needs_the_kernels_events() -> None:
+def test_events_that_are_off_are_worth_a_note_where_states_are_replicated() -> None:
     off = facts({"net/netfilter/nf_conntrack_events": 0})
     (one,) = found(conntrack_events, off)
-    assert one.settings == (Setting("net/netfilter/nf_conntrack_events", 1),)
+    assert (one.severity, one.settings) == (Severity.NOTE, ()), "it is an operator's choice"
     unasked = replace(off, config=config(group=replace(GROUP, states=None)))
     assert not found(conntrack_events, unasked)
