@@ -17,6 +17,7 @@ from carpool.errors import PeerError
 from carpool.model.manifest import Entry, Kind
 
 API = 1  # the /v1 of every path; of both ends of a connection
+INT_MAX = 2**31 - 1  # of the kernel's settings
 API_HEADER = "carpool-api"  # in every answer, so that a peer knows whom it talks to
 
 Short = Annotated[str, Field(max_length=256)]
@@ -161,7 +162,7 @@ class InterfaceBody(Answer):
     present: bool
     up: bool
     carrier: bool
-    mtu: Annotated[int, Field(ge=0, le=1 << 31)]
+    mtu: Annotated[int, Field(ge=0, le=INT_MAX)]
     addresses: list[IPv4Interface | IPv6Interface] = Field(max_length=1000)
 
 
@@ -171,8 +172,8 @@ class FactsBody(Answer):
     version: Name
     kernel: Short
     wall_s: float = Field(description="seconds since 1970, UTC", allow_inf_nan=False)
-    conntrack_max: Annotated[int, Field(ge=0)] | None
-    conntrack_count: Annotated[int, Field(ge=0)] | None
+    conntrack_max: Annotated[int, Field(ge=0, le=INT_MAX)] | None
+    conntrack_count: Annotated[int, Field(ge=0, le=INT_MAX)] | None
     interfaces: dict[Name, InterfaceBody] = Field(max_length=256)
     roles: dict[Short, Short] | None = Field(max_length=256)
 

@@ -14,6 +14,7 @@ from carpool.model.diagnosis import Diagnosis, Setting, Severity, Skipped
 from carpool.model.facts import InterfaceFacts, PeerFacts, Unseen
 
 CLOCK_OFF_MAX_S = 1.0  # NTP keeps milliseconds
+RAISE_MAX = 4  # times ours, unasked: each entry takes memory, and a peer's word is a peer's
 CONNTRACK_MAX = "net/netfilter/nf_conntrack_max"
 MASTER = "MASTER"
 
@@ -130,7 +131,7 @@ def conntrack_max(facts: Facts, config: Config, name: str, peer: PeerFacts) -> I
         "the smaller table cannot take all connections of the larger one: those that do not "
         "fit end at a failover",
         f"{where}: sysctl {CONNTRACK_MAX}={value}",
-        (Setting(CONNTRACK_MAX, value),) if lower_here else (),
+        (Setting(CONNTRACK_MAX, value),) if lower_here and 0 < value <= RAISE_MAX * own else (),
     )
 
 
