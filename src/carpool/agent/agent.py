@@ -13,6 +13,7 @@ from pathlib import Path
 from carpool.agent.apply import DOWN
 from carpool.agent.client import PeerClient
 from carpool.agent.configuration import Configuration
+from carpool.agent.examiner import Examiner
 from carpool.agent.group import REPLICATION, GroupFile
 from carpool.agent.localclient import SOCKET
 from carpool.agent.refusals import Refusals
@@ -64,6 +65,7 @@ class Agent:
         self.started_s = now_s()
         self.keys = keys_of(config_dir, config.node.name)
         self.refusals = Refusals(now_s)
+        self.examiner = Examiner(now_s)
         self.services: Services = (
             CommandServices(config.node.service_command)
             if config.node.service_command

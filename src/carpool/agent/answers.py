@@ -7,15 +7,18 @@ Room: agent. Values only: who makes them is in local.py and peer.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from carpool.agent.waits import LISTEN_MAX_S
 from carpool.errors import PeerError
 from carpool.model.manifest import Entry, Kind
 
 API = 1  # the /v1 of every path; of both ends of a connection
 WAITS_MAX_S = 24 * 3600.0  # of a change, to be confirmed
+INT_MAX = 2**31 - 1  # of the kernel's settings
 API_HEADER = "carpool-api"  # in every answer, so that a peer knows whom it talks to
 
 Short = Annotated[str, Field(max_length=256)]
@@ -157,6 +160,55 @@ class GroupStand(Answer):
 
     digest: Short = Field(description="SHA-256 of group.toml")
     changing: bool = Field(description="whether what was before counts, too")
+
+
+# ------------------------------------------------------------------------------------- doctor
+
+
+class InterfaceBody(Answer):
+    """`model.facts.InterfaceFacts`."""
+
+    device: Name
+    present: bool
+    up: bool
+    carrier: bool
+    mtu: Annotated[int, Field(ge=0, le=INT_MAX)]
+    addresses: list[IPv4Interface | IPv6Interface] = Field(max_length=1000)
+
+
+class FactsBody(Answer):
+    """What a node tells its peers' `carpool doctor`."""
+
+    version: Name
+    kernel: Short
+    wall_s: float = Field(description="seconds since 1970, UTC", allow_inf_nan=False)
+    conntrack_max: Annotated[int, Field(ge=0, le=INT_MAX)] | None
+    conntrack_count: Annotated[int, Field(ge=0, le=INT_MAX)] | None
+    interfaces: dict[Name, InterfaceBody] = Field(max_length=256)
+    roles: dict[Short, Short] | None = Field(max_length=256)
+
+
+class HeardOne(Answer):
+    """`model.facts.Heard`."""
+
+    interface: Name
+    source: IPv4Address | IPv6Address
+    mac: Name
+    kind: Name
+    vhid: Annotated[int, Field(ge=0, le=255)] = 0
+
+
+class HeardBody(Answer):
+    """Who speaks on the wires of a node's VIPs."""
+
+    heard: list[HeardOne] = Field(max_length=1000)
+
+
+class ListenBody(Strict):
+    """For how long, and whose probes count."""
+
+    seconds: Annotated[float, Field(gt=0, le=LISTEN_MAX_S)]
+    nonce: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
 
 _Kind = TypeVar("_Kind", bound=BaseModel)

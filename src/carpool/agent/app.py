@@ -14,7 +14,17 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 
 from carpool import __version__
-from carpool.agent import grouppeer, local, peer, servicelocal, servicepeer, synclocal, syncpeer
+from carpool.agent import (
+    doctorlocal,
+    doctorpeer,
+    grouppeer,
+    local,
+    peer,
+    servicelocal,
+    servicepeer,
+    synclocal,
+    syncpeer,
+)
 from carpool.agent.agent import Agent
 from carpool.agent.answers import API, API_HEADER, Refusal
 from carpool.agent.doorman import Doorman
@@ -65,10 +75,12 @@ def build(agent: Agent) -> FastAPI:
     app.include_router(local.router, prefix="/v1")
     app.include_router(synclocal.router, prefix="/v1")
     app.include_router(servicelocal.router, prefix="/v1")
+    app.include_router(doctorlocal.router, prefix="/v1")
     app.include_router(peer.router, prefix="/v1/peer")
     app.include_router(syncpeer.router, prefix="/v1/peer")
     app.include_router(servicepeer.router, prefix="/v1/peer")
     app.include_router(grouppeer.router, prefix="/v1/peer")
+    app.include_router(doctorpeer.router, prefix="/v1/peer")
     app.add_exception_handler(CarpoolError, _failed)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)

@@ -1,5 +1,5 @@
 """What a paired node may ask the agent about itself; the rest of the list is in syncpeer.py,
-servicepeer.py and grouppeer.py.
+servicepeer.py, grouppeer.py and doctorpeer.py.
 
 Room: agent. A route here may be asked by another machine: what it takes is hostile until checked.
 """

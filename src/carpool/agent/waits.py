@@ -10,3 +10,5 @@ STREAM_WAIT_S = 120.0  # between two lines
 ALIVE_S = 20.0  # after so long without a step a line says that it goes on: a check may take 600 s
 LIST_WAIT_S = 30.0  # how the services of a node do
 ACT_WAIT_S = SERVICE_TIMEOUT_S + 15.0  # acting on one, and how it does then
+LISTEN_MAX_S = 10.0  # that a node listens on its wires because a peer asks
+LISTEN_MORE_S = 5.0  # than that, for who asked for it

@@ -99,6 +99,21 @@ def name_in(certificate: bytes) -> str:
     return str(names[0].value)
 
 
+def validity(certificate: bytes) -> tuple[float, float]:
+    """From when to when a certificate (DER) is valid, in seconds since 1970. Raises PeerError."""
+    try:
+        parsed = x509.load_der_x509_certificate(certificate)
+    except ValueError as error:
+        raise PeerError("that is no certificate") from error
+    # The names of these without _utc are deprecated, and the only ones of older versions.
+    begins = getattr(parsed, "not_valid_before_utc", None)
+    ends = getattr(parsed, "not_valid_after_utc", None)
+    if begins is None or ends is None:
+        begins = parsed.not_valid_before.replace(tzinfo=UTC)
+        ends = parsed.not_valid_after.replace(tzinfo=UTC)
+    return begins.timestamp(), ends.timestamp()
+
+
 def problems(config: Config, config_dir: Path) -> list[Problem]:
     """What keeps this node from encrypted streams with its peers, for `carpool check`: nothing that
     keeps it from starting."""

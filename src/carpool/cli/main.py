@@ -26,6 +26,7 @@ VERBS = {  # verb: module, help
     "check": ("carpool.cli.check", "say everything that is wrong with the configuration"),
     "run": ("carpool.cli.run", "run a process of this node in the foreground"),
     "status": ("carpool.cli.status", "is all well, and if not, what is wrong?"),
+    "doctor": ("carpool.cli.doctor", "what would hurt a failover, and how to mend it"),
     "events": ("carpool.cli.events", "what moved, and why"),
     "states": ("carpool.cli.states", "how connections are replicated, and which"),
     "metrics": ("carpool.cli.metrics", "status and states, for Prometheus"),

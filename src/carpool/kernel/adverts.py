@@ -74,7 +74,7 @@ class AdvertSocket:
         self._members: list[socket.socket] = []
         self._joined: dict[Address, socket.socket] = {}  # where neighbours ask for VIPs
         try:
-            self._socket = _packet_socket(state.index)
+            self._socket = packet_socket(state.index)
         except OSError as error:
             self._neighbours.close()
             raise KernelError(
@@ -231,18 +231,18 @@ class AdvertSocket:
         """What else a family needs; a device on which it is switched off has no addresses of it."""
         try:
             self._routed[family] = _raw_socket(family, self.index)
-            self._members.append(_member(ip.group_of(family), self.index))
+            self._members.append(member(ip.group_of(family), self.index))
         except OSError:
             self.counters[f"no_{family}"] += 1
 
     def _join(self, group: Address) -> None:
         try:
-            self._joined[group] = _member(group, self.index)
+            self._joined[group] = member(group, self.index)
         except OSError as error:
             self.not_joined[group] = _why(error)
 
 
-def _packet_socket(index: int) -> socket.socket:
+def packet_socket(index: int, protocol: int = PROTOCOL) -> socket.socket:
     """A packet socket that gets adverts of one device: bound last, so that nothing else slips in.
 
     For all protocols, although IP is all we want: taps of one protocol come after the rules of a
@@ -251,7 +251,7 @@ def _packet_socket(index: int) -> socket.socket:
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
     try:
         made.setblocking(False)
-        _attach(made, bpf.advert_filter(PROTOCOL))
+        _attach(made, bpf.advert_filter(protocol))
         # Or every packet that the firewall forwards would be copied for our filter to refuse.
         made.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
         made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
@@ -298,7 +298,7 @@ def _questions(vips: Sequence[Vip]) -> list[IPv6Address]:
     return sorted(groups)
 
 
-def _member(group: Address, index: int) -> socket.socket:
+def member(group: Address, index: int) -> socket.socket:
     """Membership of a group, for switches that snoop on IGMP and MLD. The socket is not bound to
     a port: nothing is delivered to it. One a group: the kernel bounds the groups of a socket."""
     kind = socket.AF_INET if group.version == 4 else socket.AF_INET6

@@ -81,6 +81,11 @@ def listing() -> str:
     return _answer("nft", "list", "ruleset")
 
 
+def listing_json() -> str:
+    """The same as JSON, without the elements of named sets. Blocking. Raises KernelError."""
+    return _answer("nft", "--json", "--terse", "list", "ruleset")
+
+
 def tables() -> set[TableName]:
     """All that are there. Blocking. Raises KernelError."""
     lines = (line.split() for line in _answer("nft", "list", "tables").splitlines())

@@ -41,7 +41,8 @@ _IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _CACHEINFO = struct.Struct("=IIII")  # preferred, valid (s); created, updated (1/100 s)
 
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINK, _IFLA_OPERSTATE, _IFLA_LINKINFO = 1, 3, 5, 16, 18
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK = 1, 3, 4, 5
+_IFLA_OPERSTATE, _IFLA_LINKINFO = 16, 18
 _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_EXT_MASK = 20, 26, 27, 29
 _RTEXT_FILTER_SKIP_STATS = 1 << 3
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_MACVLAN_MODE = 1, 2, 1
@@ -74,6 +75,7 @@ class Link:
     parent: int  # index of the device it stands on; 0: none, or not told
     kind: str  # "macvlan", "veth"...; empty for hardware
     alias: str
+    mtu: int = 0  # bytes of an IP packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +254,7 @@ def parse_link(message: nl.Message) -> Link | None:
         parent=_u32(found.get(_IFLA_LINK, b"")),
         kind=_text(info.get(_IFLA_INFO_KIND, b"")),
         alias=_text(found.get(_IFLA_IFALIAS, b"")),
+        mtu=_u32(found.get(_IFLA_MTU, b"")),
     )
 
 

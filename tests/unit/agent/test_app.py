@@ -41,6 +41,10 @@ ROUTES = {
     ("POST", "/v1/reload"),
     ("GET", "/v1/peer/group"),
     ("POST", "/v1/peer/group/settle"),
+    ("GET", "/v1/peer/facts"),
+    ("GET", "/v1/doctor/peers"),
+    ("POST", "/v1/peer/listen"),
+    ("POST", "/v1/doctor/listen"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +46,10 @@ def test_it_is_made_once_and_in_the_name_of_the_node(tmp_path: Path) -> None:
 def test_it_is_good_whatever_the_clock_says(tmp_path: Path) -> None:
     """A firewall whose clock died starts in 1970; one that is not replaced runs for long."""
     pem = identity.make("fw1").decode()
+    der = ssl.PEM_cert_to_DER_cert(pem[pem.index(ssl.PEM_HEADER) :])
+    assert identity.validity(der) == (0.0, identity.NOT_AFTER.timestamp())
+    with pytest.raises(PeerError):
+        identity.validity(b"0")
     assert openssl("-startdate", text=pem).strip() == "notBefore=Jan  1 00:00:00 1970 GMT"
     assert openssl("-enddate", text=pem).strip() == "notAfter=Dec 31 23:59:59 9999 GMT"
 

@@ -90,7 +90,9 @@ def test_a_neighbour_is_asked_for_and_resolved_by_index_and_address() -> None:
 def test_a_link_is_read() -> None:
     data = nl.nested(1, nl.u32(1, 4))
     info = nl.nested(18, nl.attr(1, b"macvlan"), nl.attr(2, data))
-    message = link_message(extra=nl.u32(5, 2) + info + nl.string(20, "carpool 51@lan"))
+    message = link_message(
+        extra=nl.u32(4, 1500) + nl.u32(5, 2) + info + nl.string(20, "carpool 51@lan")
+    )
 
     assert rt.parse_link(message) == rt.Link(
         index=3,
@@ -102,6 +104,7 @@ def test_a_link_is_read() -> None:
         parent=2,
         kind="macvlan",
         alias="carpool 51@lan",
+        mtu=1500,
     )
 
 
