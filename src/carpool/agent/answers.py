@@ -18,6 +18,7 @@ from carpool.model.manifest import Entry, Kind
 
 API = 1  # the /v1 of every path; of both ends of a connection
 WAITS_MAX_S = 24 * 3600.0  # of a change, to be confirmed
+NO_ROUTE = "nothing answers to"  # said with 404, by which a peer knows an older carpool
 INT_MAX = 2**31 - 1  # of the kernel's settings
 API_HEADER = "carpool-api"  # in every answer, so that a peer knows whom it talks to
 

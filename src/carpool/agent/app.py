@@ -26,7 +26,7 @@ from carpool.agent import (
     syncpeer,
 )
 from carpool.agent.agent import Agent
-from carpool.agent.answers import API, API_HEADER, Refusal
+from carpool.agent.answers import API, API_HEADER, NO_ROUTE, Refusal
 from carpool.agent.doorman import Doorman
 from carpool.errors import (
     CarpoolError,
@@ -109,7 +109,7 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.NOT_FOUND:
         what = f"{request.method} {request.url.path[:200]!r}"
-        return _answer(404, f"nothing answers to {what}", f"{DESCRIPTION} on agent.sock lists all")
+        return _answer(404, f"{NO_ROUTE} {what}", f"{DESCRIPTION} on agent.sock lists all")
     return _answer(error.status_code, str(error.detail), "", dict(error.headers or {}))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from carpool.agent.answers import FactsBody, HeardBody, ListenBody, checked
+from carpool.agent.answers import NO_ROUTE, FactsBody, HeardBody, ListenBody, checked
 from carpool.agent.apply import Refused
 from carpool.agent.client import PeerClient
 from carpool.agent.waits import LISTEN_MORE_S
@@ -86,7 +86,7 @@ class Examiner:
 
 def _told(peer: PeerClient, error: CarpoolError) -> dict[str, object]:
     message = error.message
-    if message == f"{peer.name}: Not Found":
+    if message.startswith(f"{peer.name}: {NO_ROUTE}"):
         message = f"{peer.name}: {OLDER}"
     return {"error": message, "hint": error.hint}
 
