@@ -104,11 +104,10 @@ class Configuration(Facts):
         self.receiver = Receiver(
             sections, self._place, self._applier, self.record, self, node.state_dir
         )
-        devices = config.node.interfaces
-        self.sender = Sender(sections, self.selected, self._place, peers, devices)
+        self.sender = Sender(sections, self.selected, self._place, peers, self)
         stages = node.state_dir / "sync" / "stages"
         self.giver = Giver(
-            self._synchronised, self._place, self.record, self, self.receiver, devices, stages
+            self._synchronised, self._place, self.record, self, self.receiver, stages
         )
         self.puller = Puller(
             self.sender, self.receiver, self._place, self._applier, self.record, self, stages
@@ -142,6 +141,10 @@ class Configuration(Facts):
 
     def of_master(self) -> Sequence[str]:
         return self._node.of_master()
+
+    @property
+    def devices(self) -> Mapping[str, str]:
+        return self._node.config.node.interfaces
 
     def search(self, offer: Offer) -> Search:
         """For addresses and devices of the sender's alone, in files for this node. What the sender

@@ -45,7 +45,6 @@ class Giver:
         record: Record,
         facts: Facts,
         receiver: Receiver,
-        devices: Mapping[str, str],
         stages: Path,
     ) -> None:
         self._synchronised = synchronised
@@ -53,7 +52,6 @@ class Giver:
         self._record = record
         self._facts = facts
         self._receiver = receiver
-        self._devices = devices
         self._stages = stages
 
     async def source(self, name: str) -> dict[str, object]:
@@ -67,7 +65,7 @@ class Giver:
                 self._as_rendered(section, entries)
             return {
                 "entries": [entry.fields() for entry in entries.values()],
-                "devices": dict(self._devices),
+                "devices": dict(self._facts.devices),
             }
 
         return await asyncio.to_thread(look)

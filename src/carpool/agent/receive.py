@@ -388,6 +388,11 @@ class Facts:
 
     name: str  # of this node
 
+    @property
+    def devices(self) -> Mapping[str, str]:
+        """Its own, by logical interface."""
+        raise NotImplementedError
+
     def search(self, offer: Offer) -> Search:
         """What finds values of the sender's in a file that would not be right here. Blocking."""
         raise NotImplementedError

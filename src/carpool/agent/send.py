@@ -28,6 +28,7 @@ from carpool.agent.apply import Refused
 from carpool.agent.bundle import HEADER_BYTES, bundled
 from carpool.agent.client import PeerClient as Peer
 from carpool.agent.job import Event
+from carpool.agent.receive import Facts
 from carpool.agent.record import Agreed, drift
 from carpool.agent.together import together, watched
 from carpool.agent.wanted import Place
@@ -108,13 +109,13 @@ class Sender:
         selected: Sequence[str],
         place: Place,
         peers: Collection[Peer],
-        devices: Mapping[str, str],
+        facts: Facts,
     ) -> None:
         self._sections = sections
         self._selected = selected
         self._place = place
         self._peers = peers
-        self._devices = devices
+        self._facts = facts
         self.busy = ""  # who synchronises, in words
         self._offers: set[str] = set()  # under way
         self.waits_on: dict[str, Event] = {}  # what waits to be confirmed, by peer, when last asked
@@ -325,7 +326,7 @@ class Sender:
         offer = {
             "by": wish.by,
             "reason": wish.reason,
-            "devices": dict(self._devices),
+            "devices": dict(self._facts.devices),
             "token": token,
             "others": sorted(self._offers - {token}),
             "sections": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -59,6 +60,11 @@ def test_what_is_synchronised_and_nothing_else(app: FastAPI) -> None:
         answer = ask(app, "/v1/peer/contents", {"section": name, "sha256": []})
         assert "is not synchronised here" in answer.json()["error"]
     assert ask(app, "/v1/peer/sections/web", peer=None).status_code == 403
+
+
+def test_devices_are_those_of_node_toml_as_it_is_now(app: FastAPI, fw1: Agent) -> None:
+    fw1.config = replace(fw1.config, node=replace(fw1.config.node, interfaces={"sync": "eth7"}))
+    assert ask(app, "/v1/peer/sections/web").json()["devices"] == {"sync": "eth7"}
 
 
 def test_contents_of_that_section_alone(app: FastAPI, fw1: Agent) -> None:
