@@ -19,6 +19,7 @@ from carpool.model.manifest import Entry, Kind
 API = 1  # the /v1 of every path; of both ends of a connection
 WAITS_MAX_S = 24 * 3600.0  # of a change, to be confirmed
 NO_ROUTE = "nothing answers to"  # said with 404, by which a peer knows an older carpool
+HAS_MAX = 65_536  # addresses, or files with kept lines: node.toml and group.toml hold less
 INT_MAX = 2**31 - 1  # of the kernel's settings
 API_HEADER = "carpool-api"  # in every answer, so that a peer knows whom it talks to
 
@@ -123,6 +124,24 @@ class SectionBody(Answer):
 
     entries: list[EntryBody]
     devices: dict[Name, Name] = Field(max_length=256, description="by logical interface")
+
+
+class Has(Answer):
+    """What a node has of what files from another one may name."""
+
+    addresses: list[IPv4Address | IPv6Address] = Field(max_length=HAS_MAX)
+    devices: list[Name] = Field(max_length=256, description="of those that the other one named")
+    kept: dict[Text, Sha256] = Field(
+        default_factory=dict,
+        max_length=HAS_MAX,
+        description="by files of which it keeps lines: the digest of the rest",
+    )
+
+
+class OfferTaken(Answer):
+    """Of an offer that a node took."""
+
+    has: Has | None = None
 
 
 class AgreedState(Answer):

@@ -10,13 +10,15 @@ import secrets
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
+from carpool.agent.answers import Has
 from carpool.agent.apply import Applier, Refused
 from carpool.agent.client import PeerClient as Peer
 from carpool.agent.give import Giver
 from carpool.agent.group import GroupFile
-from carpool.agent.hazards import Search
+from carpool.agent.hazards import Search, search_between
 from carpool.agent.history import History
 from carpool.agent.historyformat import Origin
 from carpool.agent.inturn import in_turn
@@ -43,8 +45,6 @@ from carpool.errors import CarpoolError, ConfigError, KernelError
 from carpool.kernel import clock, links, tree
 from carpool.kernel.journal import say
 from carpool.kernel.stage import Stage
-from carpool.machine import preflight
-from carpool.machine.preflight import Hazard
 from carpool.machine.render import values
 from carpool.model.config import Config
 from carpool.model.manifest import Manifest, digest
@@ -146,28 +146,25 @@ class Configuration(Facts):
     def devices(self) -> Mapping[str, str]:
         return self._node.config.node.interfaces
 
+    def has(self, devices: Iterable[str], kept: Mapping[str, str] = MappingProxyType({})) -> Has:
+        own = {one for some in self._node.config.node.addresses.values() for one in some}
+        facts = links.device_facts(devices)
+        present = [device for device, one in facts.items() if one.present]
+        return Has(addresses=sorted(own, key=str), devices=present, kept=dict(kept))
+
     def search(self, offer: Offer) -> Search:
-        """For addresses and devices of the sender's alone, in files for this node. What the sender
-        says of its devices is believed; its addresses are those of our node.toml."""
-        node, group = self._node.config.node, self._node.config.group
+        """What the sender says of its devices is believed; its addresses are those of our
+        node.toml."""
+        node = self._node.config.node
         addresses = next((one.addresses for one in node.peers if one.name == offer.peer), None)
         if addresses is None:  # as of a moment ago
             raise Refused(f"{offer.peer} is no peer in node.toml any more")
         sender = replace(node, name=offer.peer, interfaces=offer.devices, addresses=addresses)
-        both = offer.peer, node.name
-        own = {address for theirs in node.addresses.values() for address in theirs}
-        facts = links.device_facts(offer.devices.values())
-        present = [device for device, one in facts.items() if one.present]
-        foreign_addresses = preflight.foreign_addresses(sender, own, group)
-        foreign_devices = preflight.foreign_devices(sender, present)
+        has = self.has(offer.devices.values())
+        return search_between(sender, self._node.config.group, node.name, has)
 
-        def search(path: str, content: bytes) -> list[Hazard]:
-            return [
-                *preflight.bound_addresses(path, content, foreign_addresses, *both),
-                *preflight.absent_devices(path, content, foreign_devices, *both),
-            ]
-
-        return search
+    def search_for(self, peer: str, has: Has) -> Search:
+        return search_between(self._node.config.node, self._node.config.group, peer, has)
 
     def defined(self, group: str) -> Mapping[str, Section]:
         return load_sections(self._node.config_dir, root=self.root, text=group)[0]

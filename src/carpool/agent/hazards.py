@@ -1,18 +1,27 @@
-"""What of the files that arrive would break this node, or may: refused, or told.
+"""What of the files that go to another node would break it, or may: refused, or told.
 
-Room: agent. Reads files of a stage; what such a value is, `machine/preflight.py` knows.
+Room: agent. Reads files, before they are sent or, of a pull, as they arrived; what such a value is,
+`machine/preflight.py` knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from carpool.agent.answers import Has
 from carpool.agent.apply import Refused
 from carpool.agent.job import Event
 from carpool.agent.plan import Plan
-from carpool.machine.keep import kept_whole
+from carpool.agent.wanted import Place
+from carpool.kernel import tree
+from carpool.machine import preflight
+from carpool.machine.keep import blanked, kept_whole, marked, without
 from carpool.machine.preflight import Hazard
+from carpool.machine.render import template_path
+from carpool.model.config import Group, Node
 from carpool.model.manifest import Entry, Kind
+from carpool.model.section import Section
 
 READ_MAX_BYTES = 4 * 1024 * 1024  # of a file
 TOLD_MAX = 50  # while it is applied; a diff tells all
@@ -20,9 +29,46 @@ TOLD_MAX = 50  # while it is applied; a diff tells all
 Search = Callable[[str, bytes], list[Hazard]]  # of a path and its content
 
 
+def search_between(sender: Node, group: Group, receiver: str, has: Has) -> Search:
+    """For addresses and devices of the sender's that the receiver has not."""
+    addresses = preflight.foreign_addresses(sender, has.addresses, group)
+    devices = preflight.foreign_devices(sender, has.devices)
+    both = sender.name, receiver
+
+    def search(path: str, content: bytes) -> list[Hazard]:
+        return [
+            *preflight.bound_addresses(path, content, addresses, *both),
+            *preflight.absent_devices(path, content, devices, *both),
+        ]
+
+    return search
+
+
+def hazards_to_send(
+    search: Search, files: Iterable[tuple[Section, Entry]], place: Place, kept: Mapping[str, str]
+) -> list[Hazard]:
+    """What of these files of ours would break where they go, or may; `kept` are those of which that
+    node keeps lines, with the digest of the rest there. Blocking. Of what is rendered there, the
+    template is searched: the values that come into it are that node's own. Raises KeepError,
+    KernelError."""
+    found: list[Hazard] = []
+    for section, entry in files:
+        path = entry.path
+        content = tree.beginning(entry, READ_MAX_BYTES, place.source_root(section))
+        if section.template:
+            path = template_path(place.config_dir, path)
+        elif path in kept and entry.size <= READ_MAX_BYTES:  # no lines are kept of a longer one
+            keeps = marked(path, section.keep)
+            if hashlib.sha256(without(content, keeps)).hexdigest() == kept[path]:
+                continue  # it is asked for each time, and nothing of it changes
+            content = blanked(content, keeps)
+        found += search(path, content)
+    return found
+
+
 def found_hazards(search: Search, plans: Iterable[Plan]) -> list[Hazard]:
     """What of the new files would break here, or may. Blocking. Of what is rendered, the template
-    is searched: the values that come into it are this node's own, its peers' addresses too."""
+    is searched, as above."""
     found: list[Hazard] = []
     for plan in plans:
         for change in plan.changes:
@@ -67,13 +113,13 @@ def refuse_emptied(plans: Iterable[Plan]) -> None:
         )
 
 
-def refuse_hazards(found: Iterable[Hazard], peer: str) -> None:
-    """Raises Refused for what would break here, as far as can be known; it came from `peer`."""
+def refuse_hazards(found: Iterable[Hazard], whom: str, sender: str) -> None:
+    """Raises Refused for what would break `whom`, as far as can be known; `sender` has it."""
     likely = [str(one) for one in found if one.likely]
     if likely:
         raise Refused(
-            "it would break this node: " + "; ".join(likely),
-            hint=f"mend it on {peer} (a template, or keep), or say --force",
+            f"it would break {whom}: " + "; ".join(likely),
+            hint=f"mend it on {sender} (a template, or keep), or say --force",
         )
 
 

@@ -148,7 +148,7 @@ class Puller:
         plans = haul.plans
         hazards = await self._hazards(haul)
         if not wish.force:
-            refuse_hazards(hazards, peer.name)
+            refuse_hazards(hazards, "this node", peer.name)
         by = f"{wish.by}@{self._facts.name}"
         await self._facts.remember(plans, kind="found", by=by, before=True)
         count = sum(len(plan.changes) for plan in plans)

@@ -12,17 +12,12 @@ import shutil
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from carpool import __version__
+from carpool.agent.answers import Has
 from carpool.agent.apply import Applier, Refused
-from carpool.agent.hazards import (
-    Search,
-    emptied,
-    found_hazards,
-    refuse_emptied,
-    refuse_hazards,
-    warnings_of,
-)
+from carpool.agent.hazards import Search, emptied, refuse_emptied
 from carpool.agent.historyformat import Origin
 from carpool.agent.job import Event, Job
 from carpool.agent.outcome import Outcomes
@@ -37,7 +32,6 @@ from carpool.kernel.rooted import Piece, check_path
 from carpool.kernel.stage import Stage
 from carpool.machine.changes import needed
 from carpool.machine.keep import kept_whole
-from carpool.machine.preflight import Hazard
 from carpool.model.manifest import Entry, Kind, Manifest, digest, manifest
 from carpool.model.section import Section
 
@@ -72,7 +66,6 @@ class _Transfer:
     seen_s: float
     since: str
     plans: list[Plan] | None = None
-    hazards: list[Hazard] | None = None
     news: dict[str, Agreed] = field(default_factory=dict)  # what counts when it is kept
     job: Job | None = None
 
@@ -101,8 +94,9 @@ class Receiver:
         self.last: Job | None = None
 
     async def begin(self, offer: Offer) -> dict[str, object]:
-        """Take an offer: what of it must be sent, and what speaks against it. Raises Refused, and
-        DefinitionError for sections that are something else here."""
+        """Take an offer: what of it must be sent, what speaks against it, and what the sender must
+        know to find out what else does. Raises Refused, and DefinitionError for sections that are
+        something else here."""
         self._make_way(offer)
         sections = self.sections
         if offer.looking and offer.group:
@@ -139,13 +133,13 @@ class Receiver:
             raise PeerError(f"that transfer is not one of {peer}")
 
     async def diff(self, number: str) -> dict[str, object]:
-        """What applying it would change, and what preflight finds."""
+        """What applying it would change, and what speaks against it here."""
         transfer = self._transfer(number)
         if transfer.job is not None:
             raise PeerError("that transfer is applied already", hint="synchronise again")
         plans = await self._plans(transfer)
         found = await self._applier.diff(plans)
-        warnings = [*emptied(plans), *map(str, await self._hazards(transfer))]
+        warnings = emptied(plans)
         if self._applier.stuck:
             told = f"the last change could not be put back there: {self._applier.stuck}"
             warnings.insert(0, f"{told}; until it is, nothing can be changed there")
@@ -248,6 +242,7 @@ class Receiver:
     def _answer(self, transfer: _Transfer) -> dict[str, object]:
         present: set[str] = set()
         changed_here: list[str] = []
+        kept: dict[str, str] = {}
         agreed = self._record.read()
         sections = transfer.sections
         held = self._held.offer.sections if self._held is not None else ()  # nobody agreed yet
@@ -255,6 +250,7 @@ class Receiver:
             have = self._place.have(sections[name])
             present |= {entry.sha256 for entry in have.values()}
             section, wanted = sections[name], transfer.wanted[name]
+            kept |= self._place.lines_kept(section, have)
             mine = {path: one for path, one in have.items() if not kept_whole(path, section.keep)}
             same = digest(mine) == digest(wanted)  # whoever brought it here
             if name in agreed and name not in held and not same:
@@ -264,10 +260,12 @@ class Receiver:
             files = {one.sha256: one.size for one in entries.values() if one.kind is Kind.FILE}
             transfer.sizes |= {sha: files[sha] for sha in needed(entries, frozenset(present))}
         transfer.stage.check_room(transfer.sizes.values())
+        has = self._facts.has(transfer.offer.devices.values(), kept)
         return {
             "number": transfer.number,
             "need": list(transfer.sizes),
             "changed_here": changed_here,
+            "has": has.model_dump(mode="json"),
             "version": __version__,
             "wall_s": clock.wall_us() / 1e6,
         }
@@ -293,15 +291,6 @@ class Receiver:
                 hint="synchronise from this node, or say --force",
             )
         refuse_emptied(await self._plans(transfer))
-        refuse_hazards(await self._hazards(transfer), transfer.offer.peer)
-
-    async def _hazards(self, transfer: _Transfer) -> list[Hazard]:
-        if transfer.hazards is None:
-            plans, offer = await self._plans(transfer), transfer.offer
-            transfer.hazards = await asyncio.to_thread(
-                lambda: found_hazards(self._facts.search(offer), plans)
-            )
-        return transfer.hazards
 
     async def _steps(
         self, transfer: _Transfer, *, confirm_within_s: float | None, restart: bool, force: bool
@@ -310,8 +299,6 @@ class Receiver:
         plans = await self._plans(transfer)
         count = sum(len(plan.changes) for plan in plans)
         yield {"step": "plan", "changes": count, "sections": summary(plans)}
-        for warning in warnings_of(await self._hazards(transfer)):
-            yield warning
         changed = any(plan.changes for plan in plans)
         if changed:
             await asyncio.to_thread(self._outcomes.begin, transfer.number, _what(offer))
@@ -393,8 +380,17 @@ class Facts:
         """Its own, by logical interface."""
         raise NotImplementedError
 
+    def has(self, devices: Iterable[str], kept: Mapping[str, str] = MappingProxyType({})) -> Has:
+        """Its addresses, and which of these devices are here. Blocking. Raises KernelError."""
+        raise NotImplementedError
+
     def search(self, offer: Offer) -> Search:
-        """What finds values of the sender's in a file that would not be right here. Blocking."""
+        """What finds values of the sender's in a file that would not be right here. Blocking.
+        Raises Refused, KernelError."""
+        raise NotImplementedError
+
+    def search_for(self, peer: str, has: Has) -> Search:
+        """What finds our values in a file that would not be right on a peer that has this."""
         raise NotImplementedError
 
     def defined(self, group: str) -> Mapping[str, Section]:

@@ -23,10 +23,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from carpool import __version__
-from carpool.agent.answers import Digests, Waits, checked
+from carpool.agent.answers import Digests, OfferTaken, Waits, checked
 from carpool.agent.apply import Refused
 from carpool.agent.bundle import HEADER_BYTES, bundled
 from carpool.agent.client import PeerClient as Peer
+from carpool.agent.hazards import hazards_to_send, refuse_hazards, warnings_of
 from carpool.agent.job import Event
 from carpool.agent.receive import Facts
 from carpool.agent.record import Agreed, drift
@@ -34,6 +35,7 @@ from carpool.agent.together import together, watched
 from carpool.agent.wanted import Place
 from carpool.errors import CarpoolError, PeerError, UnreachableError
 from carpool.kernel import clock
+from carpool.machine.preflight import Hazard
 from carpool.model.finding import closest
 from carpool.model.manifest import Entry, Kind, Manifest, digest
 from carpool.model.section import Drift, Section
@@ -69,6 +71,16 @@ class Stand:
     shared: str = ""  # the same without the lines that each node keeps, if there are any
     agreed: Agreed | None = None  # what the peer agreed to last
     silent: bool = False  # the peer does not answer: then this is not how it stands
+
+
+@dataclass(frozen=True, slots=True)
+class _Offered:
+    """What a peer took, and has no contents of yet."""
+
+    number: str  # of the transfer
+    answer: Mapping[str, object]
+    files: Mapping[str, tuple[Entry, Path]]  # that it asked for, by sha256
+    hazards: Sequence[Hazard]  # in these
 
 
 @dataclass(slots=True)
@@ -194,18 +206,19 @@ class Sender:
         along, and is to define the sections."""
         with self._offering() as token:
             look = {"looking": True, "group": group}
-            offer = self._offer(sections, peer, wish, token, _Load(), look)
-            number, answer = await offer
+            offered = await self._offer(sections, peer, wish, token, look)
+            await self._send(peer, offered, _Load())
             try:
-                found = await peer.get(f"{PREFIX}/sync/{number}/diff", timeout_s=WORK_WAIT_S)
+                path = f"{PREFIX}/sync/{offered.number}/diff"
+                found = await peer.get(path, timeout_s=WORK_WAIT_S)
             finally:
-                await self._abandon(peer, number)
+                await self._abandon(peer, offered.number)
         if found.get("waiting") is not None:
             found["waiting"] = until(checked(Waits, found["waiting"], peer.name))  # type: ignore[arg-type]
         warnings = found.get("warnings")
         listed = warnings if isinstance(warnings, list) else []
-        changed = _changed(peer, answer)
-        return {**found, "warnings": [*changed, *oddities(peer.name, answer), *listed]}
+        told = [*_changed(peer, offered.answer), *oddities(peer.name, offered.answer)]
+        return {**found, "warnings": [*told, *listed, *map(str, offered.hazards)]}
 
     async def sync(
         self, sections: Sequence[Section], peer: Peer, wish: Wish
@@ -215,25 +228,25 @@ class Sender:
         with self._offering() as token:
             begun_s = clock.monotonic_s()
             yield {"step": "offer", "peer": peer.name, "sections": [one.name for one in sections]}
-            load = _Load()
-            offering = asyncio.create_task(self._offer(sections, peer, wish, token, load))
-            async for gone in watched(offering, load.gone):
-                yield {"step": "sending", "peer": peer.name, **gone}
-            try:
-                number, answer = await offering
-            except UnreachableError as error:
-                told = f"{error.message}; nothing was changed on {peer.name}"
-                raise UnreachableError(told, hint=error.hint) from error
-            for text in oddities(peer.name, answer):
+            with _nothing_changed(peer):
+                offered = await self._offer(sections, peer, wish, token)
+            for text in oddities(peer.name, offered.answer):
                 yield {"step": "warning", "peer": peer.name, "text": text}
-            sent = answer["sent"]
-            yield {"step": "sent", "peer": peer.name, **sent} if isinstance(sent, dict) else {}
+            for warning in warnings_of(offered.hazards):
+                yield {**warning, "peer": peer.name}
+            load = _Load()
+            sending = asyncio.create_task(self._send(peer, offered, load))
+            async for gone in watched(sending, load.gone):
+                yield {"step": "sending", "peer": peer.name, **gone}
+            with _nothing_changed(peer):
+                sent = await sending
+            yield {"step": "sent", "peer": peer.name, **sent}
             body = {
                 "force": wish.force,
                 "confirm_within_s": wish.confirm_within_s,
                 "restart_services": wish.restart_services,
             }
-            async for event in self._followed(peer, number, body):
+            async for event in self._followed(peer, offered.number, body):
                 took = {"took_s": clock.monotonic_s() - begun_s} if event["step"] == "end" else {}
                 yield {**event, "peer": peer.name, **took}
 
@@ -316,10 +329,9 @@ class Sender:
         peer: Peer,
         wish: Wish,
         token: str,
-        load: _Load,
         look: Mapping[str, object] = MappingProxyType({}),
-    ) -> tuple[str, dict[str, object]]:
-        """Offer them, and send what is missing over there; the number of the transfer."""
+    ) -> _Offered:
+        """Offer them; raises Refused, too, for what speaks against sending what is asked for."""
         found = await together(self._scan(one) for one in sections)  # on all cores
         manifests = {one.name: entries for one, entries in zip(sections, found, strict=True)}
         refuse_many(manifests)
@@ -350,37 +362,48 @@ class Sender:
                     hint=f"`carpool diff` shows it, `carpool pull {peer.name}` takes it over, "
                     "--force overwrites it",
                 )
-            answer["sent"] = await self._send(peer, number, sections, manifests, answer, load)
+            need = answer.get("need")
+            wanted = set(need) if isinstance(need, list) else set()
+            asked = [
+                (section, entry)
+                for section in sections
+                for entry in manifests[section.name].values()
+                if entry.kind is Kind.FILE and entry.sha256 in wanted
+            ]
+            files = {one.sha256: (one, self._place.source_root(section)) for section, one in asked}
+            if strange := wanted - files.keys():
+                raise PeerError(f"{peer.name} asks for {len(strange)} contents that nobody offered")
+            hazards = await asyncio.to_thread(self._hazards, peer, asked, answer)
+            if not (wish.force or look):
+                refuse_hazards(hazards, peer.name, self._facts.name)
         except BaseException:
             await self._abandon(peer, number)
             raise
-        return number, answer
+        return _Offered(number, answer, files, hazards)
 
-    async def _send(
-        self,
-        peer: Peer,
-        number: str,
-        sections: Sequence[Section],
-        manifests: Mapping[str, Manifest],
-        answer: Mapping[str, object],
-        load: _Load,
-    ) -> dict[str, int]:
-        need = answer.get("need")
-        wanted = set(need) if isinstance(need, list) else set()
-        files: dict[str, tuple[Entry, Path]] = {}
-        for section in sections:
-            root = self._place.source_root(section)
-            for entry in manifests[section.name].values():
-                if entry.kind is Kind.FILE and entry.sha256 in wanted:
-                    files[entry.sha256] = entry, root
-        if strange := wanted - files.keys():
-            raise PeerError(f"{peer.name} asks for {len(strange)} contents that nobody offered")
+    def _hazards(
+        self, peer: Peer, asked: Iterable[tuple[Section, Entry]], answer: Mapping[str, object]
+    ) -> list[Hazard]:
+        """What of this would break the peer, or may: only who sends it looks."""
+        has = checked(OfferTaken, answer, peer.name).has
+        if has is None:
+            return []  # an older carpool, which looks itself
+        search = self._facts.search_for(peer.name, has)
+        return hazards_to_send(search, asked, self._place, has.kept)
+
+    async def _send(self, peer: Peer, offered: _Offered, load: _Load) -> dict[str, int]:
+        """What the peer asked for; how much it was."""
+        files = offered.files
         size = sum(entry.size for entry, _root in files.values())
         load.files_all, load.size_all = len(files), size + HEADER_BYTES * len(files)
         if files:
-            path = f"{PREFIX}/sync/{number}/contents"
+            path = f"{PREFIX}/sync/{offered.number}/contents"
             contents = load.weighed(bundled(load.counted(files.values())))
-            await peer.put(path, contents, timeout_s=WORK_WAIT_S)
+            try:
+                await peer.put(path, contents, timeout_s=WORK_WAIT_S)
+            except BaseException:
+                await self._abandon(peer, offered.number)
+                raise
         return {"files": len(files), "bytes": size}
 
     async def _scan(self, section: Section) -> Manifest:
@@ -391,6 +414,16 @@ class Sender:
             await peer.post(f"{PREFIX}/sync/{number}/abandon", {})
         except CarpoolError:
             pass  # it forgets by itself
+
+
+@contextmanager
+def _nothing_changed(peer: Peer) -> Iterator[None]:
+    """A link that breaks until all is sent has changed nothing."""
+    try:
+        yield
+    except UnreachableError as error:
+        told = f"{error.message}; nothing was changed on {peer.name}"
+        raise UnreachableError(told, hint=error.hint) from error
 
 
 def _amiss(event: Event) -> str:

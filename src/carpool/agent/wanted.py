@@ -100,6 +100,16 @@ class Place:
             return entry  # nobody knows which lines are whose: all of it counts
         return replace(entry, size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
+    def lines_kept(self, section: Section, have: Manifest) -> dict[str, str]:
+        """Of each file here of which this node keeps lines, the digest of the rest. Where there
+        is no such file, all of it comes."""
+        found: dict[str, str] = {}
+        for path in {keep.path for keep in section.keep if keep.begin} & have.keys():
+            shared = self._shared(section, have[path])
+            if shared is not None and shared.kind is Kind.FILE:
+                found[path] = shared.sha256
+        return found
+
     def plan(self, section: Section, arrived: Manifest, stage: Stage) -> Plan:
         """What becomes of the section when `arrived` is what the primary has; contents that it
         needs are in the stage, or here already. Raises CarpoolError; changes only the stage."""

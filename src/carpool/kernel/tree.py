@@ -14,6 +14,7 @@ import re
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -141,26 +142,44 @@ def _named(section: Section) -> Callable[[str], bool]:
 def contents(entry: Entry, root: Path = Path("/")) -> Iterator[bytes]:
     """A file in pieces. Raises KernelError, after the last piece, if they are not what the entry
     says: whoever takes them must not use them before the end."""
-    changed = KernelError(
-        f"{entry.path} changed after it was looked at", hint="wait until it is written; try again"
-    )
     hashed, left = hashlib.sha256(), entry.size
+    with _opened(entry, root) as descriptor:
+        while piece := os.read(descriptor, min(CHUNK_BYTES, left + 1)):
+            left -= len(piece)
+            if left < 0:
+                raise _changed(entry)
+            hashed.update(piece)
+            yield piece
+    if hashed.hexdigest() != entry.sha256:
+        raise _changed(entry)
+
+
+def beginning(entry: Entry, size_max: int, root: Path = Path("/")) -> bytes:
+    """At most so much of a file as it is now, which `contents` may refuse later. Raises
+    KernelError."""
+    with _opened(entry, root) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        # So much is set aside, however short the file is.
+        return file.read(min(entry.size, size_max))
+
+
+@contextmanager
+def _opened(entry: Entry, root: Path) -> Iterator[int]:
+    """A descriptor to read a file by. Raises KernelError, also for what fails meanwhile."""
     try:
         with Rooted(root).opened(entry.path) as descriptor:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise changed
-            while piece := os.read(descriptor, min(CHUNK_BYTES, left + 1)):
-                left -= len(piece)
-                if left < 0:
-                    raise changed
-                hashed.update(piece)
-                yield piece
+                raise _changed(entry)
+            yield descriptor
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP):
-            raise changed from error
+            raise _changed(entry) from error
         raise failed("read", entry.path, error) from error
-    if hashed.hexdigest() != entry.sha256:
-        raise changed
+
+
+def _changed(entry: Entry) -> KernelError:
+    return KernelError(
+        f"{entry.path} changed after it was looked at", hint="wait until it is written; try again"
+    )
 
 
 def _as_asked(section: Section, entry: Entry) -> Entry:

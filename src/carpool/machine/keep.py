@@ -7,7 +7,7 @@ do not match, nobody knows which lines are whose.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from carpool.errors import ConfigError
@@ -68,11 +68,20 @@ def without(content: bytes, keeps: Sequence[Keep]) -> bytes:
 
     `keeps` are those that `marked` gives. Raises KeepError.
     """
+    return _instead(content, keeps, lambda _region: b"\0")
+
+
+def blanked(content: bytes, keeps: Sequence[Keep]) -> bytes:
+    """With empty lines instead: every other line keeps its number. Raises KeepError."""
+    return _instead(content, keeps, lambda region: b"\n" * (region.after - region.first))
+
+
+def _instead(content: bytes, keeps: Sequence[Keep], put: Callable[[_Region], bytes]) -> bytes:
     lines = _LINE.findall(content)
     rest: list[bytes] = []
     done = 0
     for region in _regions(lines, keeps, MINE):
-        rest += [*lines[done : region.first], b"\0"]
+        rest += [*lines[done : region.first], put(region)]
         done = region.after
     return b"".join([*rest, *lines[done:]])
 

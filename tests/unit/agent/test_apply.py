@@ -230,7 +230,7 @@ def test_what_speaks_against_it_over_there_hinders_it_without_force(
 
     async def scenario() -> None:
         conf(fw1).write_text(f"listen {fw1.peers['fw2'].door.source}:80\n")
-        with pytest.raises(PeerError, match=r"it would break this node: /etc/web/a\.conf:1"):
+        with pytest.raises(Refused, match=r"it would break fw2: /etc/web/a\.conf:1"):
             await sync(gently)
         conf(fw1).write_text("of fw1\n")
         async with failover(fw2, {"lan": "MASTER"}):

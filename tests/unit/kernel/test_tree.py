@@ -16,7 +16,7 @@ from carpool.errors import KernelError, PeerError
 from carpool.kernel import clock
 from carpool.kernel.owners import Owners
 from carpool.kernel.rooted import check_path, check_target
-from carpool.kernel.tree import RACY_US, Digests, contents, left_out, scan
+from carpool.kernel.tree import RACY_US, Digests, beginning, contents, left_out, scan
 from carpool.model.manifest import Entry, Kind
 from carpool.model.section import Section
 from tests.unit.kernel.trees import IN_MEMORY
@@ -219,11 +219,20 @@ def test_contents_are_what_was_looked_at(root: Path) -> None:
             list(contents(entry, root))
     path.unlink()
     path.symlink_to("/etc/hosts")
-    with pytest.raises(KernelError, match="changed after"):
-        list(contents(entry, root))
+    for read in (lambda: list(contents(entry, root)), lambda: beginning(entry, 99, root)):
+        with pytest.raises(KernelError, match="changed after"):
+            read()
     path.unlink()
     with pytest.raises(KernelError, match="changed after"):
         list(contents(entry, root))
+
+
+def test_the_beginning_of_a_file_has_a_length(root: Path) -> None:
+    entry = scan(NGINX, Digests(), root)["/etc/nginx/nginx.conf"]
+    assert beginning(entry, 99, root) == b"events {}\n"
+    assert beginning(entry, 6, root) == b"events"
+    (root / "etc/nginx/nginx.conf").write_text("events {} # more\n")
+    assert beginning(entry, 99, root) == b"events {} ", "as long as it was"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from carpool.machine.keep import KeepError, kept_whole, marked, merge, without
+from carpool.machine.keep import KeepError, blanked, kept_whole, marked, merge, without
 from carpool.model.section import Keep
 
 PATH = "/etc/service.conf"
@@ -38,6 +38,14 @@ def test_without_a_nodes_own_lines_two_nodes_have_the_same() -> None:
     assert without(text("x"), [LOCAL]) == text("x")
     elsewhere = text("# local: fw1", "one", "# end local", "new", "also new", "# from here on", "x")
     assert without(elsewhere, [LOCAL, TAIL]) != rest
+
+
+def test_blanked_lines_leave_the_numbers_of_the_others() -> None:
+    one = text("new", "# local: fw1", "one", "# end local", "also new") + b"# from here on\nx"
+    assert blanked(one, [LOCAL, TAIL]) == text("new", "", "", "", "also new", "", "")
+    assert blanked(one, []) == one
+    with pytest.raises(KeepError, match="no end"):
+        blanked(text("# local", "one"), [LOCAL])
     with pytest.raises(KeepError, match="no end"):
         without(text("# local", "x"), [LOCAL])
 
