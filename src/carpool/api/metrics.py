@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from carpool.api.clean import clean
 from carpool.api.control import FAILOVER, STATES
-from carpool.api.render import Fields, clean, entries_of
+from carpool.api.render import Fields, entries_of
 from carpool.errors import CarpoolError
 from carpool.machine.schedule import State
 from carpool.model.section import Drift

@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from carpool.api import rendersync
-from carpool.api.render import Fields, clean, duration, number_of, text_of, words_of
+from carpool.api.clean import clean
+from carpool.api.render import Fields, duration, number_of, text_of, words_of
 
 BAR_WIDTH = 24
 # Steps that are to be read afterwards, too.

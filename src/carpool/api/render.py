@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from carpool.api.clean import clean
 from carpool.errors import CarpoolError, UnreachableError
 from carpool.model.config import Config
 from carpool.model.section import Drift
@@ -387,16 +388,6 @@ def told(error: CarpoolError) -> RenderableType:
 
 def indented(text: Text) -> Padding:
     return Padding(text, (0, 0, 0, 2), expand=False)
-
-
-def clean(text: str) -> str:
-    """Without what would steer a terminal: anything unprintable shows as `?`."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
-
-
-def clean_lines(text: str) -> str:
-    """The same of what a program said: its lines stay lines, those after the first indented."""
-    return "\n  ".join(clean(line.expandtabs()) for line in text.splitlines())
 
 
 def text_of(fields: Fields, key: str) -> str:

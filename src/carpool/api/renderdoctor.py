@@ -11,7 +11,8 @@ from textwrap import wrap
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from carpool.api.render import BAD, DIM, GOOD, WARN, clean
+from carpool.api.clean import clean
+from carpool.api.render import BAD, DIM, GOOD, WARN
 from carpool.machine.doctor import Report
 from carpool.model.diagnosis import Diagnosis, Severity
 

@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from carpool.api.clean import clean
 from carpool.api.render import (
     BAD,
     CALM,
@@ -21,7 +22,6 @@ from carpool.api.render import (
     GOOD,
     WARN,
     Fields,
-    clean,
     duration,
     entries_of,
     label_of,

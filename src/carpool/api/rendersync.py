@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from carpool.api.clean import clean, clean_lines
 from carpool.api.render import (
     Fields,
-    clean,
-    clean_lines,
     duration,
     entries_of,
     number_of,

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 
+from carpool.api.clean import complaint
 from carpool.api.control import FAILOVER, Answer, request, socket_of
 from carpool.errors import EXIT_OK, UnreachableError
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         answer = request(socket_of(args.run_dir, FAILOVER), command, ANSWER_WAIT_S)
     except UnreachableError as error:
-        print(f"carpool: {error.message}\n         {error.hint}", file=sys.stderr)
+        print(complaint(error), file=sys.stderr)
         answer, code = _stored(args), error.exit_code
     if args.json:
         print(json.dumps({"events": answer.get("events", [])}, indent=1))

@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 from carpool import __version__
+from carpool.api.clean import complaint
 from carpool.errors import EXIT_FAILED, EXIT_USAGE, CarpoolError
 
 EXIT_INTERRUPTED = 130  # 128 and SIGINT, as shells say it
@@ -74,9 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = int(import_module(VERBS[args.face][0]).run(args))
         sys.stdout.flush()
     except CarpoolError as error:
-        print(f"carpool: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"         {error.hint}", file=sys.stderr)
+        print(complaint(error), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

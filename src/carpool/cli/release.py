@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from carpool.api.clean import clean_lines
 from carpool.api.control import FAILOVER, STATES, status
 from carpool.api.settings import load_texts
 from carpool.errors import EXIT_OK, CarpoolError, NotRunningError
@@ -74,4 +75,4 @@ def _hand_over(config_dir: Path, run_dir: Path, state_dir: Path) -> None:
     try:
         daemon.leave(Form(config, texts), RunningFiles(config_dir, state_dir), run_dir, state_dir)
     except CarpoolError as error:
-        print(f"no peer is told: {error.message}")
+        print(f"no peer is told: {clean_lines(error.message)}")

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from carpool.api.clean import clean_lines
 from carpool.api.control import Answer
 from carpool.api.sections import is_installed, load_sections, selected
 from carpool.api.settings import load
@@ -61,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
         )
     answer = drift.ask(args.run_dir, config, DRIFT_WAIT_S)
     if isinstance(answer, CarpoolError):
-        print(f"carpool: how they stand on the peers is not known: {answer}", file=sys.stderr)
+        told_why = clean_lines(str(answer))
+        print(f"carpool: how they stand on the peers is not known: {told_why}", file=sys.stderr)
     told = drift.stands(answer) or {}
     chosen = selected(config)
     rows = [row(section, chosen, told) for section in sections.values()]

@@ -9,8 +9,9 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping
 
+from carpool.api.clean import clean
 from carpool.api.control import STATES, Answer, request, socket_of
-from carpool.api.render import clean, duration, entries_of, number_of, text_of
+from carpool.api.render import duration, entries_of, number_of, text_of
 from carpool.errors import EXIT_FAILED, EXIT_OK, EXIT_UNREACHABLE, CarpoolError
 from carpool.proto import ctline
 from carpool.proto import ctmessage as ct

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from carpool.agent.localclient import LocalClient
+from carpool.api.clean import clean_lines
 from carpool.cli import apply
 from carpool.cli.times import within
 from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError, UnreachableError
@@ -192,7 +193,7 @@ def decided(done: dict[str, Fields], *, quiet: bool = False) -> int:
     for node, what in () if quiet else done.items():
         error = CarpoolError(str(what.get("error", "")), hint=str(what.get("hint", "")))
         told = str(error) if error.message else ", ".join(map(str, what.values()))
-        print(f"{node}: {told.removeprefix(f'{node}: ')}")
+        print(clean_lines(f"{node}: {told.removeprefix(f'{node}: ')}"))
     some = any(one.get("waited", True) for one in failed)
     return EXIT_FAILED if some or len(failed) == len(done) else EXIT_OK
 

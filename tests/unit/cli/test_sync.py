@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from carpool.cli import sync
 from carpool.cli.main import main
 from carpool.errors import EXIT_FAILED, EXIT_OK
+from tests.unit.api.process import process, saying
 
 KEPT = {"kept": "sync of web"}
 IDLE = {"error": "fw3: nothing waits to be confirmed here", "hint": "", "waited": False}
@@ -31,6 +35,20 @@ def test_who_waited_and_did_not_do_it_is_a_failure(
     assert ("fw2: sync of web\n" in said) == ("fw2" in done)
     assert ("fw3: nothing waits to be confirmed here\n" in said) == (done.get("fw3") == IDLE)
     assert ("fw3: it could not be put back (mend that)\n" in said) == (done.get("fw3") == STUCK)
+
+
+def test_what_a_peer_says_steers_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sync.decided({"fw2\x1b[2J": {"error": "no\x1b]0;x\x07\nroom", "hint": "\x9b1m"}})
+    assert capsys.readouterr().out == "fw2?[2J: no?]0;x?\n  room (?1m)\n"
+    refusal = {"error": "fw2: \x1b[2Jno", "hint": "\x1b[31msay it\nagain"}
+    content = json.dumps(refusal).encode()
+    head = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n" % len(content)
+    with process(tmp_path / "agent.sock", saying(head + content)):
+        assert main(["--run-dir", str(tmp_path), "history"]) == EXIT_FAILED
+    told = capsys.readouterr().err
+    assert told == "carpool: fw2: ?[2Jno\n         ?[31msay it\n         again\n"
 
 
 def test_a_sync_with_nobody_is_no_success() -> None:
