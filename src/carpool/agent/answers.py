@@ -26,7 +26,8 @@ API_HEADER = "carpool-api"  # in every answer, so that a peer knows whom it talk
 Short = Annotated[str, Field(max_length=256)]
 Text = Annotated[str, Field(max_length=4096)]
 Name = Annotated[str, Field(max_length=64)]
-Words = Annotated[str, Field(max_length=1000)]
+WORDS_MAX = 1000  # letters
+Words = Annotated[str, Field(max_length=WORDS_MAX)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -156,7 +157,8 @@ class AgreedState(Answer):
 class SectionState(Answer):
     """How a section stands on a peer."""
 
-    live: Short
+    live: Short | None = Field(default=None, description="null: its files cannot be looked at")
+    why: Words = Field(default="", description="they cannot")
     agreed: AgreedState | None = None
 
 

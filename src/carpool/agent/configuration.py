@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from carpool.agent.answers import Has
+from carpool.agent.answers import WORDS_MAX, Has
 from carpool.agent.apply import Applier, Refused
 from carpool.agent.client import PeerClient as Peer
 from carpool.agent.give import Giver
@@ -199,8 +199,12 @@ class Configuration(Facts):
         for name, section in self._shared(agreed).items():
             one = agreed.get(name)
             look = self._place.standing if one is not None else self._offered
-            live = await asyncio.to_thread(look, section)
-            found[name] = {"live": live, "agreed": None if one is None else asdict(one)}
+            state: dict[str, object] = {"agreed": None if one is None else asdict(one)}
+            try:
+                state["live"] = await asyncio.to_thread(look, section)
+            except CarpoolError as error:  # of this section, and no matter of the others
+                state["why"] = str(error)[:WORDS_MAX]
+            found[name] = state
         return {"sections": found, "waiting": self.waits()}
 
     async def drift(self, wait_s: float = WORK_WAIT_S) -> dict[str, dict[str, object]]:

@@ -112,6 +112,15 @@ class _Load:
             self.size += len(chunk)
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Digests of what we have of a section."""
+
+    whole: str = ""
+    shared: str = ""  # without the lines that we keep, if there are any
+    why: str = ""  # there are none
+
+
 class Sender:
     """The primary's side."""
 
@@ -151,7 +160,7 @@ class Sender:
     async def drift(self, wait_s: float = WORK_WAIT_S) -> dict[str, dict[str, Stand]]:
         """By peer and section. Of a peer that has not answered in that time nothing is known."""
         chosen = self.chosen(()) if self._selected else []
-        sources = await self._sources(chosen)
+        sources = await self._sources(chosen, may_fail=True)
 
         async def of(peer: Peer) -> dict[str, Stand]:
             try:
@@ -171,15 +180,25 @@ class Sender:
         """How these stand over there. Raises PeerError, UnreachableError."""
         return await self._stands(peer, await self._sources(sections))
 
-    async def _sources(self, sections: Sequence[Section]) -> dict[str, tuple[str, str]]:
-        """By section: digests of what we have, and of that without the lines that we keep."""
-        found = await together(asyncio.to_thread(self._source, one) for one in sections)
-        return {one.name: both for one, both in zip(sections, found, strict=True)}
+    async def _sources(
+        self, sections: Sequence[Section], *, may_fail: bool = False
+    ) -> dict[str, _Source]:
+        """By section. One that `may_fail` (a file of it has a name that cannot be sent) says
+        nothing of the others; otherwise raises KernelError, ConfigError."""
 
-    def _source(self, section: Section) -> tuple[str, str]:
-        return digest(self._place.source(section)), self._place.without_lines(section)
+        def source(section: Section) -> _Source:
+            try:
+                whole = digest(self._place.source(section))
+                return _Source(whole, self._place.without_lines(section))
+            except CarpoolError as error:
+                if not may_fail:
+                    raise
+                return _Source(why=str(error))
 
-    async def _stands(self, peer: Peer, sources: Mapping[str, tuple[str, str]]) -> dict[str, Stand]:
+        found = await together(asyncio.to_thread(source, one) for one in sections)
+        return {one.name: digests for one, digests in zip(sections, found, strict=True)}
+
+    async def _stands(self, peer: Peer, sources: Mapping[str, _Source]) -> dict[str, Stand]:
         self.waits_on.pop(peer.name, None)
         answer = checked(
             Digests, await peer.get(f"{PREFIX}/digests", timeout_s=WORK_WAIT_S), peer.name
@@ -188,15 +207,18 @@ class Sender:
             self.waits_on[peer.name] = until(answer.waiting)
         theirs = answer.sections
         found: dict[str, Stand] = {}
-        for name, (source, shared) in sources.items():
-            one = theirs.get(name)
+        for name, source in sources.items():
+            one, why = theirs.get(name), source.why
             if one is None:
-                why = f"{peer.name} does not synchronise this section"
-                found[name] = Stand(Drift.UNKNOWN, why, source, shared)
+                why = why or f"{peer.name} does not synchronise this section"
+            elif one.why:
+                why = why or f"{peer.name}: {one.why}"
+            if one is None or why:
+                found[name] = Stand(Drift.UNKNOWN, why, source.whole, source.shared)
                 continue
             agreed = Agreed(**one.agreed.model_dump()) if one.agreed else None
-            stands = drift(source, agreed, one.live, shared)
-            found[name] = Stand(stands, "", source, shared, agreed)
+            stands = drift(source.whole, agreed, one.live, source.shared)
+            found[name] = Stand(stands, "", source.whole, source.shared, agreed)
         return found
 
     async def diff(

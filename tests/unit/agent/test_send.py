@@ -244,6 +244,35 @@ def test_a_file_of_this_node_that_cannot_be_sent_is_no_matter_of_a_peer(
         asyncio.run(differences(fw1, fw2))
 
 
+@pytest.mark.parametrize("name", [b"odd\nname", b"caf\xe9"])
+@pytest.mark.parametrize("on", ["fw1", "fw2"])
+def test_a_name_that_cannot_be_sent_hides_how_its_own_section_stands_and_no_other(
+    pair: tuple[Agent, Agent], name: bytes, on: str
+) -> None:
+    fw1, fw2 = pair
+    for agent in pair:
+        agent.sections["other"] = replace(
+            agent.sections["web"], name="other", paths=("/etc/other/",), services=()
+        )
+        agent.selected.append("other")
+        (agent.root / "etc/other").mkdir()
+    bad = fw1 if on == "fw1" else fw2
+    (Path(os.fsdecode(bytes(bad.root / "etc/web") + b"/" + name))).touch()
+
+    async def drift() -> dict[str, Any]:
+        async with serving(fw2):
+            found: Any = await fw1.configuration.drift()
+            await fw1.close()
+        stands: dict[str, Any] = found["fw2"]
+        return stands
+
+    found = asyncio.run(drift())
+    assert found["other"]["drift"] == "in sync"
+    assert found["web"]["drift"] == "unknown"
+    assert found["web"]["why"].startswith("fw2: the path" if on == "fw2" else "the path")
+    assert "rename or exclude it" in found["web"]["why"]
+
+
 def test_a_section_behind_a_link_is_not_followed_there(pair: tuple[Agent, Agent]) -> None:
     fw1, fw2 = pair
     away = fw2.root / "elsewhere"
