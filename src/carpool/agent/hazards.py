@@ -67,8 +67,8 @@ def hazards_to_send(
 
 
 def found_hazards(search: Search, plans: Iterable[Plan]) -> list[Hazard]:
-    """What of the new files would break here, or may. Blocking. Of what is rendered, the template
-    is searched, as above."""
+    """What of the new files would break here, or may. Blocking; raises KernelError. Of what is
+    rendered, the template is searched, as above."""
     found: list[Hazard] = []
     for plan in plans:
         for change in plan.changes:
@@ -76,10 +76,9 @@ def found_hazards(search: Search, plans: Iterable[Plan]) -> list[Hazard]:
                 continue
             if plan.section.template and plan.section.holds(change.path):
                 continue
-            with plan.source(change.new).open("rb") as file:
-                # So much is set aside, however short the file is.
-                most = min(change.new.size, READ_MAX_BYTES)
-                found += search(change.path, file.read(most))
+            # So much is set aside, however short the file is.
+            most = min(change.new.size, READ_MAX_BYTES)
+            found += search(change.path, plan.read(change.new, most))
     return found
 
 

@@ -42,6 +42,15 @@ class Plan:
     ) -> Plan:
         return cls(section, have, want, source, stage, changes(have, want))
 
+    def read(self, entry: Entry, most: int = -1) -> bytes:
+        """The content of a wanted file, or its first `most` bytes. Blocking. Raises KernelError,
+        also when it lay among this node's files and has gone since they were looked at."""
+        try:
+            with self.source(entry).open("rb") as file:
+                return file.read(most)
+        except OSError as error:
+            raise tree.unread(entry, error) from error
+
 
 def with_group(plans: Sequence[Plan]) -> bool:
     """Whether group.toml is among what they are of."""
@@ -77,7 +86,7 @@ def _live(entry: Entry | None, root: Path) -> bytes | None:
 
 
 def _wanted(plan: Plan, entry: Entry | None) -> bytes | None:
-    return _text(entry, lambda one: plan.source(one).read_bytes())
+    return _text(entry, plan.read)
 
 
 def _text(entry: Entry | None, read: Callable[[Entry], bytes]) -> bytes | None:

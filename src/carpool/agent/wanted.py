@@ -15,6 +15,7 @@ from pathlib import Path
 from carpool.agent.plan import Plan
 from carpool.errors import CarpoolError, ConfigError, KernelError, PeerError
 from carpool.kernel import tree
+from carpool.kernel.rooted import failed
 from carpool.kernel.stage import Stage
 from carpool.machine.keep import KeepError, kept_whole, marked, merge, without
 from carpool.machine.render import render, template_path
@@ -129,7 +130,12 @@ class Place:
         found: dict[str, Entry] = {}
         for path in sorted(have.keys() - want.keys(), reverse=True):  # deepest first
             if have[path].kind is Kind.DIRECTORY:
-                below = os.listdir(self.root / path.lstrip("/"))
+                try:
+                    below = os.listdir(self.root / path.lstrip("/"))
+                except (FileNotFoundError, NotADirectoryError):
+                    continue  # gone since it was looked at; who swaps looks again
+                except OSError as error:
+                    raise failed("look into", path, error) from error
                 paths = [f"{path}/{name}" for name in below]
                 if any(one not in have or one in want or one in found for one in paths):
                     found[path] = have[path]

@@ -171,9 +171,14 @@ def _opened(entry: Entry, root: Path) -> Iterator[int]:
                 raise _changed(entry)
             yield descriptor
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP):
-            raise _changed(entry) from error
-        raise failed("read", entry.path, error) from error
+        raise unread(entry, error) from error
+
+
+def unread(entry: Entry, error: OSError) -> KernelError:
+    """Why a file that was there a moment ago cannot be read."""
+    if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+        return _changed(entry)
+    return failed("read", entry.path, error)
 
 
 def _changed(entry: Entry) -> KernelError:

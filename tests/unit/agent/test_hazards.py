@@ -19,17 +19,37 @@ from carpool.agent.answers import Has
 from carpool.agent.app import build
 from carpool.agent.apply import Refused
 from carpool.agent.doorman import Doorman
-from carpool.agent.hazards import TOLD_MAX, refuse_hazards, search_between, warnings_of
+from carpool.agent.hazards import (
+    TOLD_MAX,
+    found_hazards,
+    refuse_hazards,
+    search_between,
+    warnings_of,
+)
 from carpool.agent.job import Event
+from carpool.agent.plan import Plan
 from carpool.agent.send import Wish
-from carpool.errors import CarpoolError, ConfigError, PeerError
+from carpool.errors import CarpoolError, ConfigError, KernelError, PeerError
 from carpool.machine.preflight import Hazard
 from carpool.model.config import Group, Node
-from carpool.model.section import Keep
+from carpool.model.manifest import Entry, Kind
+from carpool.model.section import Keep, Section
 from tests.unit.agent.home import ADDRESSES, rooted_pair, serving
 
 LISTEN = f"listen {ADDRESSES['fw1']}:80\n"
 GENTLY = Wish("tester")
+
+
+def test_a_file_that_went_meanwhile_is_said_to_have_changed(tmp_path: Path) -> None:
+    new = Entry("/etc/a", Kind.FILE, size=3, sha256="0" * 64)
+    plan = Plan.of(
+        Section("web", paths=("/etc/a",)), {}, {new.path: new}, lambda _new: tmp_path / "gone"
+    )
+    with pytest.raises(KernelError, match="/etc/a changed after it was looked at"):
+        found_hazards(lambda _path, _content: [], [plan])
+    (tmp_path / "gone").mkdir()
+    with pytest.raises(KernelError, match="cannot read /etc/a: Is a directory"):
+        found_hazards(lambda _path, _content: [], [plan])
 
 
 def hazards(count: int, *, likely: bool = False) -> list[Hazard]:
