@@ -239,6 +239,31 @@ def test_a_content_that_is_not_there_is_no_verdict(tmp_path: Path, scratch: Path
     assert "`true`" in caught.value.message
 
 
+@pytest.mark.parametrize(("letter", "name"), [("i", "immutable"), ("a", "append-only")])
+@pytest.mark.parametrize("at", ["/etc/web/conf", "/etc/web"])
+def test_what_nobody_may_write_is_named_with_the_reason(
+    tmp_path: Path, scratch: Path, letter: str, name: str, at: str
+) -> None:
+    root = tmp_path / "fw1"
+    (root / "etc/web").mkdir(parents=True)
+    (root / "etc/web/conf").write_text("old\n")
+    held = str(root / at.lstrip("/"))
+    subprocess.run(["chattr", f"+{letter}", held], check=True)
+    try:
+        with pytest.raises(KernelError) as caught:
+            run_check(["true"], [stage(tmp_path, "/etc/web/conf", "n")], scratch=scratch, root=root)
+    finally:
+        subprocess.run(["chattr", f"-{letter}", held], check=True)
+    assert caught.value.message == (
+        f"cannot write /etc/web/conf: {at} is {name} (chattr +{letter}); nothing was changed"
+    )
+    assert f"`chattr -{letter} {at}` allows it" in caught.value.hint
+    assert "overlayfs" not in caught.value.hint
+    assert run_check(
+        ["true"], [stage(tmp_path, "/etc/web/conf", "n")], scratch=scratch, root=root
+    ).ok
+
+
 def test_a_real_check_of_a_real_file(tmp_path: Path, scratch: Path) -> None:
     path = f"{NEW}/rules.nft"
     good = [stage(tmp_path, path, "table inet carpool_test { chain c {\naccept\n}\n}\n")]

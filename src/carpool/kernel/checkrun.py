@@ -7,6 +7,7 @@ judge what a check says; the network it sees is the machine's own.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import selectors
@@ -20,9 +21,11 @@ from pathlib import Path
 
 from carpool.errors import KernelError
 from carpool.kernel import clock
+from carpool.kernel.attributes import hindrance
 from carpool.model.manifest import Change
 from carpool.model.section import CHECK_TIMEOUT_S
 
+_UNWRITABLE = (errno.EPERM, errno.EACCES, errno.EROFS)
 LAID_MAX_S = 0.002  # for a change to be laid over: that is our work, and no time of the check's
 OUTPUT_MAX_BYTES = 16 << 10  # of what it says the end is kept: there the reason stands
 ENVIRONMENT = {
@@ -59,7 +62,8 @@ def run_check(
 
     `scratch` is an empty directory of the caller's; it stays empty. Blocks for `timeout_s`, some
     time for each change, and a little more at most: not for an event loop. Raises KernelError where
-    the kernel refuses to build that view, which says nothing about the files.
+    the kernel refuses to build that view or to write one of the files, which says nothing about
+    their contents.
     """
     patience_s = timeout_s + len(staged) * LAID_MAX_S
     plan = {
@@ -86,6 +90,8 @@ def run_check(
                 child.wait()
             report = json.loads(told.read() or b"{}")
     took_s = clock.monotonic_s() - begun_s
+    if report.get("errno") in _UNWRITABLE:
+        raise _unwritable(report["path"], report["errno"], root)
     if "error" in report:
         raise KernelError(
             f"cannot show the new files to `{argv[0]}`: {report['error']}",
@@ -99,6 +105,16 @@ def run_check(
             hint="`dmesg` says whether memory ran out; run it again",
         )
     return CheckResult(report["status"] == 0, report["status"], output, took_s)
+
+
+def _unwritable(path: str, code: int, root: Path) -> KernelError:
+    """It would not go into its place either: the swap is spared that."""
+    why, command = hindrance(path, root)
+    hint = f"`{command}` allows it, or exclude that file from its section"
+    if not why:
+        why = os.strerror(code)
+        hint = "look at `lsattr`, at how that file system is mounted, and whether this is root"
+    return KernelError(f"cannot write {path}: {why}; nothing was changed", hint=hint)
 
 
 def _start(plan: Mapping[str, object], tell_fd: int) -> subprocess.Popen[bytes]:

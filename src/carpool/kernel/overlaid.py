@@ -72,6 +72,9 @@ def _first_process(plan: dict[str, Any], tell_fd: int) -> NoReturn:
     try:
         _enter(plan["scratch"], plan["root"], plan["changes"])
         report = {"status": _run(plan["argv"], plan["environment"])}
+    except _NotMadeError as refused:
+        error = refused.error
+        report = {"error": _words(error), "errno": error.errno, "path": refused.path}
     except OSError as error:
         report = {"error": _words(error)}
     except BaseException:  # noqa: BLE001 - the last frame of a process: tell and end
@@ -90,11 +93,20 @@ def _words(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
+class _NotMadeError(Exception):
+    """A change that the machine does not let anybody make."""
+
+    def __init__(self, path: str, error: OSError) -> None:
+        super().__init__(path)
+        self.path, self.error = path, error
+
+
 # -- the view ---------------------------------------------------------------------------------
 
 
 def _enter(scratch: str, root: str, changes: list[dict[str, Any]]) -> None:
-    """Make the machine with the changes this process's root. OSError names what was refused."""
+    """Make the machine with the changes this process's root. OSError and _NotMadeError name what
+    was refused."""
     mounted = list(_mounted(scratch))
     _mount("", "/", "", MS_REC | MS_PRIVATE)
     _mount("tmpfs", scratch, "tmpfs", 0, "mode=0700")
@@ -105,7 +117,10 @@ def _enter(scratch: str, root: str, changes: list[dict[str, Any]]) -> None:
     os.chdir(view.new)
     _call(_libc.syscall, "pivot_root", SYS_PIVOT_ROOT, b".", b".")
     for change in changes:
-        _make(change, old)
+        try:
+            _make(change, old)
+        except OSError as error:
+            raise _NotMadeError(change["path"], error) from error
     os.close(old)
     _call(_libc.umount2, "the old root", b".", MNT_DETACH)
     os.chdir("/")
