@@ -277,8 +277,10 @@ class Applier:
                 yield event
             await self._verify(active, before)
             yield {"step": "verify", "services": sorted(active)}
-            if keep is not None and within_s is None:
-                await keep()
+            if within_s is None:
+                if keep is not None:
+                    await keep()
+                await asyncio.to_thread(transaction.confirm)
         except CarpoolError as error:
             raise await self._failed(error, transaction, reach) from error
         except Exception:  # a bug, told to the driver: but half a configuration must not stay
@@ -286,7 +288,6 @@ class Applier:
                 await self._undo(transaction, reach)
             raise
         if within_s is None:
-            await asyncio.to_thread(transaction.confirm)
             return
         what, by = str(note["what"]), str(note["by"])
         self._waiting = Waiting(transaction, reach, what, by, within_s, keep)

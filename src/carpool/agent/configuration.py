@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from carpool.agent.answers import WORDS_MAX, Has
-from carpool.agent.apply import Applier, Refused
+from carpool.agent.apply import Applier, Refused, Stuck, Undone
 from carpool.agent.client import PeerClient as Peer
 from carpool.agent.give import Giver
 from carpool.agent.group import GroupFile
@@ -372,7 +372,11 @@ class Configuration(Facts):
         """Keep what waits to be confirmed here. Raises Refused."""
         if not self._applier.waiting and await self.unconfirmed.decide_here(keep=True):
             return GROUP_CHANGE
-        what = await self._applier.confirm()
+        try:
+            what = await self._applier.confirm()
+        except (Undone, Stuck) as error:
+            await self.receiver.not_confirmed(error)
+            raise
         await self.receiver.confirmed()
         return what
 

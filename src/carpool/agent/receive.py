@@ -10,13 +10,14 @@ import asyncio
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 from carpool import __version__
 from carpool.agent.answers import Has
-from carpool.agent.apply import Applier, Refused
+from carpool.agent.apply import Applier, Refused, Stuck
 from carpool.agent.hazards import Search, emptied, refuse_emptied
 from carpool.agent.historyformat import Origin
 from carpool.agent.job import Event, Job
@@ -26,7 +27,7 @@ from carpool.agent.record import Agreed, Record
 from carpool.agent.results import summary
 from carpool.agent.together import together
 from carpool.agent.wanted import Place
-from carpool.errors import CarpoolError, DefinitionError, PeerError
+from carpool.errors import CarpoolError, DefinitionError, KernelError, PeerError
 from carpool.kernel import clock, tree
 from carpool.kernel.rooted import Piece, check_path
 from carpool.kernel.stage import Stage
@@ -304,7 +305,7 @@ class Receiver:
             await asyncio.to_thread(self._outcomes.begin, transfer.number, _what(offer))
         await self._facts.remember(plans, kind="found", by=f"{offer.by}@{offer.peer}", before=True)
         waiting = restarted = False
-        async for event in self._applier.apply(
+        applying = self._applier.apply(
             plans,
             what=_what(offer),
             by=f"{offer.by} on {offer.peer}",
@@ -312,11 +313,17 @@ class Receiver:
             restart=restart,
             keep=lambda: self._keep(transfer),
             force=force,
-        ):
-            if event["step"] == "waiting":
-                waiting, self._held, self._now = True, transfer, None
-            restarted = restarted or event["step"] == "restart"
-            yield event
+        )
+        try:
+            async for event in applying:
+                if event["step"] == "waiting":
+                    waiting, self._held, self._now = True, transfer, None
+                restarted = restarted or event["step"] == "restart"
+                yield event
+        except CarpoolError as error:
+            if changed:
+                await self._failed(transfer, error)
+            raise
         if not waiting:
             await self._agreed(transfer)
         outcome = "waiting" if waiting else "applied"
@@ -332,6 +339,23 @@ class Receiver:
         if self._held is not None:
             await self._agreed(self._held)
             await asyncio.to_thread(self._outcomes.end, {"step": "end", "outcome": "applied"})
+
+    async def not_confirmed(self, error: CarpoolError) -> None:
+        """What waited could not be kept."""
+        if (held := self._held) is not None:
+            await self._failed(held, error)
+            self.forget()
+
+    async def _failed(self, transfer: _Transfer, error: CarpoolError) -> None:
+        """It does not count, although it was to be kept a moment ago."""
+        transfer.news = {}
+        if isinstance(error, Stuck):  # what becomes of it, the journal says: as if just begun
+            with suppress(KernelError):
+                begin = self._outcomes.begin
+                await asyncio.to_thread(begin, transfer.number, _what(transfer.offer))
+            return
+        end = {"step": "end", "outcome": "failed", "error": error.message, "hint": error.hint}
+        await asyncio.to_thread(self._outcomes.end, end)
 
     def forget(self) -> None:
         """What waited has been put back."""

@@ -283,7 +283,8 @@ class Transaction:
         Rooted(self._directory).sync([""])
         self._phase = None
         self._tell("remove plan")
-        self._sweep()
+        with contextlib.suppress(OSError):  # the change has ended; who begins the next one sweeps
+            self._sweep()
 
     def _remove_snapshots(self) -> None:
         self._tell("remove snapshots")

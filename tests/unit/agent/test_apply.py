@@ -17,7 +17,7 @@ import pytest
 
 from carpool.agent.agent import Agent
 from carpool.agent.app import build
-from carpool.agent.apply import Refused
+from carpool.agent.apply import Refused, Stuck
 from carpool.agent.job import Event
 from carpool.agent.send import Wish
 from carpool.agent.server import serve
@@ -171,6 +171,36 @@ def test_what_cannot_be_put_back_waits_until_it_can(pair: tuple[Agent, Agent]) -
         assert conf(fw2).read_text() == "of fw2\n"
         assert fw2.configuration.stuck == ""
         await fw2.close()
+
+    live(fw1, fw2, scenario)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_could_not_be_kept_does_not_count(pair: tuple[Agent, Agent], *, waits: bool) -> None:
+    """The journal cannot be removed, and that is the moment from which on it is kept."""
+    fw1, fw2 = pair
+    journal = fw2.state_dir / "sync/transaction/journal.json"
+    wish = replace(WISH, confirm_within_s=60 if waits else None)
+    spoil = f"rm {journal}; mkdir {journal}"
+    (fw2.root / "breaks").write_text("" if waits else spoil)
+
+    async def scenario() -> None:
+        ended = await last(fw1.configuration.sync(["web"], [], wish))
+        if waits:
+            assert ended == "waiting: "
+            journal.unlink()
+            journal.mkdir()
+            with pytest.raises(Stuck) as caught:
+                await fw2.configuration.confirm()
+            ended = caught.value.message
+        assert f"cannot clear away {journal.parent}: Is a directory; and it could not" in ended
+        noted = json.loads((fw2.state_dir / "sync/outcome.json").read_text())
+        assert noted.keys() == {"number", "what"}, "neither kept nor over"
+        assert not fw2.configuration.record.read()
+        again = again_of(fw2)
+        await again.configuration.recover()
+        assert not again.configuration.record.read()
+        await again.close()
 
     live(fw1, fw2, scenario)
 
