@@ -250,6 +250,7 @@ class Agent:
     async def close(self) -> None:
         """Hang up on all peers, and begin nothing more."""
         self.configuration.tidy.stop()
+        self.configuration.lapses.stop()
         for peer in self.peers.values():
             await peer.close()
 

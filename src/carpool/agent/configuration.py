@@ -23,6 +23,7 @@ from carpool.agent.history import History
 from carpool.agent.historyformat import Origin
 from carpool.agent.inturn import in_turn
 from carpool.agent.job import Event, Job
+from carpool.agent.lapses import Lapses
 from carpool.agent.plan import Plan
 from carpool.agent.pull import Puller
 from carpool.agent.receive import Facts, Offer, Receiver
@@ -114,6 +115,7 @@ class Configuration(Facts):
         )
         self._seen = Seen(node.state_dir / "sync")
         self.unconfirmed = Unconfirmed(self.sender, self.record, self.results, self._settle, self)
+        self.lapses = Lapses(self.sender, self.results)
         self.complete_s: float | None = None  # everything was synchronised with all: wall time
 
     async def recover(self) -> None:
@@ -125,6 +127,7 @@ class Configuration(Facts):
             await self.receiver.recover(put_back=bool(told), stuck=self._applier.stuck)
         except CarpoolError as error:  # a node whose disk is full must answer all the same
             say(f"agent: what became of the last change: {error}")
+        await self.lapses.resume()
 
     def refill(self) -> None:
         """What fills templates has changed."""
@@ -319,6 +322,7 @@ class Configuration(Facts):
             tally.take(end)
             yield end
         await asyncio.to_thread(self.results.add, tally.row)
+        self.lapses.follow(tally.row)
 
     async def pull(self, names: Sequence[str], peer: str, wish: Wish) -> AsyncIterator[Event]:
         """Each step of taking over what was changed on a peer."""
@@ -385,7 +389,7 @@ class Configuration(Facts):
         if not self._applier.waiting and await self.unconfirmed.decide_here(keep=False):
             return GROUP_CHANGE
         what = await self._applier.take_back()
-        self.receiver.forget()
+        await self.receiver.taken_back()
         return what
 
     def waits(self) -> dict[str, object] | None:

@@ -16,6 +16,7 @@ from carpool.agent.job import Event
 from carpool.agent.record import Agreed, write_whole
 from carpool.errors import KernelError
 
+LAPSED: Event = {"step": "end", "outcome": "put back (nobody confirmed)"}
 _ANEW = "the agent was started anew meanwhile"
 _AS_BEFORE = "everything is as it was before"
 
@@ -38,10 +39,12 @@ class Outcomes:
         kept = {name: asdict(one) for name, one in agreed.items()}
         self._write({**self._last, "end": None, "agreed": kept})
 
-    def end(self, event: Event) -> None:
-        """The last event. What cannot be written is known until the agent ends."""
+    def end(self, event: Event | None) -> None:
+        """The last event; None: there is none yet, and nothing is kept. What cannot be written is
+        known until the agent ends."""
         with contextlib.suppress(KernelError):
-            self._write({**self._last, "agreed": {}, "end": dict(event)})
+            end = None if event is None else dict(event)
+            self._write({**self._last, "agreed": {}, "end": end})
 
     def recover(self, *, put_back: bool, stuck: str = "") -> dict[str, Agreed]:
         """After the start: what counts, of a change that was kept and not written down any more.
@@ -49,6 +52,8 @@ class Outcomes:
         found: dict[str, Agreed] = {}
         end = self._last.get("end")
         waited = isinstance(end, dict) and end.get("outcome") == "waiting"
+        if waited and not put_back:  # its time was up before this agent began
+            self.end(LAPSED)
         if not self._last or (end and not (waited and put_back)):
             return found
         if not put_back:
@@ -66,6 +71,16 @@ class Outcomes:
         """The last event of this change, if it was the last one and has ended."""
         end = self._last.get("end")
         return end if self._last.get("number") == number and isinstance(end, dict) else None
+
+    def since(self, number: str, waiting: Event, stuck: str) -> Event:
+        """What became of a change that ended as `waiting`, and waits no more. `stuck`: why it is
+        neither kept nor put back."""
+        if stuck:
+            return {"step": "end", "outcome": "failed", "error": stuck}
+        end = self.of(number)
+        if end is None:  # it is being kept at this moment
+            return waiting
+        return LAPSED if end == waiting else end
 
     def _write(self, content: dict[str, object]) -> None:
         self._last = content

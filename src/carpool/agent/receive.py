@@ -10,7 +10,6 @@ import asyncio
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -27,7 +26,7 @@ from carpool.agent.record import Agreed, Record
 from carpool.agent.results import summary
 from carpool.agent.together import together
 from carpool.agent.wanted import Place
-from carpool.errors import CarpoolError, DefinitionError, KernelError, PeerError
+from carpool.errors import CarpoolError, DefinitionError, PeerError
 from carpool.kernel import clock, tree
 from carpool.kernel.rooted import Piece, check_path
 from carpool.kernel.stage import Stage
@@ -177,7 +176,10 @@ class Receiver:
         """The last step so far of a transfer that was applied. Raises PeerError for another one."""
         job = self.last
         if job is not None and job.number == number:
-            return job.events[-1] if job.events else {"step": "begun"}
+            last = job.events[-1] if job.events else {"step": "begun"}
+            if last.get("outcome") == "waiting" and not self.waiting:
+                return self._outcomes.since(number, last, self._applier.stuck)
+            return last
         if (end := self._outcomes.of(number)) is not None:
             return end
         raise PeerError(
@@ -340,6 +342,12 @@ class Receiver:
             await self._agreed(self._held)
             await asyncio.to_thread(self._outcomes.end, {"step": "end", "outcome": "applied"})
 
+    async def taken_back(self) -> None:
+        """What waited is put back, because somebody said so."""
+        if self._held is not None:
+            await asyncio.to_thread(self._outcomes.end, {"step": "end", "outcome": "put back"})
+            self.forget()
+
     async def not_confirmed(self, error: CarpoolError) -> None:
         """What waited could not be kept."""
         if (held := self._held) is not None:
@@ -349,13 +357,9 @@ class Receiver:
     async def _failed(self, transfer: _Transfer, error: CarpoolError) -> None:
         """It does not count, although it was to be kept a moment ago."""
         transfer.news = {}
-        if isinstance(error, Stuck):  # what becomes of it, the journal says: as if just begun
-            with suppress(KernelError):
-                begin = self._outcomes.begin
-                await asyncio.to_thread(begin, transfer.number, _what(transfer.offer))
-            return
         end = {"step": "end", "outcome": "failed", "error": error.message, "hint": error.hint}
-        await asyncio.to_thread(self._outcomes.end, end)
+        stuck = isinstance(error, Stuck)  # what becomes of it, the journal says
+        await asyncio.to_thread(self._outcomes.end, None if stuck else end)
 
     def forget(self) -> None:
         """What waited has been put back."""

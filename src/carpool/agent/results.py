@@ -23,6 +23,8 @@ from carpool.model.manifest import Deed
 KEPT_MAX = 100  # synchronisations with one peer
 FILES_MAX = 200  # that are named, of a section
 
+WAITING = "waiting"  # to be confirmed: a step, and an outcome
+
 Row = dict[str, object]
 
 
@@ -58,6 +60,8 @@ class Tally:
         elif step == "plan" and isinstance(planned := event.get("sections"), dict):
             self._sections |= planned
             self.row["sections"] = {**self._sections}
+        elif step == WAITING:
+            self.row |= {key: event[key] for key in ("number", "within_s") if key in event}
         elif step in ("reload", "restart", "load"):
             self._services.append(f"{step} {event.get('service')}")
         elif step == "end":
@@ -87,8 +91,24 @@ class Results:
         """Blocking. A file that cannot be written is told, and hinders nothing; it is not synced: a
         power cut may cost what is known of it, no configuration."""
         with self._lock:
-            rows = [*self.read(), row][-KEPT_MAX:]
-            try:
-                write_whole(self._file, rows, sync=False)
-            except KernelError as error:
-                say(f"agent: {error.message}")
+            self._add(self.read(), row)
+
+    def decided(self, peer: str, outcome: str, *, error: str = "", number: str = "") -> None:
+        """What waited with this peer does so no more: a row that says whose it was, and of what.
+        With a `number`, only if that change is what waits. Blocking."""
+        with self._lock:
+            rows = self.read()
+            last = next((row for row in reversed(rows) if row.get("peer") == peer), {})
+            if last.get("outcome") != WAITING:
+                last = {}
+            if number and last.get("number") != number:
+                return
+            row: Row = {"when": clock.wall_iso(), "peer": peer, "outcome": outcome}
+            row |= {key: last[key] for key in ("by", "reason", "sections") if key in last}
+            self._add(rows, row | ({"error": error} if error else {}))
+
+    def _add(self, rows: list[Row], row: Row) -> None:
+        try:
+            write_whole(self._file, [*rows, row][-KEPT_MAX:], sync=False)
+        except KernelError as error:
+            say(f"agent: {error.message}")

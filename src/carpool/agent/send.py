@@ -269,8 +269,10 @@ class Sender:
                 "restart_services": wish.restart_services,
             }
             async for event in self._followed(peer, offered.number, body):
-                took = {"took_s": clock.monotonic_s() - begun_s} if event["step"] == "end" else {}
-                yield {**event, "peer": peer.name, **took}
+                more: Event = {"number": offered.number} if event["step"] == "waiting" else {}
+                if event["step"] == "end":
+                    more = {"took_s": clock.monotonic_s() - begun_s}
+                yield {**event, "peer": peer.name, **more}
 
     @contextmanager
     def at_it(self, by: str) -> Iterator[None]:

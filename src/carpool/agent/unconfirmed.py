@@ -14,7 +14,7 @@ from carpool.agent.apply import NOTHING_WAITS
 from carpool.agent.group import GroupFile
 from carpool.agent.job import Event
 from carpool.agent.record import Agreed, Record
-from carpool.agent.results import Results, Tally
+from carpool.agent.results import Results
 from carpool.agent.send import PREFIX, WORK_WAIT_S, Sender, Wish
 from carpool.errors import CarpoolError
 from carpool.kernel.journal import say
@@ -121,10 +121,8 @@ class Unconfirmed:
                 told = {"error": error.message, "hint": error.hint, "waited": waited}
                 found[peer.name] = told
             else:
-                tally = Tally(peer.name, "", "")
                 outcome = "confirmed" if what == "confirm" else "put back"
-                tally.take({"step": "end", "outcome": outcome})
-                await asyncio.to_thread(self._results.add, tally.row)
+                await asyncio.to_thread(self._results.decided, peer.name, outcome)
         done = any("error" not in one for one in found.values())
         silent = any(one.get("waited") for one in found.values())
         kept = what == "confirm" and done

@@ -175,6 +175,47 @@ def test_what_cannot_be_put_back_waits_until_it_can(pair: tuple[Agent, Agent]) -
     live(fw1, fw2, scenario)
 
 
+def rows(agent: Agent) -> list[dict[str, object]]:
+    """What the history of results says, but when and how long."""
+    keys = ("peer", "outcome", "by", "reason", "error")
+    found = agent.configuration.results.read()
+    return [{key: row[key] for key in keys if key in row} for row in found]
+
+
+def test_the_last_word_of_the_results_is_what_became_of_it(pair: tuple[Agent, Agent]) -> None:
+    fw1, fw2 = pair
+    what = {"peer": "fw2", "by": "tester", "reason": "why"}
+    waited = {**what, "outcome": "waiting"}
+
+    def sync(within_s: float) -> Awaitable[str]:
+        wish = replace(WISH, reason="why", confirm_within_s=within_s)
+        return last(fw1.configuration.sync(["web"], [], wish))
+
+    async def scenario() -> None:
+        assert await sync(0.1) == "waiting: "
+        await until(lambda: len(rows(fw1)) == 2, "nobody confirmed")
+        lapsed = {**what, "outcome": "put back (nobody confirmed)"}
+        assert rows(fw1) == [waited, lapsed]
+        assert await sync(60) == "waiting: "
+        await fw1.configuration.on_peers([], "take-back")
+        assert rows(fw1)[2:] == [waited, {**what, "outcome": "put back"}]
+        assert await sync(60) == "waiting: "
+        await fw1.configuration.on_peers([], "confirm")
+        assert rows(fw1)[4:] == [waited, {**what, "outcome": "confirmed"}]
+        sections = [row["sections"] for row in fw1.configuration.results.read()]
+        assert sections[0] == sections[1] == sections[3] == sections[5]
+        conf(fw1).write_text("newer\n")
+        assert await sync(60) == "waiting: "
+        assert await fw2.configuration.confirm() == "sync of web"  # over there
+        (row,) = fw1.configuration.results.read()[-1:]
+        fw1.configuration.lapses.stop()
+        fw1.configuration.lapses.follow({**row, "within_s": 0})
+        await until(lambda: len(rows(fw1)) == 8, "it asks what became of it")
+        assert rows(fw1)[7:] == [{**what, "outcome": "confirmed"}]
+
+    live(fw1, fw2, scenario)
+
+
 @pytest.mark.parametrize("waits", [False, True])
 def test_what_could_not_be_kept_does_not_count(pair: tuple[Agent, Agent], *, waits: bool) -> None:
     """The journal cannot be removed, and that is the moment from which on it is kept."""
@@ -195,7 +236,7 @@ def test_what_could_not_be_kept_does_not_count(pair: tuple[Agent, Agent], *, wai
             ended = caught.value.message
         assert f"cannot clear away {journal.parent}: Is a directory; and it could not" in ended
         noted = json.loads((fw2.state_dir / "sync/outcome.json").read_text())
-        assert noted.keys() == {"number", "what"}, "neither kept nor over"
+        assert not noted["agreed"] and noted["end"] is None, "neither kept nor over"
         assert not fw2.configuration.record.read()
         again = again_of(fw2)
         await again.configuration.recover()

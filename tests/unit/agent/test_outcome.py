@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from carpool.agent.outcome import Outcomes
+from carpool.agent.outcome import LAPSED, Outcomes
 from carpool.agent.record import Agreed
 from carpool.errors import KernelError
 
@@ -45,8 +45,10 @@ def test_whether_it_was_kept_is_what_the_journal_says(tmp_path: Path, put_back: 
 def test_what_waited_to_be_confirmed_was_put_back_or_kept(tmp_path: Path) -> None:
     waiting = {"step": "end", "outcome": "waiting"}
     begun(tmp_path).end(waiting)
+    assert Outcomes(tmp_path).since("7", waiting, "") == LAPSED
     assert Outcomes(tmp_path).recover(put_back=False) == {}
-    assert Outcomes(tmp_path).of("7") == waiting
+    assert Outcomes(tmp_path).of("7") == LAPSED, "put back before: it would have been just now"
+    begun(tmp_path).end(waiting)
     Outcomes(tmp_path).recover(put_back=True)
     end = Outcomes(tmp_path).of("7")
     assert end is not None

@@ -73,6 +73,23 @@ def test_a_row_is_made_of_events() -> None:
     }
 
 
+def test_who_decides_first_has_the_last_word(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    row = {"peer": "fw2", "by": "alice", "reason": "why", "sections": {"web": {"added": 1}}}
+    results.add({**row, "outcome": "waiting", "number": "1", "within_s": 60.0})
+    results.add({**row, "peer": "fw3", "outcome": "applied"})
+    results.decided("fw2", "put back", number="2")
+    results.decided("fw3", "put back", number="1")
+    assert len(results.read()) == 2
+    results.decided("fw2", "failed", error="no", number="1")
+    results.decided("fw2", "confirmed", number="1")
+    (last,) = results.read("web")[2:]
+    assert str(last.pop("when")).endswith("Z")
+    assert last == {**row, "outcome": "failed", "error": "no"}
+    results.decided("fw2", "confirmed")  # nobody knows of what any more
+    assert results.read()[-1].keys() == {"when", "peer", "outcome"}
+
+
 def test_the_last_ones_are_kept(tmp_path: Path) -> None:
     results = Results(tmp_path / "sync")
     assert results.read() == []
