@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from textwrap import wrap
 
 from carpool.api.clean import clean_lines
 from carpool.api.control import Answer
@@ -21,6 +22,7 @@ from carpool.cli.problems import counted
 from carpool.errors import EXIT_OK, CarpoolError, ConfigError
 from carpool.model.section import RolePolicy, Section
 
+WIDTH, ROOM_MIN = 80, 20  # columns
 DRIFT_WAIT_S = 10.0  # the agent may have to read all files for the first time
 
 
@@ -89,33 +91,30 @@ def row(section: Section, chosen: Sequence[str], told: drift.Stands) -> Row:
 
 
 def table(rows: Sequence[Row], peers: Sequence[str]) -> list[str]:
-    """Lines of equal columns, a head first, one for each peer; the last column is as long as it
-    is."""
-    on = [f"ON {peer}" for peer in peers]
-    head = ("SECTION", "INSTALLED", "SELECTED", "SERVICES", "ROLE", *on, "DESCRIPTION")
-    cells = [
-        head,
-        *(
-            (
-                one.name,
-                "yes" if one.installed else "no",
-                "yes" if one.selected else "no",
-                str(one.services),
-                str(one.role),
-                *(_stand(one, peer) for peer in peers),
-                one.description,
-            )
-            for one in rows
-        ),
-    ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)][:-1]
+    """Lines of at most 80 columns, a head first; below a section, how it stands on each peer. What
+    else there is to know of one, `--json` has."""
+    width = max(len(name) for name in ("SECTION", *(one.name for one in rows)))
+    lines = [f"{'SECTION':{width}}  INSTALLED  SELECTED  DESCRIPTION"]
+    for one in rows:
+        installed, chosen = ("yes" if value else "no" for value in (one.installed, one.selected))
+        start = f"{one.name:{width}}  {installed:9}  {chosen:8}  "
+        lines += _wrapped(start, one.description) or [start.rstrip()]
+        for peer in peers:
+            if peer in one.peers:
+                lines += _wrapped(f"  on {peer}: ", _stand(one, peer))
+    return lines
+
+
+def _wrapped(start: str, text: str) -> list[str]:
+    """Below each other; nothing, when there is no text."""
+    room = max(WIDTH - len(start), ROOM_MIN)
     return [
-        "  ".join([*map(str.ljust, cell, widths), cell[-1]]).rstrip()  # ends with the widths
-        for cell in cells
+        f"{' ' * len(start) if number else start}{line}"
+        for number, line in enumerate(wrap(text, room))
     ]
 
 
 def _stand(row: Row, peer: str) -> str:
     from carpool.api import render  # only where there is something to show
 
-    return render.stand(row.peers[peer]) if peer in row.peers else "-"
+    return render.stand(row.peers[peer])
