@@ -163,13 +163,12 @@ class Agent:
         kept = await self._kept()
         self.listen(config)  # and in the same breath we know who may come there
         left = self._meet(config)
-        old, self.config = self.config, config
+        self.config = config
         self.sections.clear()
         self.sections.update(sections)
         self.selected[:] = selected(config)
         self.configuration.refill()
-        if _timing(old) != _timing(config):
-            self.schedule = ScheduleKeeper.of(self)
+        self._time_anew()
         async with self._read_anew:
             self._read_anew.notify_all()
         for peer in left:
@@ -243,9 +242,24 @@ class Agent:
             async with asyncio.TaskGroup() as tasks:
                 task = tasks.create_task(keeper.run()) if keeper is not None else None
                 async with self._read_anew:
-                    await self._read_anew.wait_for(lambda: self.schedule is not keeper)  # noqa: B023
-                if task is not None:
+                    await self._read_anew.wait_for(
+                        lambda: self.schedule is not keeper or self._is_other_time  # noqa: B023
+                    )
+                if keeper is not None and task is not None:
+                    await keeper.between_runs()
                     task.cancel()
+            self._time_anew()
+
+    @property
+    def _is_other_time(self) -> bool:
+        keeper = self.schedule
+        return (None if keeper is None else keeper.timing) != _timing(self.config)
+
+    def _time_anew(self) -> None:
+        """Go by the schedule of the configuration, but for a run that is under way: whoever began
+        it tells how it ended."""
+        if self._is_other_time and not (self.schedule is not None and self.schedule.running):
+            self.schedule = ScheduleKeeper.of(self)
 
     async def close(self) -> None:
         """Hang up on all peers, and begin nothing more."""
@@ -255,9 +269,9 @@ class Agent:
             await peer.close()
 
 
-def _timing(config: Config) -> tuple[object, ...]:
+def _timing(config: Config) -> tuple[str, float] | None:
     sync = config.group.sync
-    return () if sync is None else (sync.schedule, sync.schedule_jitter_s)
+    return None if sync is None or not sync.schedule else (sync.schedule, sync.schedule_jitter_s)
 
 
 def _differing(begun: Config, config: Config) -> list[str]:

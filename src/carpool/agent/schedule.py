@@ -47,8 +47,8 @@ class ScheduleKeeper:
 
     def __init__(self, node: Node, expression: str, jitter_s: float, file: Path) -> None:
         self._node = node
-        self._expression = expression
-        self._jitter_s = jitter_s
+        self.timing = expression, jitter_s
+        self._at_work = asyncio.Lock()
         self._file = file
         self._written = _read(file)
         memory = Schedule.recall(self._written, expression, _wall_s())
@@ -75,14 +75,24 @@ class ScheduleKeeper:
             await self._keep()
             await asyncio.sleep(await self._turn())
 
+    @property
+    def running(self) -> bool:
+        return self._schedule.memory.running
+
+    async def between_runs(self) -> None:
+        """Until none is under way, and what came of it is on the disk. One begins no sooner than
+        the caller waits for something else."""
+        async with self._at_work:
+            pass
+
     def told(self) -> dict[str, object]:
         """How it stands; times are seconds since 1970, `ago_s` those since it stands so."""
         self._notice()
         memory, wall_s = self._schedule.memory, _wall_s()
         ago_s = None if memory.since_s is None else max(0.0, wall_s - memory.since_s)
         return {
-            "expression": self._expression,
-            "jitter_s": self._jitter_s,
+            "expression": self.timing[0],
+            "jitter_s": self.timing[1],
             "state": memory.state,
             "why": memory.why,
             "running": memory.running,
@@ -102,11 +112,13 @@ class ScheduleKeeper:
             return min(wait_s, LOOK_S)
         before = self._schedule.memory
         roles = await self._node.roles()
-        if self._schedule.take(due, roles, _wall_s(), self._node.now_s()):
-            await self._keep()
-            self._schedule.ended(await self._synchronise(), _wall_s())
-        elif self._schedule.memory is before:
-            return AGAIN_S
+        async with self._at_work:
+            if self._schedule.take(due, roles, _wall_s(), self._node.now_s()):
+                await self._keep()
+                self._schedule.ended(await self._synchronise(), _wall_s())
+                await self._keep()
+            elif self._schedule.memory is before:
+                return AGAIN_S
         memory = self._schedule.memory
         if memory.state in ALERTS and (memory.state, memory.why) != (before.state, before.why):
             say(f"agent: scheduled sync {memory.state}: {memory.why}")

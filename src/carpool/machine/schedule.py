@@ -80,10 +80,15 @@ class Schedule:
 
     @staticmethod
     def recall(known: Memory | None, schedule: str, wall_s: float) -> Memory:
-        """What to begin with. Another schedule missed nothing before it was there."""
+        """What to begin with. Another schedule missed nothing before it was there, but makes no
+        failure of a run good."""
         if known is None or known.schedule != schedule:
-            last = (known.run_s, known.success_s) if known is not None else (None, None)
-            return Memory(schedule, wall_s, run_s=last[0], success_s=last[1])
+            begun = Memory(schedule, wall_s)
+            if known is not None:
+                begun = replace(begun, run_s=known.run_s, success_s=known.success_s)
+            if known is not None and known.state is State.FAILED and not known.running:
+                return replace(begun, state=known.state, why=known.why, since_s=known.since_s)
+            return begun
         if known.running:
             cut_off = replace(known, state=State.FAILED, why=CUT_OFF, since_s=wall_s)
             return replace(cut_off, running=False)

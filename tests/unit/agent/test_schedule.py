@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from carpool.agent.agent import Agent
 from carpool.agent.schedule import ScheduleKeeper
 from carpool.agent.send import Wish
+from carpool.agent.services import CommandServices
 from carpool.cli import drift
 from carpool.errors import CarpoolError
 from carpool.kernel import clock, zone
 from carpool.machine.schedule import CUT_OFF, LATE_MAX_S, SETTLE_S, Memory, State
+from carpool.model.section import Service
 from tests.unit.agent.home import rooted_pair, serving, until
 
 EACH_SECOND = "*:*:*"
@@ -118,6 +122,46 @@ def test_a_failure_is_told_until_a_run_succeeds(
 
     live(scenario)
     assert "scheduled sync failed: " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("other", [{"schedule_jitter_s": 0.5}, {"schedule": "*-*-* 02:30"}])
+@pytest.mark.parametrize("fails", [False, True])
+def test_another_schedule_lets_a_run_come_to_its_end(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], other: dict[str, Any], *, fails: bool
+) -> None:
+    fw1, fw2 = rooted_pair(tmp_path, EACH_SECOND)
+    web(fw1).write_text("good\n")
+    script, gate, at = (fw2.root / name for name in ("act", "gate", "at"))
+    script.write_text(f"#!/bin/sh\ntest $1 = reload || exit 0\necho >{at}\nexit $(cat {gate})\n")
+    script.chmod(0o755)
+    os.mkfifo(gate)
+    fw2.configuration.services = CommandServices([str(script), "{action}"])
+    fw2.sections["web"] = replace(fw2.sections["web"], services=(Service("webd"),))
+    sync = fw1.config.group.sync
+    assert sync is not None
+    config = replace(fw1.config, group=replace(fw1.config.group, sync=replace(sync, **other)))
+
+    async def scenario() -> None:
+        async with failover(fw1, MASTER), serving(fw2), serving(fw1), keeping(fw1):
+            await until(at.exists, "a run in its midst")
+            await fw1.go_by(config, dict(fw1.sections))
+            assert fw1.schedule is not None and fw1.schedule.told()["running"]
+            before = fw1.schedule
+            if fails:
+                script.write_text("#!/bin/sh\nexit 0\n")  # while it is put back, and later
+            await asyncio.to_thread(gate.write_text, "1" if fails else "0")
+            await until(lambda: fw1.schedule is not before, "the other schedule counts")
+            found = before.told()
+            assert found["state"] == ("failed" if fails else "ok")
+            assert fails == ("reload webd" in str(found["why"])) and not found["running"]
+            assert fw1.schedule.told()["run_unix_s"] == found["run_unix_s"]
+            if fails and "schedule" in other:
+                assert told(fw1) == (State.FAILED, found["why"])
+            assert fw1.schedule.timing != before.timing
+
+    live(scenario)
+    said = capfd.readouterr().err
+    assert CUT_OFF not in said and ("scheduled sync failed" in said) == fails
 
 
 def test_who_is_at_it_is_not_disturbed(tmp_path: Path) -> None:

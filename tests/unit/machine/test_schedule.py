@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from calendar import timegm
+from dataclasses import replace
 from time import gmtime
 
 import pytest
@@ -284,9 +285,15 @@ def test_each_second_of_a_year_is_missed_at_once() -> None:
 
 
 def test_a_schedule_that_was_changed_has_missed_nothing() -> None:
-    known = Memory("02:00", THREE - DAY_S, State.FAILED, "x", THREE, False, THREE - 9, THREE - 99)
+    known = Memory("02:00", THREE - DAY_S, State.MISSED, "x", THREE, False, THREE - 9, THREE - 99)
+    fresh = Memory("03:00", THREE + 7200, run_s=THREE - 9, success_s=THREE - 99)
+    assert Node(THREE + 7200, memory=known).memory == fresh
+    failed = replace(known, state=State.FAILED)  # what it did not bring is not there yet
+    node = Node(THREE + 7200, memory=failed)
+    assert node.memory == replace(fresh, state=State.FAILED, why="x", since_s=THREE)
+    node = Node(THREE + 7200, memory=replace(failed, running=True))
+    assert node.memory == fresh
     node = Node(THREE + 7200, memory=known)
-    assert node.memory == Memory("03:00", THREE + 7200, run_s=THREE - 9, success_s=THREE - 99)
 
 
 def test_a_run_that_the_agent_did_not_survive_has_failed() -> None:
