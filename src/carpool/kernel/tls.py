@@ -1,7 +1,8 @@
 """TLS 1.3 between paired nodes: a stream on which each end has proven to be the one that is pinned.
 
-Room: kernel. Nothing but the pinned certificate is trusted: no authority, no name, no date, no
-resumed session. Refuses to know what is sent, and how certificates come to be pinned.
+Room: kernel. Nothing but the pinned certificate is trusted: no authority, no name, no resumed
+session. Those that carpool makes are valid until 9999; of any other that is pinned, OpenSSL minds
+the dates. Refuses to know what is sent, and how certificates come to be pinned.
 """
 
 from __future__ import annotations
@@ -240,7 +241,13 @@ def explained(
     node, peer = names
     reason = getattr(error, "reason", None)
     if reason == "CERTIFICATE_VERIFY_FAILED":
+        dated = _DATED.get(getattr(error, "verify_code", 0))
+        if dated is not None and presented in (None, credentials.pinned):
+            return _out_of_date(dated, "its", peer, credentials.pinned)
         return wrong_certificate(peer, credentials, presented)
+    if reason == "SSLV3_ALERT_CERTIFICATE_EXPIRED":
+        said = _out_of_date("has expired", "it says that our", node, credentials.own)
+        return Trouble("refused_by_peer", said.message, hint=said.hint)
     if reason in _REFUSALS:
         return Trouble(
             "refused_by_peer",
@@ -267,12 +274,23 @@ def wrong_certificate(peer: str, credentials: Credentials, presented: bytes | No
     )
 
 
+def _out_of_date(how: str, whose: str, node: str, certificate: bytes) -> Trouble:
+    """It is the pinned one, and OpenSSL takes it no more, or not yet."""
+    return Trouble(
+        "wrong_certificate",
+        f"{whose} certificate ({shown(certificate)}) {how}",
+        hint=f"are the clocks of both nodes right? if so, remove the identity of {node} there "
+        f"(`carpool check` names the file): a new one, which does not expire, is made when {node} "
+        "is paired again, with --replace",
+    )
+
+
+_DATED = {9: "is not valid yet", 10: "has expired"}  # x509_vfy.h: X509_V_ERR_CERT_...
 _END = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _REFUSALS = {  # alerts about our certificate, RFC 8446 6.2
     "TLSV1_ALERT_UNKNOWN_CA",
     "TLSV1_ALERT_ACCESS_DENIED",
     "SSLV3_ALERT_BAD_CERTIFICATE",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED",

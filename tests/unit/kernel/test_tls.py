@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -262,6 +263,42 @@ def test_a_certificate_that_the_pinned_one_has_signed_is_another_one(bench: Benc
     bench.until(lambda: bench.fw1.ends and bench.fw2.ends)
     assert (bench.fw2.cause, bench.fw1.cause) == ("wrong_certificate", "refused_by_peer")
     assert not bench.fw2.got
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "how"),
+    [(1970, 2001, "has expired"), (9000, 9999, "is not valid yet")],
+)
+def test_a_pinned_certificate_that_is_out_of_date_is_told_as_such(
+    bench: Bench, begins: int, ends: int, how: str
+) -> None:
+    """One that carpool did not make."""
+    fw1 = bench.keys["fw1"]
+    key = Ed25519PrivateKey.generate()
+    name = x509.load_der_x509_certificate(fw1.own()).subject
+    dated = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(begins, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(ends, 1, 1, tzinfo=UTC))
+        .sign(key, None)
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    fw1.store_identity(private + dated.public_bytes(Encoding.PEM))
+    bench.keys["fw2"].pin("fw1", fw1.own())
+    near, _far = bench.begin()
+    near.send(b"never")
+    bench.until(lambda: bench.fw1.ends and bench.fw2.ends)
+    digits = fingerprint(fw1.own())[:16]
+    assert (bench.fw2.cause, bench.fw1.cause) == ("wrong_certificate", "refused_by_peer")
+    assert f"its certificate (SHA-256 {digits}...) {how}" in bench.fw2.ends[0]
+    assert "clocks" in bench.fw2.ends[0] and "--replace" in bench.fw2.ends[0]
+    if how == "has expired":
+        assert f"it says that our certificate (SHA-256 {digits}...) {how}" in bench.fw1.ends[0]
+    assert bench.fw2.got == b""
 
 
 def test_the_one_who_dials_is_as_careful(bench: Bench) -> None:
