@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from errno import EMFILE, ENOBUFS, ENOENT, ENOMEM, EPERM
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
-from carpool.kernel import conntrack
+from carpool.kernel import conntrack, sysctl
 from carpool.kernel.conntrack import Dump, Failure, Injector
-from carpool.kernel.ctevents import EventMask, EventSocket
+from carpool.kernel.ctevents import ALL_EVENTS, EventMask, EventSocket
+from carpool.kernel.leftover import take_states
 from carpool.model.config import EXCLUSIONS_MAX
 from carpool.proto import ctgate, ctpatch
 from carpool.proto import ctmessage as ct
@@ -160,6 +162,25 @@ def test_the_table_of_masks_comes_and_goes(hands: Hands) -> None:
         assert not mask.present()
         mask.remove()
     mask.close()
+
+
+def test_entries_are_prepared_for_events_until_carpool_goes(hands: Hands, tmp_path: Path) -> None:
+    """Over a restart of the process they are: otherwise those that begin meanwhile never end."""
+    process, lasting = tmp_path / "process.json", tmp_path / "lasting.json"
+    with hands.namespace.entered():
+        for meanwhile, afterwards in ((1, 2), (0, 0)):  # 0: somebody's choice
+            sysctl.write(ALL_EVENTS, 2)
+            for _ in range(2):
+                mask = EventMask(every=False, settings=sysctl.Sysctls(lasting))
+                mask.install()
+                mask.remove()
+                mask.close()
+                assert take_states(process) == []
+                assert sysctl.read(ALL_EVENTS) == 1
+            sysctl.write(ALL_EVENTS, meanwhile)
+            assert take_states(process, lasting) == []
+            assert sysctl.read(ALL_EVENTS) == afterwards
+            assert not lasting.exists()
 
 
 def test_addresses_with_and_without_vips(hands: Hands) -> None:

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         if not isinstance(status(args.run_dir, process), NotRunningError):
             print(f"{process} runs: what it holds is its own")
             continue
-        taken = _failovers(args) if process == FAILOVER else _states(args.run_dir)
+        taken = _failovers(args) if process == FAILOVER else _states(args)
         print("\n".join(f"taken away: {one}" for one in taken) or f"nothing is left of {process}")
     return EXIT_OK
 
@@ -55,11 +55,14 @@ def _failovers(args: argparse.Namespace) -> list[str]:
     return found + [one for one in more if one not in found]
 
 
-def _states(run_dir: Path) -> list[str]:
+def _states(args: argparse.Namespace) -> list[str]:
+    """Who names the process (systemd, at each of its ends) will start it again: what is to last
+    over that stays."""
     from carpool.kernel.leftover import take_states
-    from carpool.service.states import SYSCTL_FILE
+    from carpool.service.states import LASTING_FILE, SYSCTL_FILE
 
-    return take_states(run_dir / SYSCTL_FILE)
+    lasting = None if args.process else args.run_dir / LASTING_FILE
+    return take_states(args.run_dir / SYSCTL_FILE, lasting)
 
 
 def _hand_over(config_dir: Path, run_dir: Path, state_dir: Path) -> None:

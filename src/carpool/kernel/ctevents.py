@@ -13,10 +13,11 @@ import struct
 import subprocess
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from carpool.errors import KernelError
+from carpool.kernel import sysctl
 from carpool.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket, Request
+from carpool.kernel.sysctl import Sysctls
 from carpool.proto import netlink as nl
 from carpool.proto.ctexclude import MarkFilter
 from carpool.proto.ctfilter import event_filter
@@ -32,7 +33,7 @@ _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NETLINK_DROP_MEMBERSHIP = 270, 1, 2
 _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
 _NFT_GETTABLE, _NFTA_TABLE_NAME = 0x0A01, 1  # NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE
 _NFPROTO_INET = 1
-_ALL_EVENTS = Path("/proc/sys/net/netfilter/nf_conntrack_events")
+ALL_EVENTS = "net/netfilter/nf_conntrack_events"
 
 # What ends a flow's life, and what makes it worth keeping. Those who never get "assured" (ICMP and
 # protocols that the kernel knows nothing of) are worth it with the first answer. An expected
@@ -93,9 +94,16 @@ class EventMask:
     """The table `inet carpool_states`. `flush ruleset` of somebody else removes it: look again."""
 
     def __init__(
-        self, *, every: bool, exclusions: Iterable[str] = (), labels: bool = False
+        self,
+        *,
+        every: bool,
+        exclusions: Iterable[str] = (),
+        labels: bool = False,
+        settings: Sysctls | None = None,
     ) -> None:
+        """`settings` remembers what is changed for good, or as long as this host replicates."""
         self.labels = labels
+        self._settings = settings
         self._every = every
         self._exclusions = tuple(exclusions)
         self._installed = ""
@@ -107,13 +115,14 @@ class EventMask:
         An entry that is made while nobody listens can never tell its end unless the kernel is told
         to prepare all entries for events; otherwise a restart of this process would leave copies of
         those on the peers. 2 ("when somebody listens") is the default; a 0 is an operator's choice.
+        So that stays over our end; `carpool release` puts it back when carpool goes.
         """
         wanted = self._ruleset()
         _nft(wanted)
         self._installed = wanted
-        with suppress(OSError):  # not writable in a sandbox: then it is as it was before
-            if _ALL_EVENTS.read_text(encoding="ascii").strip() == "2":
-                _ALL_EVENTS.write_text("1", encoding="ascii")
+        if self._settings is not None and sysctl.read(ALL_EVENTS) == 2:
+            with suppress(KernelError):  # not writable in a sandbox: then it is as it was before
+                self._settings.set(ALL_EVENTS, 1)
 
     @property
     def stale(self) -> bool:

@@ -47,8 +47,9 @@ def take_failovers(run_dir: Path) -> list[str]:
     return _found(topology)
 
 
-def take_states(settings: Path) -> list[str]:
-    """Take away the table that chooses events; put the kernel's settings back. As above."""
+def take_states(settings: Path, lasting: Path | None = None) -> list[str]:
+    """Take away the table that chooses events; put the kernel's settings back; with `lasting` those
+    too that outlast a restart of the process. As above."""
     mask = EventMask(every=False)
     try:
         there = mask.present()
@@ -56,7 +57,8 @@ def take_states(settings: Path) -> list[str]:
             mask.remove()
     finally:
         mask.close()
-    Sysctls(settings).restore()
+    for file in filter(None, (settings, lasting)):
+        Sysctls(file).restore()
     return [f"table inet {TABLE}"] if there else []
 
 

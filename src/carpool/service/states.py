@@ -49,6 +49,7 @@ CHECKS, CHECK_EVERY_S = 4, 1.0  # whether the nft table is there, and which addr
 TELL_EVERY_S = 60.0  # the same trouble on stderr; counters and status always tell
 TOLD_MAX = 256
 SYSCTL_FILE = "states-sysctls.json"
+LASTING_FILE = "states-lasting.json"  # what was before settings that outlast this process
 
 
 class _Part(Protocol):
@@ -89,7 +90,8 @@ class StatesService:
         labels = self._labels.in_use
         if any(one.interface for one in exclusions):
             self._labels.warn_of(ctexclude.LABEL)
-        self._mask = EventMask(every=self._every, exclusions=rules, labels=labels)
+        lasting = Sysctls(f"{run_dir}/{LASTING_FILE}")
+        self._mask = EventMask(every=self._every, exclusions=rules, labels=labels, settings=lasting)
         self._addresses = conntrack.Addresses()
         self.links = [self._link(states, peer) for peer in config.node.peers]
         injector = conntrack.Injector()
