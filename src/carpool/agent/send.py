@@ -29,6 +29,7 @@ from carpool.agent.bundle import HEADER_BYTES, bundled
 from carpool.agent.client import PeerClient as Peer
 from carpool.agent.hazards import hazards_to_send, refuse_hazards, warnings_of
 from carpool.agent.job import Event
+from carpool.agent.load import Load
 from carpool.agent.receive import Facts
 from carpool.agent.record import Agreed, drift
 from carpool.agent.together import together, watched
@@ -81,35 +82,6 @@ class _Offered:
     answer: Mapping[str, object]
     files: Mapping[str, tuple[Entry, Path]]  # that it asked for, by sha256
     hazards: Sequence[Hazard]  # in these
-
-
-@dataclass(slots=True)
-class _Load:
-    """What goes to a peer, and how much of it has gone."""
-
-    files: int = 0
-    files_all: int = 0
-    size: int = 0
-    size_all: int = 0  # with what the stream needs itself
-
-    def gone(self) -> dict[str, int]:
-        """How far it is."""
-        return {
-            "files": self.files,
-            "files_all": self.files_all,
-            "bytes": self.size,
-            "bytes_all": self.size_all,
-        }
-
-    def counted(self, files: Iterable[tuple[Entry, Path]]) -> Iterator[tuple[Entry, Path]]:
-        for one in files:
-            yield one
-            self.files += 1
-
-    async def weighed(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        async for chunk in chunks:
-            yield chunk
-            self.size += len(chunk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +201,7 @@ class Sender:
         with self._offering() as token:
             look = {"looking": True, "group": group}
             offered = await self._offer(sections, peer, wish, token, look)
-            await self._send(peer, offered, _Load())
+            await self._send(peer, offered, Load())
             try:
                 path = f"{PREFIX}/sync/{offered.number}/diff"
                 found = await peer.get(path, timeout_s=WORK_WAIT_S)
@@ -256,7 +228,7 @@ class Sender:
                 yield {"step": "warning", "peer": peer.name, "text": text}
             for warning in warnings_of(offered.hazards):
                 yield {**warning, "peer": peer.name}
-            load = _Load()
+            load = Load()
             sending = asyncio.create_task(self._send(peer, offered, load))
             async for gone in watched(sending, load.gone):
                 yield {"step": "sending", "peer": peer.name, **gone}
@@ -415,7 +387,7 @@ class Sender:
         search = self._facts.search_for(peer.name, has)
         return hazards_to_send(search, asked, self._place, has.kept)
 
-    async def _send(self, peer: Peer, offered: _Offered, load: _Load) -> dict[str, int]:
+    async def _send(self, peer: Peer, offered: _Offered, load: Load) -> dict[str, int]:
         """What the peer asked for; how much it was."""
         files = offered.files
         size = sum(entry.size for entry, _root in files.values())
