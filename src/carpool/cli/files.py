@@ -11,7 +11,6 @@ from pathlib import Path
 
 import carpool
 from carpool.cli.completion import SHELLS
-from carpool.cli.main import VERBS
 
 COMMAND = "/usr/bin/carpool"  # as the units that we keep say it
 HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"))  # by ProtectHome=yes
@@ -72,8 +71,6 @@ def files(layout: Layout, command: str, program: Path) -> Iterator[tuple[str, st
     yield NEEDRESTART, (packaging / "needrestart.conf").read_text("utf-8")
     for page in sorted(man.iterdir()):
         yield f"{layout.man}/man{page.suffix[1:]}/{page.name}", page.read_text("utf-8")
-    for verb in VERBS:
-        yield f"{layout.man}/man8/carpool-{verb}.8", ".so man8/carpool.8\n"
     zsh = "zsh/vendor-completions" if layout is VENDOR else "zsh/site-functions"
     for shell, write in SHELLS.items():
         yield f"{layout.share}/{_COMPLETIONS[shell].format(zsh)}", write()

@@ -91,7 +91,8 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="carpool",
         description="Two or more Linux firewalls that fail over as one.",
-        epilog="carpool(8) describes every verb; node.toml(5) and group.toml(5) the files.",
+        epilog="carpool(8) is the manual, carpool-VERB(8) that of a verb; node.toml(5) and "
+        "group.toml(5) describe the files.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"carpool {__version__}")
@@ -103,9 +104,21 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
             verbs.add_parser(verb, help=text)
         elif verb not in verbs.choices:  # one module may bring several verbs
             import_module(module).add_parser(verbs)
-    if said is not None and said != "lab":  # a lab has directories of its own
-        add_directories(verbs.choices[said], with_defaults=False)
+    if said is not None:
+        _name_page(verbs.choices[said], said)
+        if said != "lab":  # which has directories of its own
+            add_directories(verbs.choices[said], with_defaults=False)
     return parser
+
+
+def _name_page(parser: argparse.ArgumentParser, verb: str) -> None:
+    """At the end of the help of a verb, and of its own verbs."""
+    page = f"carpool-{verb}(8) tells more."
+    parser.epilog = f"{parser.epilog} {page}" if parser.epilog else page
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for one in action.choices.values():
+                _name_page(one, verb)
 
 
 def _verb(words: Sequence[str]) -> str | None:

@@ -153,6 +153,8 @@ def documented() -> list[tuple[str, str, str]]:
         files = [block for block in blocks if block.startswith("name = ")]
         nodes = [file for file in files if "[interface]" in file]
         groups = [file for file in files if "[[vip]]" in file]
+        if not files:
+            continue
         for node in nodes or [(EXAMPLES / "node.toml").read_text()]:
             for group in groups or [(EXAMPLES / "group.toml").read_text()]:
                 shown.append((path.name, node, group))

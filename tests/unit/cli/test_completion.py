@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from carpool.cli.completion import SHELLS, bash, described
+from carpool.cli.completion import SHELLS, bash
 from carpool.cli.main import VERBS
 
-PAGE = Path(__file__).parents[3] / "docs" / "man" / "carpool.8"
 ASK = """source /dev/stdin
 COMP_WORDS=({words}) COMP_CWORD=$(({count} - 1))
 _carpool
@@ -51,18 +49,3 @@ def test_the_shell_reads_it(shell: str) -> None:
         argv, input=SHELLS[shell](), capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_the_manual_describes_every_verb_and_option() -> None:
-    page = PAGE.read_text().replace("\\-", "-")
-    missing = [verb for verb in VERBS if f".It Cm {verb}" not in page]
-    lines = [line.split() for line in page.splitlines()]
-    flags = {word.lstrip("-") for line in lines if {"Fl", ".Fl"} & {*line} for word in line}
-    for one in described():
-        if one.after[:1] == ("lab",):  # which describes itself: `carpool lab --help`
-            continue
-        for option in one.options:
-            known = flags | {"help"}
-            if known.isdisjoint(flag.lstrip("-") for flag in option.flags):
-                missing.append(" ".join((*one.after, *option.flags)))
-    assert missing == []
