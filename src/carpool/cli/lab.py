@@ -10,12 +10,14 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
 
 if TYPE_CHECKING:
+    from carpool.lab.image import Image
     from carpool.lab.lab import Lab
 
 SCENARIO_NAMES = (
@@ -58,7 +60,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             _ADD_ARGUMENTS[verb](parser)
 
 
+def _machine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--machines",
+        action="store_true",
+        help="firewalls boot a systemd of their own, with carpool from its Debian package",
+    )
+    parser.add_argument(
+        "--deb", type=Path, metavar="FILE", help="that package (default: what this checkout makes)"
+    )
+
+
 def _drill_arguments(parser: argparse.ArgumentParser) -> None:
+    _machine_arguments(parser)
     parser.add_argument(
         "scenario", choices=SCENARIO_NAMES, metavar="SCENARIO", help=", ".join(SCENARIO_NAMES)
     )
@@ -75,6 +89,7 @@ def _drill_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    _machine_arguments(parser)
     parser.add_argument("--once", action="store_true", help="one crash and one return, then end")
     parser.add_argument(
         "--json", action="store_true", help="with --once: the report as JSON on stdout"
@@ -91,6 +106,7 @@ def _exec_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _up_arguments(parser: argparse.ArgumentParser) -> None:
+    _machine_arguments(parser)
     parser.add_argument(
         "--agent", action="store_true", help="start the agents too, to synchronise configuration"
     )
@@ -122,9 +138,20 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_INTERRUPTED
 
 
+def _image(args: argparse.Namespace) -> Image | None:
+    """What machines boot; None when processes will do."""
+    if not args.machines and args.deb is None:
+        return None
+    from carpool.lab import container, image
+
+    container.require_tools()
+    return image.made(_say, args.deb)
+
+
 def _up(lab: Lab, args: argparse.Namespace) -> int:
+    image = _image(args)
     with lab.held():
-        lab.up(with_agent=args.agent)
+        lab.up(with_agent=args.agent, image=image)
     _say(f"`carpool lab status --name {lab.name}` shows it, `carpool lab drill crash` breaks it")
     return EXIT_OK
 
@@ -163,7 +190,7 @@ def _drill(lab: Lab, args: argparse.Namespace) -> int:
         built = not lab.is_up
         try:
             if built:
-                lab.up()
+                lab.up(image=_image(args))
             report = drill.run_drill(
                 lab, SCENARIOS[args.scenario], args.connections, args.runs, not args.without_states
             )
@@ -180,17 +207,11 @@ def _drill(lab: Lab, args: argparse.Namespace) -> int:
 def _demo(lab: Lab, args: argparse.Namespace) -> int:
     from carpool.lab import demo
 
-    return demo.run(lab, once=args.once, as_json=args.json)
+    return demo.run(lab, _image(args), once=args.once, as_json=args.json)
 
 
 def _exec(lab: Lab, args: argparse.Namespace) -> int:
-    from carpool.lab import shell
-
-    command = args.command or [os.environ.get("SHELL", "/bin/sh")]
-    namespace = lab.network.namespace(args.node)
-    if not shell.namespace_exists(namespace):
-        raise CarpoolError(f"there is no namespace {namespace}", hint="`carpool lab up` builds it")
-    argv = shell.inside(namespace, command)
+    argv = lab.inside(args.node, args.command or [os.environ.get("SHELL", "/bin/sh")])
     os.execvp(argv[0], argv)  # noqa: S606 (what the operator asked for)
 
 

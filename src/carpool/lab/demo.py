@@ -20,6 +20,7 @@ from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab import drill, report, screen
 from carpool.lab.channel import Report
 from carpool.lab.faults import SCENARIOS, VICTIM
+from carpool.lab.image import Image
 from carpool.lab.lab import Lab
 from carpool.lab.load import Load
 from carpool.lab.meter import Figures, Meter
@@ -44,14 +45,14 @@ ACTS = (
 ACTS_ONCE = ACTS[:2]
 
 
-def run(lab: Lab, *, once: bool, as_json: bool) -> int:
+def run(lab: Lab, image: Image | None, *, once: bool, as_json: bool) -> int:
     """Play it; gives the exit code. Progress and picture go to stderr when stdout is for JSON."""
     console = Console(stderr=as_json)
     live = console.is_terminal and not as_json and _fits(console)
     reports: list[Report] = []
     with lab.held(), _removed_at_the_end(lab):
         lab.down()  # what an earlier demo may have left
-        lab.up()
+        lab.up(image=image)
         with Load(lab.network, CONNECTIONS) as load:
             show = Show(lab, load, console if live else None)
             with show:

@@ -35,7 +35,7 @@ def run_drill(
     """
     results: list[Report] = []
     before = lab.roles
-    lab.run_only(*(ROLES if with_states else ("failover",)))  # an agent would only disturb
+    lab.run_only(*_drilled(lab, with_states))
     try:
         for number in range(1, runs + 1):
             lab.repair()
@@ -51,6 +51,13 @@ def run_drill(
         lab.repair()
     lab.wait_healthy()
     return {"scenario": scenario.name, "runs": results}
+
+
+def _drilled(lab: Lab, with_states: bool) -> tuple[str, ...]:
+    """What runs meanwhile: on a machine all that does in real life; else an agent would only
+    disturb."""
+    roles = lab.roles if lab.plan.machines else ROLES
+    return roles if with_states else tuple(role for role in roles if role != "states")
 
 
 def run_once(lab: Lab, scenario: Scenario, connections: int) -> Report:

@@ -6,15 +6,13 @@ CLOCK_BOOTTIME seconds.
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
-from carpool.lab import processes, shell
+from carpool.lab import shell
 from carpool.lab.lab import PREFERRED, Lab
 from carpool.lab.topology import LAN, SEGMENTS, Segment, other
 
@@ -25,7 +23,6 @@ RETURN_WAIT_S = 60.0  # boot, duplicate address detection, the whole table, pree
 FLAPS = 6  # even: the last one gives the place back to a node that has seen nothing for a while
 FLAP_S = 0.5
 POLL_S = 0.01
-FINE_POLL_S = 0.001
 
 Pause = Callable[[float], None]  # spends so many seconds, perhaps usefully
 
@@ -81,17 +78,12 @@ def crash(lab: Lab, cutter: Cutter) -> float:
 
 def stop(lab: Lab, cutter: Cutter) -> float:
     """The processes are told to end; the machine goes on forwarding what still reaches it."""
-    at_s = monotonic_s()
-    processes.send(lab.processes_of(VICTIM), signal.SIGTERM)
-    return at_s
+    return lab.firewalls[VICTIM].end()
 
 
 def poweroff(lab: Lab, cutter: Cutter) -> float:
     """The processes are told to end, and when failover has, the power goes."""
-    failover = lab.tracked(VICTIM, "failover")
-    at_s = stop(lab, cutter)
-    while failover is not None and failover.alive and monotonic_s() < at_s + TAKE_OVER_WAIT_S:
-        sleep_s(FINE_POLL_S)
+    at_s = lab.firewalls[VICTIM].power_off(TAKE_OVER_WAIT_S)
     cutter.cut()
     lab.power_off(VICTIM)
     return at_s
@@ -127,17 +119,12 @@ def link(lab: Lab, cutter: Cutter) -> float:
 
 def kill(lab: Lab, cutter: Cutter) -> float:
     """The process that holds the addresses is killed; its machine lives."""
-    pid = int(lab.firewalls[VICTIM].ask("failover", "status")["pid"])
-    at_s = monotonic_s()
-    os.kill(pid, signal.SIGKILL)
-    return at_s
+    return lab.firewalls[VICTIM].kill_worker()
 
 
 def killall(lab: Lab, cutter: Cutter) -> float:
     """All processes are killed, the guard too; the machine lives and nobody speaks for it."""
-    at_s = monotonic_s()
-    processes.send(lab.processes_of(VICTIM), signal.SIGKILL)
-    return at_s
+    return lab.firewalls[VICTIM].kill_all()
 
 
 def lose_victim(lab: Lab) -> None:

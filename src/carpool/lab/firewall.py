@@ -1,22 +1,19 @@
-"""One firewall of the lab: its files, its carpool processes, and what they answer.
+"""One firewall of the lab: what drills ask of either kind, and how both are configured.
 
-Room: lab. Drives carpool as an operator does: configuration files, `carpool run`, control sockets.
-Refuses to know drills.
+Room: lab. Knows control sockets and the text of configuration files. Refuses to know drills, and
+how a firewall runs: as processes (`bare.py`) or as a machine that boots (`machine.py`).
 """
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from carpool.agent.localclient import LocalClient
 from carpool.api import control
 from carpool.errors import CarpoolError, UnreachableError
-from carpool.lab import processes
 from carpool.lab.processes import Tracked
 from carpool.lab.topology import SEGMENTS, SYNC, VIP_SEGMENTS, Network, other
 
@@ -29,70 +26,112 @@ ANSWER_WAIT_S = 3.0
 Answer = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Firewall:
-    """fw1 or fw2 of a lab; its files are below `root`."""
+class Firewall(ABC):
+    """fw1 or fw2 of a lab, of either kind; what is the lab's of it is below `root`."""
 
-    name: str
-    network: Network
-    root: Path
+    def __init__(self, name: str, network: Network, root: Path) -> None:
+        self.name = name
+        self.network = network
+        self.root = root
+
+    @property
+    def namespace(self) -> str:
+        return self.network.namespace(self.name)
+
+    # ------------------------------------------------------------------------------ places
+
+    @property
+    @abstractmethod
+    def files(self) -> Path:
+        """The root of its file system, as far as it has one of its own."""
 
     @property
     def config_dir(self) -> Path:
         return self.files / "etc" / "carpool"
 
     @property
+    @abstractmethod
     def run_dir(self) -> Path:
-        return self.root / "run"
+        """Where its sockets are while it runs."""
 
     @property
+    @abstractmethod
     def state_dir(self) -> Path:
-        return self.root / "state"
+        """What its carpool remembers."""
 
-    @property
-    def files(self) -> Path:
-        """What its agent takes for the root of the file system."""
-        return self.root / "root"
-
-    @property
-    def namespace(self) -> str:
-        return self.network.namespace(self.name)
-
-    def log(self, role: str) -> Path:
-        return self.root / f"{role}.log"
-
-    def last_words(self, role: str) -> str:
-        """The last line of a process's log."""
-        try:
-            lines = self.log(role).read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            lines = []
-        return lines[-1] if lines else "it said nothing"
-
-    def prepare(self) -> None:
-        """Make the directories and write both configuration files."""
-        for directory in (self.config_dir, self.run_dir, self.state_dir, self.files / "etc"):
-            directory.mkdir(parents=True, exist_ok=True)
-        (self.config_dir / "node.toml").write_text(node_toml(self.name), encoding="utf-8")
-        group = self.config_dir / "group.toml"
-        group.write_text(group_toml(self.network.name), encoding="utf-8")
-        group.chmod(0o600)  # it holds passwords
-
-    def forget_boot(self) -> None:
-        """What a reboot takes away: /run is empty then, configuration and state directory stay."""
-        shutil.rmtree(self.run_dir, ignore_errors=True)
-        self.run_dir.mkdir()
-
+    @abstractmethod
     def carpool(self, *arguments: str) -> list[str]:
-        """The command line of `carpool` for this node."""
-        places = ("--config-dir", self.config_dir, "--run-dir", self.run_dir)
-        options = [str(word) for word in (*places, "--state-dir", self.state_dir)]
-        return [sys.executable, "-m", "carpool", *options, *arguments]
+        """The command line, for the host, that runs `carpool` for this node."""
 
-    def start(self, role: str) -> Tracked:
-        words = ("--root", str(self.files)) if role == AGENT else ()
-        argv = self.carpool("run", role, *words)
-        return processes.start(self.namespace, self.name, role, argv, self.log(role))
+    @abstractmethod
+    def log(self, role: str) -> Path:
+        """Where to look when a process does not do as it should."""
+
+    # ------------------------------------------------------------------------------- power
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Write its configuration, before it runs for the first time."""
+
+    @abstractmethod
+    def start(self, roles: Sequence[str]) -> Iterator[str]:
+        """Start what does not run of these, booting first where that is needed; in words."""
+
+    @abstractmethod
+    def only(self, roles: Sequence[str]) -> None:
+        """From now on no others shall run."""
+
+    @abstractmethod
+    def cut_power(self) -> None:
+        """Everything on it ends at once, with nothing said; its disk stays as it is."""
+
+    @abstractmethod
+    def reboot(self) -> None:
+        """After its power was cut: as new, with what its disk had. `start` comes next."""
+
+    @abstractmethod
+    def remove(self) -> int:
+        """End all of it, in whatever state it is; how many processes or machines were there."""
+
+    # -------------------------------------------------- mischief; each gives when, monotonic
+
+    @abstractmethod
+    def end(self) -> float:
+        """Tell carpool to end, and do not wait."""
+
+    @abstractmethod
+    def power_off(self, wait_s: float) -> float:
+        """Tell it to shut down in good order; waits for the end of failover, so long at most."""
+
+    @abstractmethod
+    def kill_worker(self) -> float:
+        """SIGKILL to the process that holds the addresses."""
+
+    @abstractmethod
+    def kill_all(self) -> float:
+        """SIGKILL to every process of carpool."""
+
+    # ----------------------------------------------------------------------------- answers
+
+    @abstractmethod
+    def tracked(self, role: str) -> Tracked | None:
+        """The living process of that role, as the host knows it."""
+
+    @abstractmethod
+    def ended(self, role: str) -> bool:
+        """Whether nothing will ever come of that process any more."""
+
+    @abstractmethod
+    def last_words(self, role: str) -> str:
+        """What a process said last."""
+
+    @abstractmethod
+    def troubles(self) -> list[str]:
+        """What is not well beside its carpool."""
+
+    @abstractmethod
+    def inside(self, argv: Sequence[str]) -> list[str]:
+        """The command line that runs `argv` on it; CarpoolError when it is off."""
 
     def ask(self, role: str, command: str, **arguments: object) -> Answer:
         """One question to a process of this node.
@@ -139,8 +178,8 @@ advskew = {ADVSKEW[name]}
 """
 
 
-def group_toml(name: str) -> str:
-    """group.toml: the same on both."""
+def group_toml(name: str, sections: Sequence[str] = ()) -> str:
+    """group.toml: the same on both. `sections`: presets that are synchronised, as they are."""
     vips = "".join(
         f"""
 [[vip]]
@@ -152,8 +191,9 @@ addresses = {_list(segment.vip())}
         for segment in VIP_SEGMENTS
     )
     link = f'interface = "{SYNC.name}"\n'
+    chosen = f"sections = {_list(sections)}\n" if sections else ""
     # [states] comes last: a bench adds a key to it.
-    return f'name = "{name}"\npreempt = true\n{vips}\n[sync]\n{link}\n[states]\n{link}'
+    return f'name = "{name}"\npreempt = true\n{vips}\n[sync]\n{link}{chosen}\n[states]\n{link}'
 
 
 def _own_addresses(name: str) -> str:

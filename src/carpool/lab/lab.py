@@ -10,17 +10,20 @@ import fcntl
 import json
 import os
 import shutil
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from carpool.api.identity import introduce
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab import processes, shell
+from carpool.lab.bare import BareFirewall
 from carpool.lab.firewall import AGENT, ROLES, Answer, Firewall, agent_troubles
+from carpool.lab.image import Image
+from carpool.lab.machine import Machine, disks, mount_disks, unmount_disks
 from carpool.lab.processes import Tracked
 from carpool.lab.topology import DEFAULT_NAME, FIREWALLS, Network, check_name, other
 
@@ -30,6 +33,15 @@ POLL_S = 0.05
 PREFERRED = FIREWALLS[0]  # the lower advskew: master of a healthy lab
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What kind of lab it is: written down before anything of it is made."""
+
+    agent: bool = False
+    machines: bool = False
+    lower: str = ""  # of the machines' disks
 
 
 class Lab:
@@ -43,16 +55,23 @@ class Lab:
     ) -> None:
         self.name = check_name(name)
         self.say = say
-        self.network = Network(name)
         self.labs_dir = labs_dir
         self.root = labs_dir / name
-        self.firewalls = {fw: Firewall(fw, self.network, self.root / fw) for fw in FIREWALLS}
         self._record = self.root / "lab.json"
-        self.with_agent = False
-        self.processes: list[Tracked] = self._read_record()
         self.dark: set[str] = set()  # firewalls that a drill has powered off
-        # What runs on each: without "states" in the control drill, without the agent in all drills.
-        self.roles: tuple[str, ...] = (*ROLES, AGENT) if self.with_agent else ROLES
+        self._take(self._read_record())
+
+    def _take(self, plan: Plan) -> None:
+        """Be a lab of this kind."""
+        self.plan = plan
+        self.network = Network(self.name, plan.machines)
+        kind = partial(Machine, lower=plan.lower) if plan.machines else BareFirewall
+        self.firewalls: dict[str, Firewall] = {
+            name: kind(name, self.network, self.root / name) for name in FIREWALLS
+        }
+        # What runs on each: without "states" in the control drill, without the agent in all drills
+        # that are not of machines.
+        self.roles: tuple[str, ...] = (*ROLES, AGENT) if plan.agent else ROLES
 
     @property
     def is_up(self) -> bool:
@@ -73,7 +92,7 @@ class Lab:
                     f"another command is working on the lab {self.name!r}",
                     hint="wait for it, or choose another --name",
                 ) from error
-            self.processes = self._read_record()
+            self._take(self._read_record())
             try:
                 yield
             finally:
@@ -82,18 +101,22 @@ class Lab:
 
     # ---------------------------------------------------------------------- up and down
 
-    def up(self, *, with_agent: bool = False) -> None:
-        """Build the network, start both firewalls and wait until they are a healthy pair."""
+    def up(self, *, with_agent: bool = False, image: Image | None = None) -> None:
+        """Build the network, start both firewalls and wait until they are a healthy pair; with an
+        image they are machines."""
         if self.is_up:
             raise CarpoolError(
                 f"the lab {self.name!r} is up already, or half of it",
                 hint=f"`carpool lab down --name {self.name}` removes it",
             )
         begun_s = monotonic_s()
-        self.with_agent = with_agent
-        self.roles = (*ROLES, AGENT) if with_agent else ROLES
         self.root.mkdir(parents=True, exist_ok=True)
-        self._write_record()
+        lower = image.places(disks(self.root)) if image else ""
+        self._write_record(Plan(with_agent or image is not None, image is not None, lower))
+        if image is not None:
+            self.say("disks of the machines, in memory")
+            mount_disks(self.root)
+            image.unpack(disks(self.root))
         for step in self.network.build():
             self.say(step)
         for firewall in self.firewalls.values():
@@ -107,43 +130,44 @@ class Lab:
 
     def down(self) -> bool:
         """Remove everything, in whatever state it is; whether there was anything."""
-        tracked = [process for process in self.processes if process.alive]
-        tracked += self._strays(tracked)
-        if tracked:
-            self.say(f"ending {len(tracked)} processes")
-            processes.end(tracked)
+        ended = sum(firewall.remove() for firewall in self.firewalls.values())
+        strays = self._strays()
+        processes.end(strays)
+        ended += len(strays)
+        if ended:
+            self.say(f"ended {ended} {'machines' if self.plan.machines else 'processes'}")
         removed = self.network.remove()
         if removed:
             self.say("removed " + ", ".join(removed))
         existed = self.root.exists()
+        unmount_disks(self.root)
         shutil.rmtree(self.root, ignore_errors=True)
-        self.processes = []
-        return bool(tracked or removed or existed)
+        return bool(ended or removed or existed)
 
     def start_missing(self, name: str) -> None:
-        """Start those of a firewall's processes that do not run; remembers each at once."""
-        for role in self.roles:
-            if self.tracked(name, role) is None:
-                process = self.firewalls[name].start(role)
-                self.processes.append(process)
-                self._write_record()
-                self.say(f"{name}: started `carpool run {role}`, pid {process.pid}")
+        """Start what does not run on a firewall."""
+        for step in self.firewalls[name].start(self.roles):
+            self.say(step)
 
     def tracked(self, name: str, role: str) -> Tracked | None:
-        """The living process of that role; forgets those that have died."""
-        self.processes = [process for process in self.processes if process.alive]
-        wanted = (p for p in self.processes if (p.node, p.role) == (name, role))
-        return next(wanted, None)
-
-    def processes_of(self, name: str) -> list[Tracked]:
-        found = (self.tracked(name, role) for role in (*ROLES, AGENT))
-        return [process for process in found if process is not None]
+        """The living process of that role."""
+        return self.firewalls[name].tracked(role)
 
     def run_only(self, *roles: str) -> None:
         """From now on only these processes are wanted on the firewalls; ends the others."""
         self.roles = roles
-        unwanted = [p for name in FIREWALLS for p in self.processes_of(name) if p.role not in roles]
-        processes.end(unwanted)
+        for firewall in self.firewalls.values():
+            firewall.only(roles)
+
+    def inside(self, node: str, argv: Sequence[str]) -> list[str]:
+        """The command line that runs `argv` on a node; CarpoolError when that is not there."""
+        namespace = self.network.namespace(node)
+        if not shell.namespace_exists(namespace):
+            hint = "`carpool lab up` builds it"
+            raise CarpoolError(f"there is no namespace {namespace}", hint=hint)
+        if node in self.firewalls:
+            return self.firewalls[node].inside(argv)
+        return shell.inside(namespace, argv)
 
     def forget_connections(self) -> None:
         """Empty both tables: what was replicated for an earlier connection serves a later one that
@@ -155,15 +179,12 @@ class Lab:
 
     def power_off(self, name: str) -> None:
         """What is left of a power cut after its links were cut: nothing runs."""
-        processes.send(self.processes_of(name), signal.SIGKILL)
+        self.firewalls[name].cut_power()
         self.dark.add(name)
 
     def power_on(self, name: str) -> float:
         """Boot a firewall afresh; gives the time (monotonic) of the start of its processes."""
-        if not processes.wait_gone(self.processes_of(name), processes.END_WAIT_S):
-            raise CarpoolError(f"the processes of {name} do not end, not even by SIGKILL")
-        self.network.reboot_firewall(name)
-        self.firewalls[name].forget_boot()
+        self.firewalls[name].reboot()
         self.dark.discard(name)
         started_s = monotonic_s()
         self.start_missing(name)
@@ -199,7 +220,7 @@ class Lab:
         """CarpoolError, with its last words, for a process that has ended."""
         for firewall in self.firewalls.values():
             for role in self.roles:
-                if self.tracked(firewall.name, role) is None:
+                if firewall.ended(role):
                     said = firewall.last_words(role)
                     raise CarpoolError(
                         f"`carpool run {role}` on {firewall.name} ended: {said}",
@@ -211,6 +232,7 @@ class Lab:
         found: list[str] = []
         for name in FIREWALLS:
             wanted = "MASTER" if name == PREFERRED else "BACKUP"
+            found += self.firewalls[name].troubles()
             for role in self.roles:
                 if role == AGENT:
                     found += [f"{name}: {text}" for text in agent_troubles(self.firewalls[name])]
@@ -252,14 +274,13 @@ class Lab:
 
     # ---------------------------------------------------------------------------- record
 
-    def _strays(self, known: list[Tracked]) -> list[Tracked]:
+    def _strays(self) -> list[Tracked]:
         """Our processes that were started but not yet written down when an `up` was killed."""
-        pids = {process.pid for process in known}
         found: list[Tracked] = []
         for namespace in self.network.existing():
             for word in shell.run(["ip", "netns", "pids", namespace]).split():
                 ticks = processes.start_ticks(int(word))
-                if ticks and int(word) not in pids and self._is_ours(int(word)):
+                if ticks and self._is_ours(int(word)):
                     found.append(Tracked(namespace, "stray", int(word), ticks))
         return [process for process in found if process.leads]
 
@@ -270,28 +291,22 @@ class Lab:
             return False
         return any(word.startswith(bytes(self.root) + b"/") for word in words)
 
-    def _read_record(self) -> list[Tracked]:
+    def _read_record(self) -> Plan:
         try:
-            content = json.loads(self._record.read_text(encoding="utf-8"))
-            self.with_agent = bool(content["agent"])
-            return [Tracked(**entry) for entry in content["processes"]]
+            return Plan(**json.loads(self._record.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            return []
-        except (ValueError, KeyError, TypeError) as error:
+            return Plan()
+        except (ValueError, TypeError) as error:
             raise CarpoolError(
                 f"{self._record} is not a record of a lab: {error}",
                 hint=f"end the processes below {self.root} by hand, then remove that directory",
             ) from error
 
-    def _write_record(self) -> None:
-        content = {
-            "name": self.name,
-            "agent": self.with_agent,
-            "processes": [asdict(entry) for entry in self.processes],
-        }
+    def _write_record(self, plan: Plan) -> None:
         fresh = self._record.with_suffix(".new")
-        fresh.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        fresh.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
         fresh.replace(self._record)
+        self._take(plan)
 
 
 def failover_troubles(status: Answer, wanted: str) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +45,20 @@ class Tracked:
 
 def start(namespace: str, node: str, role: str, argv: Sequence[str], log: Path) -> Tracked:
     """Start a process in a namespace, in a session of its own; stdout and stderr go to `log`."""
-    command = shell.inside(namespace, argv)
+    pid = spawn(shell.inside(namespace, argv), log, os.environ)
+    ticks = start_ticks(pid)
+    if ticks is None:
+        raise CarpoolError(f"{role} on {node} ended at once", hint=f"its last words are in {log}")
+    return Tracked(node, role, pid, ticks)
+
+
+def spawn(argv: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
+    """A process in a session of its own, whose stdout and stderr go to `log`; gives its pid."""
     with log.open("ab") as output, open(os.devnull, "rb") as nothing:
-        pid = os.posix_spawnp(
-            command[0],
-            command,
-            os.environ,
+        return os.posix_spawnp(
+            argv[0],
+            list(argv),
+            environment,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, nothing.fileno(), 0),
                 (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
@@ -58,10 +66,6 @@ def start(namespace: str, node: str, role: str, argv: Sequence[str], log: Path) 
             ],
             setsid=True,
         )
-    ticks = start_ticks(pid)
-    if ticks is None:
-        raise CarpoolError(f"{role} on {node} ended at once", hint=f"its last words are in {log}")
-    return Tracked(node, role, pid, ticks)
 
 
 def send(processes: Iterable[Tracked], number: signal.Signals) -> None:

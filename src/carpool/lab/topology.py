@@ -96,6 +96,7 @@ class Network:
     """The namespaces of one lab, and what can be done to their cables."""
 
     name: str = DEFAULT_NAME
+    machines: bool = False  # firewalls that boot: they get cables, and configure themselves
 
     def namespace(self, node: str) -> str:
         return f"{self.name}-{node}"
@@ -167,6 +168,10 @@ class Network:
 
     def _build_firewall(self, firewall: str) -> None:
         """Rules first, then cables: no packet passes a firewall that has no rules yet."""
+        if self.machines:
+            for segment in SEGMENTS:
+                self._cable(segment, firewall)
+            return
         namespace = self.namespace(firewall)
         shell.nft(namespace, rules.firewall_rules(LAN, WAN, SYNC))
         shell.sysctl(namespace, rules.FIREWALL_SYSCTLS)

@@ -8,14 +8,14 @@ import pytest
 
 from carpool.api.settings import load
 from carpool.errors import CarpoolError, UnreachableError
-from carpool.lab.firewall import Firewall
+from carpool.lab.bare import BareFirewall
 from carpool.lab.topology import FIREWALLS, Network, check_name
 from carpool.model.config import Family
 
 
 @pytest.mark.parametrize("name", FIREWALLS)
 def test_the_written_configuration_is_accepted(name: str, tmp_path: Path) -> None:
-    firewall = Firewall(name, Network("try"), tmp_path)
+    firewall = BareFirewall(name, Network("try"), tmp_path)
     firewall.prepare()
     config, problems = load(firewall.config_dir)
     assert problems == []
@@ -30,7 +30,7 @@ def test_the_written_configuration_is_accepted(name: str, tmp_path: Path) -> Non
 
 
 def test_asking_a_node_that_does_not_run_names_its_log(tmp_path: Path) -> None:
-    firewall = Firewall("fw1", Network("try"), tmp_path)
+    firewall = BareFirewall("fw1", Network("try"), tmp_path)
     with pytest.raises(UnreachableError) as caught:
         firewall.ask("failover", "status")
     assert "fw1: the failover process does not answer" in str(caught.value)
