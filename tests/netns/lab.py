@@ -25,23 +25,25 @@ T = TypeVar("T")
 CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 RUN_DIR = "/run/netns"  # where `ip netns` keeps its handles
 COMMAND_TIMEOUT_S = 30.0
-POLL_S = 0.005
+POLL_S, POLL_MAX_S = 0.005, 0.025
+PATIENCE = 0.1  # of what was waited so far: to look each 5 ms for seconds costs half a core
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def wait_until(predicate: Callable[[], T], timeout_s: float = 5.0, what: str = "") -> T:
     """Poll until `predicate()` is true and return its value; AssertionError after `timeout_s`."""
-    deadline_s = monotonic_s() + timeout_s
+    since_s = monotonic_s()
     while True:
         value = predicate()
         if value:
             return value
-        if monotonic_s() >= deadline_s:
+        waited_s = monotonic_s() - since_s
+        if waited_s >= timeout_s:
             raise AssertionError(
                 f"not within {timeout_s:g} s: {what or predicate}; last: {value!r}"
             )
-        sleep_s(POLL_S)
+        sleep_s(min(max(POLL_S, waited_s * PATIENCE), POLL_MAX_S))
 
 
 def holds_for(predicate: Callable[[], object], duration_s: float, what: str = "") -> None:
@@ -63,8 +65,10 @@ class Namespace:
         self, *argv: str, input_text: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the namespace; a failure shows itself as an AssertionError."""
+        # `ip netns exec` gives mounts of its own, which takes as long again; `ip` needs none
+        inside = ("ip", "-n", self.name) if argv[0] == "ip" else ("ip", "netns", "exec", self.name)
         done = subprocess.run(
-            ("ip", "netns", "exec", self.name, *argv),
+            (*inside, *(argv[1:] if argv[0] == "ip" else argv)),
             input=input_text,
             text=True,
             capture_output=True,
@@ -78,6 +82,10 @@ class Namespace:
     def sh(self, script: str) -> str:
         """Run shell lines (each must succeed) and return what they print."""
         return self.run("sh", "-e", "-c", script).stdout
+
+    def ip(self, *lines: str) -> None:
+        """Run `ip` once for several commands of it (each must succeed)."""
+        self.run("ip", "-batch", "-", input_text="\n".join(lines))
 
     def nft(self, ruleset: str) -> None:
         self.run("nft", "-f", "-", input_text=ruleset)
@@ -195,6 +203,7 @@ class Network:
         *,
         left_addresses: Sequence[str] = (),
         right_addresses: Sequence[str] = (),
+        left_master: str = "",
     ) -> None:
         """A cable between two hosts: both ends up, with these addresses (`10.0.0.1/24`, no DAD)."""
         # Different numbers: the kernel tells of a lost carrier at once when a device's number is
@@ -204,27 +213,30 @@ class Network:
             *("ip", "link", "add", left_device, "index", str(self._index), "type", "veth"),
             *("peer", "name", right_device, "index", str(self._index + 1), "netns", right.name),
         )
-        configure(left, left_device, left_addresses)
+        configure(left, left_device, left_addresses, left_master)
         configure(right, right_device, right_addresses)
         wait_until(lambda: is_up(left, left_device) and is_up(right, right_device))
 
     def bridge(self, name: str, ends: Sequence[tuple[Namespace, str, Sequence[str]]]) -> Namespace:
         """A switch in its own namespace; `p0`, `p1`... lead to (host, device, addresses)."""
         switch = self.host(name)
-        switch.run("ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0")
-        switch.run("ip", "link", "set", "br0", "up")
+        switch.ip("link add br0 up type bridge forward_delay 0")
         for number, (host, device, addresses) in enumerate(ends):
-            self.veth(switch, f"p{number}", host, device, right_addresses=addresses)
-            switch.run("ip", "link", "set", f"p{number}", "master", "br0")
+            self.veth(
+                *(switch, f"p{number}", host, device),
+                right_addresses=addresses,
+                left_master="br0",
+            )
         return switch
 
 
-def configure(host: Namespace, device: str, addresses: Sequence[str]) -> None:
+def configure(host: Namespace, device: str, addresses: Sequence[str], master: str = "") -> None:
     """Set a device up without duplicate address detection and give it addresses."""
     host.sysctl(f"net/ipv6/conf/{device}/accept_dad", 0)
-    for address in addresses:
-        host.run("ip", "address", "add", address, "dev", device)
-    host.run("ip", "link", "set", device, "up")
+    host.ip(
+        *(f"address add {address} dev {device}" for address in addresses),
+        f"link set {device} up {master and f'master {master}'}",
+    )
 
 
 def is_up(host: Namespace, device: str) -> bool:

@@ -282,12 +282,10 @@ class StatesNode:
 
     def move_here(self) -> None:
         """Take the VIPs: what the failover process does."""
-        for device, vip in VIPS:
-            self.namespace.run("ip", "address", "add", vip, "dev", device)
+        self.namespace.ip(*(f"address add {vip} dev {device}" for device, vip in VIPS))
 
     def move_away(self) -> None:
-        for device, vip in VIPS:
-            self.namespace.run("ip", "address", "del", vip, "dev", device)
+        self.namespace.ip(*(f"address del {vip} dev {device}" for device, vip in VIPS))
 
 
 class Pair:
@@ -319,10 +317,10 @@ class Pair:
                 (self.server, "sync0", [f"{OUTSIDER}/24"]),
             ],
         )
-        self.client.run("ip", "route", "add", "default", "via", LAN_VIP)
-        self.client.run("ip", "route", "add", "default", "via", LAN_VIP6)
-        self.server.run("ip", "route", "add", "10.1.0.0/24", "via", WAN_VIP)
-        self.server.run("ip", "route", "add", "fd01::/64", "via", WAN_VIP6)
+        self.client.ip(f"route add default via {LAN_VIP}", f"route add default via {LAN_VIP6}")
+        self.server.ip(
+            f"route add 10.1.0.0/24 via {WAN_VIP}", f"route add fd01::/64 via {WAN_VIP6}"
+        )
         for namespace in namespaces.values():
             namespace.nft(RULES)
             namespace.sysctl("net/netfilter/nf_conntrack_tcp_loose", 0)
