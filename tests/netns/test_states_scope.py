@@ -208,6 +208,8 @@ def test_floods_of_half_open_connections_and_single_queries_cost_nothing(pair: P
     """20,000 SYNs that nobody answers or nobody acknowledges, and 20,000 queries of one packet
     that are answered by one: nothing of it reaches the peer or wakes the process, nor their ends.
     """
+    for kind in ("udp_timeout", "tcp_timeout_syn_sent", "tcp_timeout_syn_recv"):  # 30, 120, 60 s
+        pair.fw1.namespace.sysctl(f"net/netfilter/nf_conntrack_{kind}", 600)
     pair.start()
     pair.client.nft(CLIENT_QUIET)
     pair.server.nft(SERVER_QUIET)
