@@ -239,3 +239,12 @@ def test_failover_and_states_load_the_standard_library_only() -> None:
     )
     assert run.returncode == 0, run.stderr
     fail_on(run.stdout.split(), "These processes must start on a machine at its worst; carry less.")
+
+
+def test_the_agent_loads_nothing_that_shows_things() -> None:
+    found = "import sys, carpool.agent.server; print(*{'rich', 'pygments'} & set(sys.modules))"
+    run = subprocess.run(
+        [sys.executable, "-c", found], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    fail_on(run.stdout.split(), "carpool/agent/__init__.py keeps httpx from loading these.")
