@@ -139,9 +139,9 @@ def _flood(stage: Stage, replicator: Replicator, sizes: Sizes) -> Found:
 
 
 def _latency(stage: Stage, replicator: Replicator, sizes: Sizes) -> Found:
-    replicator.start()
     found: Found = {}
     for rate in LATENCY_RATES:
+        replicator.start()
         stage.gateway()  # neighbours are known
         count = max(30, int(rate * sizes.latency_s))
         took_us = sorted(stage.latencies_us(count, rate))
@@ -151,7 +151,6 @@ def _latency(stage: Stage, replicator: Replicator, sizes: Sizes) -> Found:
         found[f"p99_{rate}"] = took_us[len(took_us) * 99 // 100] / 1000
         replicator.stop()
         stage.clear()
-        replicator.start()
     return found
 
 
