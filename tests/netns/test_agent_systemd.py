@@ -10,8 +10,11 @@ from typing import TypeVar
 
 import pytest
 
+from carpool.agent.scriptrun import Call, Ran
 from carpool.agent.services import Action, ServiceError, ServiceState
 from carpool.agent.systemd import SystemdServices
+from carpool.agent.transient import TransientRunner
+from carpool.kernel.clock import monotonic_s
 from carpool.machine.roles import deeds
 from tests.netns.machine import Machine, Refused
 
@@ -168,6 +171,71 @@ def test_a_lost_connection_is_made_again(machine: Machine) -> None:
 
     (dbus,) = on(machine, twice)
     assert dbus.active
+
+
+def script(machine: Machine, text: str) -> str:
+    path = machine.root / "run" / "hook"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return "/run/hook"
+
+
+def hook(machine: Machine, text: str, timeout_s: float = 10) -> Ran:
+    call = Call(
+        "carpool-hook-try",
+        (script(machine, text), "group", "MASTER"),
+        {"CARPOOL_TO": "MASTER"},
+        b'{"version": 1}\n',
+        timeout_s,
+    )
+    return on(machine, lambda services: TransientRunner(services, monotonic_s).run(call))
+
+
+def test_a_hook_is_a_unit_of_its_own(machine: Machine) -> None:
+    ran = hook(machine, 'cat; echo "$1 $2 $CARPOOL_TO"; cat /proc/self/cgroup >&2; exit 3')
+    assert (ran.status, ran.words) == (3, "exit status 3")
+    assert '{"version": 1}\ngroup MASTER MASTER\n' in ran.output
+    assert "/carpool-hook-try.service" in ran.output
+    assert hook(machine, "kill -KILL $$").words == "ended by SIGKILL"
+    assert hook(machine, "true").ok, "and nothing is left of the one before"
+    assert not state(machine, "carpool-hook-try").installed
+
+
+def test_a_hook_that_hangs_is_ended_with_all_that_it_started(machine: Machine) -> None:
+    ran = hook(machine, 'echo before; trap "" TERM; setsid sleep 1000 & wait; wait', 0.3)
+    assert (ran.status, ran.words) == (None, "did not end in 0.3 s, and was ended")
+    assert ran.last_line == "before"
+    assert processes_of(machine, "carpool-hook-try") == ""
+
+
+def test_a_hook_runs_serially_with_itself_whoever_began_it(machine: Machine) -> None:
+    """An agent that is started again waits for the hook that the one before it began."""
+
+    async def twice(services: SystemdServices) -> list[Ran]:
+        path = script(machine, "echo in >>/run/turns; sleep 0.3; echo out >>/run/turns")
+        call = Call("carpool-hook-try", (path,), {}, b"", 10)
+        runners = [TransientRunner(services, monotonic_s) for _ in range(2)]
+        return list(await asyncio.gather(*(runner.run(call) for runner in runners)))
+
+    assert all(ran.ok for ran in on(machine, twice))
+    assert (machine.root / "run" / "turns").read_text().split() == ["in", "out"] * 2
+
+
+def test_a_hook_that_is_no_program(machine: Machine) -> None:
+    call = Call("carpool-hook-try", ("/run/none",), {}, b"", 10)
+    ran = on(machine, lambda services: TransientRunner(services, monotonic_s).run(call))
+    assert not ran.ok
+    assert "203" in ran.words or "cannot be started" in ran.words
+
+
+def test_without_a_bus_a_hook_runs_within_the_agent(tmp_path: Path) -> None:
+    async def ask() -> Ran:
+        services = SystemdServices(f"unix:path={tmp_path}/none")
+        call = Call("carpool-hook-try", ("/bin/echo", "moved"), {}, b"", 10)
+        return await TransientRunner(services, monotonic_s).run(call)
+
+    ran = asyncio.run(ask())
+    assert (ran.ok, ran.last_line) == (True, "moved")
 
 
 def test_without_a_bus_the_error_says_so(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from carpool.agent.client import PeerClient
 from carpool.agent.configuration import Configuration
 from carpool.agent.examiner import Examiner
 from carpool.agent.group import REPLICATION, GroupFile
+from carpool.agent.hooks import Clocks, HookKeeper
 from carpool.agent.localclient import SOCKET
 from carpool.agent.refusals import Refusals
 from carpool.agent.roles import RoleKeeper
@@ -23,6 +24,7 @@ from carpool.agent.rulesets import Rulesets
 from carpool.agent.schedule import ScheduleKeeper
 from carpool.agent.services import CommandServices, Services
 from carpool.agent.systemd import SystemdServices
+from carpool.agent.transient import runner_for
 from carpool.agent.watch import reread
 from carpool.api import control
 from carpool.api.control import Answer
@@ -31,7 +33,7 @@ from carpool.api.sections import load_sections, selected
 from carpool.api.settings import load
 from carpool.errors import CarpoolError, ConfigError, KernelError, UnreachableError
 from carpool.kernel import clock
-from carpool.kernel.journal import say
+from carpool.kernel.journal import Journal, say
 from carpool.machine.roles import Waits
 from carpool.model.config import Config
 from carpool.model.section import Section, Sync
@@ -90,6 +92,14 @@ class Agent:
             self.configuration.is_master,
         )
         self.schedule = ScheduleKeeper.of(self)
+        self.hooks = HookKeeper(
+            lambda: self.config,
+            config_dir,
+            control.socket_of(run_dir, control.FAILOVER),
+            runner_for(self.services, root, now_s),
+            Journal(run_dir / control.AGENT_EVENTS),
+            Clocks(now_s, wall_iso),
+        )
         self._read_anew = asyncio.Condition()
         self._reading = asyncio.Lock()  # or the older files might come last
         self._role_keeper: RoleKeeper | None = None

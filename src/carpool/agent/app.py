@@ -18,6 +18,7 @@ from carpool.agent import (
     doctorlocal,
     doctorpeer,
     grouppeer,
+    hooklocal,
     local,
     peer,
     servicelocal,
@@ -76,6 +77,7 @@ def build(agent: Agent) -> FastAPI:
     app.include_router(synclocal.router, prefix="/v1")
     app.include_router(servicelocal.router, prefix="/v1")
     app.include_router(doctorlocal.router, prefix="/v1")
+    app.include_router(hooklocal.router, prefix="/v1")
     app.include_router(peer.router, prefix="/v1/peer")
     app.include_router(syncpeer.router, prefix="/v1/peer")
     app.include_router(servicepeer.router, prefix="/v1/peer")

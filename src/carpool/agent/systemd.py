@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from dbus_fast import BusType, Message, MessageType
 from dbus_fast.aio import MessageBus
@@ -36,6 +36,14 @@ METHODS = {
     Action.RELOAD: "ReloadOrTryRestartUnit",
 }
 ENABLED = {"enabled": True, "enabled-runtime": True, "disabled": False, "masked": False}
+
+
+class NoBusError(ServiceError):
+    """There is no systemd to speak with."""
+
+
+class UnitExistsError(ServiceError):
+    """A unit of that name runs already."""
 
 
 class SystemdServices:
@@ -69,7 +77,7 @@ class SystemdServices:
             return
         try:
             async with asyncio.timeout(timeout_s):
-                result = await self._job(METHODS[action], unit)
+                result = await self.job(METHODS[action], "ss", [unit, "replace"])
         except TimeoutError:
             result = f"not done in {timeout_s:g} s; systemd goes on with it"
         if result not in ("done", "skipped"):
@@ -79,11 +87,14 @@ class SystemdServices:
                 hint=f"systemctl status {unit}; journalctl -u {unit}",
             )
 
-    async def _job(self, method: str, unit: str) -> str:
-        """The result of the job: systemd's word. It may end before we are told its path."""
+    async def job(
+        self, method: str, signature: str, body: list[Any], descriptors: Sequence[int] = ()
+    ) -> str:
+        """The result of the job that a method starts: systemd's word. It may end before we are told
+        its path."""
         self._starting += 1
         try:
-            path = str((await self._manager(method, "ss", [unit, "replace"]))[0])
+            path = str((await self.manager(method, signature, body, descriptors))[0])
         finally:
             self._starting -= 1
             early = dict(self._ended)
@@ -100,19 +111,19 @@ class SystemdServices:
 
     async def _enable(self, unit: str, action: Action) -> None:
         if action is Action.ENABLE:
-            known, _ = await self._manager("EnableUnitFiles", "asbb", [[unit], False, False])
+            known, _ = await self.manager("EnableUnitFiles", "asbb", [[unit], False, False])
             if not known:
                 raise ServiceError(
                     f"{unit} cannot be enabled: it has no [Install] section",
                     hint="something else starts it (a socket, a timer, another unit)",
                 )
         else:
-            await self._manager("DisableUnitFiles", "asb", [[unit], False])
-        await self._manager("Reload")
+            await self.manager("DisableUnitFiles", "asb", [[unit], False])
+        await self.manager("Reload")
 
     async def _state(self, name: str) -> ServiceState:
-        (path,) = await self._manager("LoadUnit", "s", [_unit(name)])
-        unit = await self._properties(path, f"{SYSTEMD}.Unit")
+        (path,) = await self.manager("LoadUnit", "s", [_unit(name)])
+        unit = await self.properties(path, f"{SYSTEMD}.Unit")
         if unit["LoadState"] == "not-found":
             return ServiceState(name, installed=False)
         active = unit["ActiveState"] in ("active", "reloading")
@@ -143,29 +154,39 @@ class SystemdServices:
 
     # -- the bus ------------------------------------------------------------------------------
 
-    async def _manager(
-        self, method: str, signature: str = "", body: list[Any] | None = None
+    async def manager(
+        self,
+        method: str,
+        signature: str = "",
+        body: list[Any] | None = None,
+        descriptors: Sequence[int] = (),
     ) -> list[Any]:
-        return await self._call(MANAGER_PATH, MANAGER, method, signature, body)
+        """A call to systemd itself. Raises ServiceError."""
+        bus = await self._connected()
+        asked = Asked(SYSTEMD, MANAGER_PATH, MANAGER, method, signature, body or [], descriptors)
+        return await _ask(bus, asked)
 
-    async def _properties(self, path: str, interface: str) -> dict[str, Any]:
+    async def properties(self, path: str, interface: str) -> dict[str, Any]:
+        """Of a unit, by its path. Raises ServiceError."""
         (found,) = await self._call(path, PROPERTIES, "GetAll", "s", [interface])
         return {name: variant.value for name, variant in found.items()}
 
     async def _call(
-        self, path: str, interface: str, method: str, signature: str, body: list[Any] | None
+        self, path: str, interface: str, method: str, signature: str, body: list[Any]
     ) -> list[Any]:
         bus = await self._connected()
-        return await _ask(bus, SYSTEMD, path, interface, method, signature, body or [])
+        return await _ask(bus, Asked(SYSTEMD, path, interface, method, signature, body))
 
     async def _connected(self) -> MessageBus:
         async with self._connecting:
             if self._bus is not None and self._bus.connected:
                 return self._bus
             try:
-                bus = await MessageBus(bus_address=self._address, bus_type=BusType.SYSTEM).connect()
+                bus = await MessageBus(
+                    bus_address=self._address, bus_type=BusType.SYSTEM, negotiate_unix_fd=True
+                ).connect()
             except (OSError, AuthError, InvalidAddressError) as error:
-                raise ServiceError(
+                raise NoBusError(
                     f"cannot speak with systemd: no D-Bus ({error})",
                     hint="is dbus.service running? Without systemd, [services] in node.toml "
                     "names a command",
@@ -173,8 +194,8 @@ class SystemdServices:
             bus.add_message_handler(self._heard)
             rule = f"type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='JobRemoved'"
             bus_name, bus_path = "org.freedesktop.DBus", "/org/freedesktop/DBus"
-            await _ask(bus, bus_name, bus_path, bus_name, "AddMatch", "s", [rule])
-            await _ask(bus, SYSTEMD, MANAGER_PATH, MANAGER, "Subscribe", "", [])
+            await _ask(bus, Asked(bus_name, bus_path, bus_name, "AddMatch", "s", [rule]))
+            await _ask(bus, Asked(SYSTEMD, MANAGER_PATH, MANAGER, "Subscribe"))
             self._bus = bus
             return bus
 
@@ -189,22 +210,28 @@ class SystemdServices:
             self._ended[path] = result
 
 
-async def _ask(
-    bus: MessageBus,
-    destination: str,
-    path: str,
-    interface: str,
-    method: str,
-    signature: str,
-    body: list[Any],
-) -> list[Any]:
+class Asked(NamedTuple):
+    """A call of a method."""
+
+    destination: str
+    path: str
+    interface: str
+    method: str
+    signature: str = ""
+    body: Sequence[Any] = ()
+    descriptors: Sequence[int] = ()  # that `h` in the body are indexes of
+
+
+async def _ask(bus: MessageBus, asked: Asked) -> list[Any]:
+    method = asked.method
     message = Message(
-        destination=destination,
-        path=path,
-        interface=interface,
+        destination=asked.destination,
+        path=asked.path,
+        interface=asked.interface,
         member=method,
-        signature=signature,
-        body=body,
+        signature=asked.signature,
+        body=list(asked.body),
+        unix_fds=list(asked.descriptors),
     )
     try:
         async with asyncio.timeout(CALL_TIMEOUT_S):
@@ -216,6 +243,8 @@ async def _ask(
         raise ServiceError(f"D-Bus ended the connection during {method}: {error}") from error
     if reply.message_type is not MessageType.METHOD_RETURN:
         said = " ".join(map(str, reply.body)) or str(reply.error_name)
+        if reply.error_name == f"{SYSTEMD}.UnitExists":
+            raise UnitExistsError(f"systemd refused {method}: {said}")
         raise ServiceError(f"systemd refused {method}: {said}", hint="`systemctl` may say more")
     return list(reply.body)
 

@@ -6,15 +6,27 @@ Room: agent. Hears; refuses to know what follows from it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from carpool.api.control import ANSWER_MAX_BYTES
 from carpool.kernel.journal import say
-from carpool.kernel.lines import LINE_MAX_BYTES, parse_object
+from carpool.kernel.lines import parse_object
 
 RETRY_S = 2.0  # until failover is asked again whether it is there, by who is in no hurry
 REFUSED_WAIT_S = 10.0  # after an answer that makes no sense
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the VHIDs of this node are at: state and reason by VIP (`51@lan`), of all of them
+    (`whole`) or of those that changed."""
+
+    role: str
+    vips: Mapping[str, tuple[str, str]]
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +35,19 @@ class Told:
 
     master: bool  # whether this node is
     put_back: bool = False  # the files are what they were before a change that nobody confirmed
+    moves: Heard | None = None  # to who asked for them
 
 
-async def watch(socket: Path) -> AsyncIterator[Told]:
-    """How it is now, and each change; ends when failover is lost."""
+async def watch(socket: Path, *, moves: bool = False) -> AsyncIterator[Told]:
+    """How it is now, and each change; ends when failover is lost. With `moves` each line has
+    them."""
     try:
-        reader, writer = await asyncio.open_unix_connection(socket, limit=LINE_MAX_BYTES)
+        reader, writer = await asyncio.open_unix_connection(socket, limit=ANSWER_MAX_BYTES)
     except OSError:
         return
     try:
-        writer.write(b'{"command": "watch"}\n')
+        asked = {"command": "watch", **({"moves": True} if moves else {})}
+        writer.write(json.dumps(asked).encode() + b"\n")
         await writer.drain()
         while line := await reader.readline():
             answer = parse_object(line) or {}
@@ -40,11 +55,25 @@ async def watch(socket: Path) -> AsyncIterator[Told]:
                 say(f"agent: failover answers {line[:200]!r} to who watches it")
                 await asyncio.sleep(REFUSED_WAIT_S)
                 return
-            yield Told(bool(answer["master"]), answer.get("reload") is True)
+            put_back = answer.get("reload") is True
+            yield Told(bool(answer["master"]), put_back, _heard(answer) if moves else None)
     except (OSError, ValueError):  # ValueError: a line that is too long
         return
     finally:
         writer.close()
+
+
+def _heard(answer: Mapping[str, object]) -> Heard | None:
+    """None: a failover process of before an upgrade, which knows of no moves."""
+    role, vips = answer.get("role"), answer.get("vips")
+    if not isinstance(role, str) or not isinstance(vips, dict):
+        return None
+    found = {
+        str(vip): (str(pair[0]), str(pair[1]))
+        for vip, pair in vips.items()
+        if isinstance(pair, list) and len(pair) == 2
+    }
+    return Heard(role, found, answer.get("whole") is True)
 
 
 async def reread(

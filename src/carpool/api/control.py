@@ -16,6 +16,7 @@ from carpool.kernel.clock import monotonic_s
 from carpool.kernel.lines import OUT_MAX_BYTES, parse_object
 
 FAILOVER, STATES = "failover", "states"  # the processes; their sockets are NAME.sock in --run-dir
+AGENT_EVENTS = "agent.events"  # in --run-dir: those of the agent; of hooks, for instance
 ANSWER_MAX_BYTES = OUT_MAX_BYTES + 1  # what a server may queue for us, and the newline
 
 STATUS_WAIT_S = 3.0

@@ -22,7 +22,7 @@ Sample = tuple[Labels, float]
 Read = Callable[[Fields], Iterable[Sample]]
 Answers = Mapping[str, "Fields | CarpoolError"]  # by process; without one that is not configured
 
-AGENT = "agent"  # what it answers to /v1/drift, and below `schedule` to /v1/schedule
+AGENT = "agent"  # what it answers to /v1/drift, below `schedule` to /v1/schedule, and to /v1/hooks
 
 VHOST_STATES = ("INIT", "BACKUP", "MASTER", "DISABLED")
 BULK_STATES = ("idle", "sending", "receiving", "complete")
@@ -190,6 +190,22 @@ def _schedule_states(answer: Fields) -> Iterator[Sample]:
     schedule = answer.get("schedule")
     if isinstance(schedule, Mapping):
         yield from _state({}, State, schedule.get("state"))
+
+
+def _hook_runs(answer: Fields) -> Iterator[Sample]:
+    for row in entries_of(answer, "hooks"):
+        for result in ("ok", "failed"):
+            value = _number(row, "runs", result)
+            if value is not None:
+                yield {"hook": row.get("name"), "result": result}, value
+
+
+def _last_run(key: str) -> Read:
+    def samples(answer: Fields) -> Iterator[Sample]:
+        for labels, value in _each("hooks", ("name",), "last", key)(answer):
+            yield {"hook": labels["name"]}, value
+
+    return samples
 
 
 def _peer(*path: str, scale: float = 1.0) -> Read:
@@ -420,6 +436,27 @@ METRICS = (
         "gauge",
         "1 for how the configuration of a section stands on a peer.",
         _config_drift,
+    ),
+    Metric(
+        AGENT,
+        "carpool_hook_runs_total",
+        "counter",
+        "Runs of a hook that ended, by result: ok, failed.",
+        _hook_runs,
+    ),
+    Metric(
+        AGENT,
+        "carpool_hook_last_ok",
+        "gauge",
+        "Whether the last run of a hook succeeded.",
+        _last_run("ok"),
+    ),
+    Metric(
+        AGENT,
+        "carpool_hook_last_duration_seconds",
+        "gauge",
+        "How long the last run of a hook took.",
+        _last_run("took_s"),
     ),
     Metric(
         AGENT,

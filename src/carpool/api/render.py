@@ -258,7 +258,7 @@ def _waiting(answer: Fields) -> Text:
 
 def waits_there(row: Fields, zone: tzinfo | None = None) -> str:
     """What waits to be confirmed on another node, and until when."""
-    date, time = _moment(text_of(row, "until"), zone)
+    date, time = moment(text_of(row, "until"), zone)
     when, left = f"{date[:10]} {time[:8]}".strip(), duration(number_of(row, "left_s"))
     return (
         f"{text_of(row, 'what')} of {text_of(row, 'by')} waits there to be confirmed, until {when} "
@@ -268,7 +268,7 @@ def waits_there(row: Fields, zone: tzinfo | None = None) -> str:
 
 def stand(row: Fields, zone: tzinfo | None = None) -> str:
     """How a section stands, and since when."""
-    date, time = _moment(text_of(row, "since"), zone)
+    date, time = moment(text_of(row, "since"), zone)
     since = f" since {date[:10]} {time[:5]}" if date else ""
     return f"{text_of(row, 'drift')}{since}"
 
@@ -315,7 +315,7 @@ def events(answer: Fields, zone: tzinfo | None = None) -> RenderableType:
     table = table_of("TIME", "VHID", "WHAT", "WHY")
     day = ""
     for row in rows:
-        date, time = _moment(text_of(row, "time"), zone)
+        date, time = moment(text_of(row, "time"), zone)
         if date != day:
             day = date
             table.add_row(Text(date, "bold"))
@@ -330,7 +330,7 @@ def _change(row: Fields) -> Text:
     return Text.assemble(old, " -> ", (new, STATE_STYLE.get(new, WARN)))
 
 
-def _moment(time: str, zone: tzinfo | None) -> tuple[str, str]:
+def moment(time: str, zone: tzinfo | None) -> tuple[str, str]:
     """Date and time of day in `zone`, with milliseconds."""
     try:
         local = datetime.fromisoformat(time).astimezone(zone)

@@ -15,7 +15,8 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_interface, ip_network
 from pathlib import Path
 
-from carpool.api import settingsync
+from carpool.api import settingscripts, settingsync
+from carpool.api.settingscripts import HOOK_KEYS
 from carpool.api.settingsync import SERVICES_KEYS, SYNC_KEYS
 from carpool.api.tomlfile import Table, TomlFile, cut, shown
 from carpool.kernel.appliedfile import Sources
@@ -47,7 +48,7 @@ PROBLEMS_MAX = 100  # told at once: nobody mends more in one go
 
 NODE_KEYS = ("name", "advskew", "interface", "address", "peer", "vars", "services")
 PEER_KEYS = ("address",)
-GROUP_KEYS = ("name", "preempt", "vip", "states", "sync", "section")
+GROUP_KEYS = ("name", "preempt", "vip", "states", "sync", "section", "hooks")
 VIP_KEYS = ("interface", "vhid", "password", "addresses", "advbase", "mac", "transport")
 STATES_KEYS = ("interface", "port", "scope", "encryption", "exclude", "no_sync_mark")
 EXCLUDE_KEYS = ("interface", "network", "protocol", "port", "mark")
@@ -55,6 +56,7 @@ HOMES = {  # where keys belong that were put elsewhere
     "advskew": f"the top of {NODE_FILE}: it differs between nodes",
     "peer": NODE_FILE,
     "address": f"[address] or [peer.NAME.address] of {NODE_FILE}; a VIP has `addresses`",
+    "hooks": GROUP_FILE,
     "preempt": f"the top of {GROUP_FILE}, above every [table]",
     "section": f"{GROUP_FILE}: [section.NAME]",
     "services": f"{NODE_FILE}, and to each [section.NAME] of {GROUP_FILE}",
@@ -65,6 +67,7 @@ HOMES = {  # where keys belong that were put elsewhere
     **{key: f"a [[vip]] of {GROUP_FILE}" for key in VIP_KEYS[1:]},
     **{key: f"[states] of {GROUP_FILE}" for key in STATES_KEYS[1:]},
     **{key: f"[sync] of {GROUP_FILE}" for key in SYNC_KEYS[1:]},
+    **{key: f"[hooks] or a [hooks.NAME] of {GROUP_FILE}" for key in HOOK_KEYS},
     **{key: f"[services] of {NODE_FILE}" for key in SERVICES_KEYS},
     "port": f"[states] or [sync] of {GROUP_FILE}",
     "exclude": f"[states] or a [section.NAME] of {GROUP_FILE}",
@@ -262,6 +265,7 @@ def _group(file: TomlFile) -> Group:
         preempt=root.truth("preempt", True),
         states=_states(root),
         sync=settingsync.sync(root),
+        hooks=settingscripts.hooks(root),
     )
 
 

@@ -35,19 +35,19 @@ def sync(root: Table) -> Sync | None:
         sections=_sections(table),
         port=table.number("port", AGENT_PORT),
         schedule=table.text("schedule", SCHEDULE) if "schedule" in table else "",
-        schedule_jitter_s=_jitter(table),
+        schedule_jitter_s=time_s(table, "schedule_jitter", 0),
     )
 
 
-def _jitter(table: Table) -> int:
-    """Seconds."""
+def time_s(table: Table, key: str, default: int) -> int:
+    """A time, in seconds."""
     expected = 'a time: "30s", "10m", "1h"'
-    if "schedule_jitter" not in table or not (text := table.text("schedule_jitter", expected)):
-        return 0
+    if key not in table or not (text := table.text(key, expected)):
+        return default
     found = _TIME.fullmatch(text)
     if found is None:
-        table.wrong("schedule_jitter", quoted(cut(text)), expected)
-        return 0
+        table.wrong(key, quoted(cut(text)), expected)
+        return default
     return int(found[1]) * UNITS_S[found[2]]
 
 

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from carpool.api.scriptproblems import script_problems
 from carpool.api.sections import load_sections
 from carpool.api.settings import load, secrecy, with_lines
 from carpool.cli.problems import counted, told
 from carpool.errors import EXIT_CONFIG, EXIT_OK
 from carpool.model.config import Config, Encryption, Problem
+from carpool.model.finding import GROUP_FILE
 from carpool.model.validate import check_system
 
 
@@ -36,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
     config, problems = load(args.config_dir)
     if config is not None:
         here = [*_on_this_machine(config), *_pairing(config, args.config_dir)]
-        problems += with_lines(args.config_dir, here)
+        scripts = script_problems(config, args.config_dir)
+        problems += with_lines(args.config_dir, [*here, *scripts])
+        problems += [one for one in scripts if one.file != GROUP_FILE]
     problems += load_sections(args.config_dir)[1]
     problems += secrecy(args.config_dir)
     fatal = any(problem.fatal for problem in problems)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 
 from carpool.api.clean import complaint
-from carpool.api.control import FAILOVER, Answer, request, socket_of
+from carpool.api.control import AGENT_EVENTS, FAILOVER, Answer, request, socket_of
 from carpool.errors import EXIT_OK, UnreachableError
 
 ANSWER_WAIT_S = 3.0
@@ -22,8 +23,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "events",
         help="what moved, and why",
-        description="Show what the failover process did and noticed, newest last. When it is down, "
-        "what it left in its run directory (and ends with 4).",
+        description="Show what the failover process did and noticed, and what came of hooks, "
+        "newest last. When it is down, what it left in its run directory (and ends with 4).",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -47,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     except UnreachableError as error:
         print(complaint(error), file=sys.stderr)
         answer, code = _stored(args), error.exit_code
+    answer = _with_the_agents(answer, args)
     if args.json:
         print(json.dumps({"events": answer.get("events", [])}, indent=1))
     else:
@@ -56,6 +58,23 @@ def run(args: argparse.Namespace) -> int:
 
         Console(highlight=False).print(render.events(answer))
     return code
+
+
+def _with_the_agents(answer: Answer, args: argparse.Namespace) -> Answer:
+    """What hooks and checks did, from its file, in the order in which it all happened."""
+    from carpool.kernel.journal import Journal
+
+    others = Journal(args.run_dir / AGENT_EVENTS).last(args.limit)
+    found = answer.get("events")
+    if not others or not isinstance(found, list):
+        return answer
+    rows = sorted([*found, *others], key=_happened_s)
+    return {**answer, "events": rows[-args.limit :]}
+
+
+def _happened_s(event: object) -> float:
+    at_s = event.get("monotonic_s") if isinstance(event, Mapping) else None
+    return at_s if isinstance(at_s, int | float) else 0.0
 
 
 def _stored(args: argparse.Namespace) -> Answer:

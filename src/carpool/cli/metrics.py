@@ -13,7 +13,7 @@ from pathlib import Path
 from carpool.api import metrics
 from carpool.api.control import FAILOVER, STATES, Answer, status
 from carpool.api.settings import load
-from carpool.cli import drift
+from carpool.cli import drift, scripts
 from carpool.errors import EXIT_OK, CarpoolError, UnreachableError
 
 DRIFT_WAIT_S = 5.0  # less than Prometheus is used to wait for somebody
@@ -51,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
             **(agent if isinstance(agent, dict) else {}),
             "schedule": schedule,
         }
+    for told in scripts.ask(args.run_dir):
+        agent = answers.get(metrics.AGENT)
+        answers[metrics.AGENT] = {**(agent if isinstance(agent, dict) else {}), **told}
     if isinstance(answers[STATES], UnreachableError):
         if config is not None and config.group.states is None:
             del answers[STATES]  # nobody asked for it

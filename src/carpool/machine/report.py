@@ -21,7 +21,7 @@ def status_of(engine: Engine, now_s: float) -> FailoverStatus:
     return FailoverStatus(
         node=config.node.name,
         group=config.group.name,
-        role=_role(engine),
+        role=role_of(engine),
         summary=summary_of(engine),
         preempt=config.group.preempt,
         enabled=engine.enabled,
@@ -54,7 +54,8 @@ def _vhost(engine: Engine, vhost: Vhost, now_s: float) -> VhostStatus:
     )
 
 
-def _role(engine: Engine) -> str:
+def role_of(engine: Engine) -> str:
+    """What all VHIDs that take part agree on, or SPLIT."""
     states = {vhost.state for vhost in engine.vhosts.values()}
     taking_part = states - {State.INIT, State.DISABLED}
     if len(taking_part) == 1:

@@ -19,6 +19,7 @@ from ipaddress import (
 )
 from typing import NamedTuple
 
+from carpool.model.scripts import Hooks
 from carpool.model.section import Sync
 
 Address = IPv4Address | IPv6Address
@@ -156,6 +157,7 @@ class Group:
     preempt: bool = True
     states: States | None = None
     sync: Sync | None = None
+    hooks: Hooks = field(default_factory=Hooks)
 
 
 @dataclass(frozen=True, slots=True)

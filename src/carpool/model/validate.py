@@ -52,6 +52,7 @@ from carpool.model.finding import (
     unusable,
 )
 from carpool.model.keypath import KeyPath, quoted, render
+from carpool.model.validate_scripts import script_findings
 from carpool.model.validate_sync import link, sync_findings
 from carpool.model.validate_system import check_system
 
@@ -75,6 +76,7 @@ def check_config(config: Config, lost: Collection[Place] = ()) -> list[Problem]:
         *_unicast(config),
         *_states(config),
         *sync_findings(config),
+        *script_findings(config.group),
     )
     return [finding.problem for finding in findings if finding.is_sound(lost)]
 

@@ -24,9 +24,9 @@ from carpool.machine.engine import Engine
 from carpool.model.config import Address, Family, MacMode, Transport, VhostKey, family_of
 from carpool.proto.ipheader import group_of
 from carpool.service.groupchange import CONFIRM_MAX_S, Files, GroupChange, Start, Wish
+from carpool.service.watchers import Watchers
 
 PACKETS_MAX = 64  # handled a round, so that a flood cannot keep the deadline waiting
-WATCHERS_MAX = 8
 FOLLOW_AGAIN_S = 1.0
 
 
@@ -72,12 +72,17 @@ class FailoverService:
         self._inputs: deque[fx.Input] = deque()
         self._performing = False
         self._switchover_client: Client | None = None
-        self._watchers: list[Client] = []
-        self._was_master: bool | None = None
+        self._watchers = Watchers(engine)
         self._follow_again_s: float | None = None
         self.poller.add(self.links, self._on_links)
         self.change = GroupChange(
-            engine, start, hands.files, hands.later, self.put, self.now_s, self._tell_of_files
+            engine,
+            start,
+            hands.files,
+            hands.later,
+            self.put,
+            self.now_s,
+            self._watchers.put_back,
         )
 
     # --------------------------------------------------------------------------------- loop
@@ -114,12 +119,13 @@ class FailoverService:
             while self._inputs:
                 effects = self.engine.handle(self._inputs.popleft(), self.now_s())
                 if self.engine.is_master:
-                    self._tell_watchers()  # before the first packet comes: it is to make an event
+                    # Before the first packet comes: it is to make an event.
+                    self._watchers.tell_masters()
                 for effect in effects:
                     self._perform(effect)
         finally:
             self._performing = False
-        self._tell_watchers()
+        self._watchers.tell()
 
     def _perform(self, effect: fx.Effect) -> None:
         match effect:
@@ -141,12 +147,14 @@ class FailoverService:
                 self._announce(key)
             case fx.Transition():
                 self._record("transition", effect.key, effect.reason, effect.old, effect.new)
+                self._watchers.moved(effect.key)
             case fx.Note():
                 self._record(effect.kind, effect.key, effect.text)
             case fx.SwitchoverDone():
                 self._answer_switchover(effect)
             case fx.Reconfigure():
                 self._reconfigure()
+                self._watchers.regrouped()
             case fx.Stopped():
                 self.stopped = True
 
@@ -296,8 +304,8 @@ class FailoverService:
             case {"command": "bulk", "on": bool(on), **rest}:
                 self.put(fx.SetBulkSync(on, str(rest.get("reason", ""))[:200]))
                 client.answer()
-            case {"command": "watch"}:
-                self._watch(client)
+            case {"command": "watch", **rest}:
+                self._watchers.add(client, rest.get("moves") is True)
             case {"command": "reload", **rest}:
                 self._reload(client, rest)
             case {"command": "settle", "digest": str(digest)}:
@@ -364,26 +372,6 @@ class FailoverService:
             client.answer({"took_s": round(done.took_s, 6), "text": done.text})
         else:
             client.refuse(done.text, "look at `carpool status` on the peer")
-
-    def _watch(self, client: Client) -> None:
-        if len(self._watchers) >= WATCHERS_MAX:
-            client.refuse(f"{WATCHERS_MAX} programs watch already", "close one of them")
-            return
-        self._watchers.append(client)
-        client.on_gone = lambda: self._watchers.remove(client)
-        client.send({"master": self.engine.is_master})
-
-    def _tell_watchers(self) -> None:
-        if self.engine.is_master == self._was_master:
-            return
-        self._was_master = self.engine.is_master
-        for client in list(self._watchers):
-            client.send({"master": self._was_master})
-
-    def _tell_of_files(self) -> None:
-        """They were put back, for which nobody asked."""
-        for client in list(self._watchers):
-            client.send({"master": self.engine.is_master, "reload": True})
 
     def _record(
         self,

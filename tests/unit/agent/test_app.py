@@ -23,6 +23,8 @@ ROUTES = {
     ("GET", "/v1/services"),
     ("POST", "/v1/services/{name}/{action}"),
     ("GET", "/v1/schedule"),
+    ("GET", "/v1/hooks"),
+    ("POST", "/v1/hooks/{name}/run"),
     ("GET", "/v1/peer/about"),
     ("GET", "/v1/peer/digests"),
     ("POST", "/v1/peer/sync"),

@@ -44,6 +44,14 @@ SCHEDULE: Answer = {
 AGENT: Answer = {
     "peers": {"fw2": {"web": {"drift": "ahead", "why": "", "since": "2026-11-23"}}},
     "schedule": SCHEDULE,
+    "hooks": [
+        {
+            "name": "10-cloud",
+            "runs": {"ok": 3, "failed": 1},
+            "last": {"ok": False, "took_s": 0.25, "status": 3},
+        },
+        {"name": "new", "runs": {"ok": 0, "failed": 0}, "last": None},
+    ],
 }
 Read = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -99,6 +107,11 @@ def test_prometheus_reads_what_is_told() -> None:
     web = (fw2, ("section", "web"))
     assert found["carpool_config_drift", (*web, ("state", "ahead"))] == 1
     assert found["carpool_config_drift", (*web, ("state", "differs on the backup"))] == 0
+    cloud = ("hook", "10-cloud")
+    assert found["carpool_hook_runs_total", (cloud, ("result", "failed"))] == 1
+    assert found["carpool_hook_last_ok", (cloud,)] == 0
+    assert found["carpool_hook_last_duration_seconds", (cloud,)] == 0.25
+    assert ("carpool_hook_last_ok", (("hook", "new"),)) not in found
     states = {
         state: found["carpool_sync_schedule_state", (("state", state),)]
         for state in map(str, State)

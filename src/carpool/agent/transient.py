@@ -1,0 +1,119 @@
+"""Runs a program of the operator's as a transient unit: outside of the sandbox of the agent.
+
+Room: agent. What a hook does (ip, wg, a cloud's API) is anything that root does; the agent's own
+unit may do less. systemd keeps the limit in time, also when the agent dies meanwhile, and ends
+everything that was started. Decision 55.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dbus_fast import Variant
+
+from carpool.agent.scriptrun import (
+    GRACE_S,
+    Call,
+    DirectRunner,
+    Output,
+    Ran,
+    Runner,
+    over,
+    stdin_of,
+)
+from carpool.agent.services import ServiceError, Services
+from carpool.agent.systemd import SYSTEMD, NoBusError, SystemdServices, UnitExistsError
+from carpool.kernel.checkrun import ENVIRONMENT
+from carpool.kernel.journal import say
+
+BOOTED = Path("/run/systemd/system")  # sd_booted(3)
+AGAIN_S = 0.2  # while one that an agent before this one began still runs
+MORE_S = 10.0  # than its limits, until systemd is taken for dead
+CLD_EXITED = 1  # waitid(2)
+LOG_WARNING = 4  # systemd does not log that it began and ended
+
+
+class TransientRunner:
+    """Where there is no bus, as DirectRunner does it: better in the sandbox than not at all."""
+
+    def __init__(self, systemd: SystemdServices, now_s: Callable[[], float]) -> None:
+        self._systemd = systemd
+        self._now_s = now_s
+        self._direct = DirectRunner(now_s)
+
+    async def run(self, call: Call) -> Ran:
+        begun_s = self._now_s()
+        with stdin_of(call.document) as document, Output() as output:
+            try:
+                async with asyncio.timeout(2 * (call.timeout_s + GRACE_S) + MORE_S):
+                    return await self._run(call, document, output, begun_s)
+            except TimeoutError:
+                failure = "systemd did not say how it ended"
+            except NoBusError as error:
+                say(f"agent: {call.unit} runs within the agent: {error.message}")
+                failure = ""
+            except ServiceError as error:
+                failure = f"cannot be started: {error.message}"
+        if not failure:
+            return await self._direct.run(call)
+        return Ran(None, self._now_s() - begun_s, output.text, failure)
+
+    async def _run(self, call: Call, document: int, output: Output, begun_s: float) -> Ran:
+        unit = f"{call.unit}.service"
+        descriptors = (document, output.writer)
+        while True:
+            try:
+                async with output.heard():
+                    await self._systemd.job(
+                        "StartTransientUnit",
+                        "ssa(sv)a(sa(sv))",
+                        [unit, "fail", _properties(call), []],
+                        descriptors,
+                    )
+                    output.hang_up()
+                break
+            except UnitExistsError:  # serially with itself
+                await asyncio.sleep(AGAIN_S)
+        (path,) = await self._systemd.manager("GetUnit", "s", [unit])
+        try:
+            found = await self._systemd.properties(path, f"{SYSTEMD}.Service")
+        finally:
+            await self._systemd.manager("UnrefUnit", "s", [unit])
+        took_s = self._now_s() - begun_s
+        if found["Result"] == "timeout":
+            return Ran(None, took_s, output.text, over(call.timeout_s))
+        if not found["ExecMainPID"]:
+            return Ran(None, took_s, output.text, f"cannot be started: {found['Result']}")
+        sign = 1 if found["ExecMainCode"] == CLD_EXITED else -1
+        return Ran(sign * found["ExecMainStatus"], took_s, output.text)
+
+
+def runner_for(services: Services, root: Path, now_s: Callable[[], float]) -> Runner:
+    """systemd runs programs where it runs services. With another `root` (a lab's firewall) it is
+    that of another machine."""
+    if isinstance(services, SystemdServices) and root == Path("/") and BOOTED.is_dir():
+        return TransientRunner(services, now_s)
+    return DirectRunner(now_s)
+
+
+def _properties(call: Call) -> list[list[Any]]:
+    environment = [f"{key}={value}" for key, value in {**ENVIRONMENT, **call.environment}.items()]
+    argv = list(call.argv)
+    limits_us = {"TimeoutStartUSec": call.timeout_s, "TimeoutStopUSec": GRACE_S}
+    return [
+        ["Description", Variant("s", f"carpool: {argv[0]}")],
+        ["Type", Variant("s", "oneshot")],  # so that its start has ended when it has
+        ["ExecStart", Variant("a(sasb)", [[argv[0], argv, False]])],
+        ["Environment", Variant("as", environment)],
+        ["StandardInputFileDescriptor", Variant("h", 0)],
+        ["StandardOutputFileDescriptor", Variant("h", 1)],
+        ["StandardErrorFileDescriptor", Variant("h", 1)],
+        ["KillMode", Variant("s", "control-group")],
+        ["CollectMode", Variant("s", "inactive-or-failed")],
+        ["AddRef", Variant("b", True)],  # until we have read how it ended
+        ["LogLevelMax", Variant("i", LOG_WARNING)],
+        *([name, Variant("t", int(limit_s * 1e6))] for name, limit_s in limits_us.items()),
+    ]

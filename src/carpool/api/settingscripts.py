@@ -1,0 +1,58 @@
+"""`[hooks]` of group.toml, for `api/settings.py`.
+
+Room: api. Every process loads this: standard library only. `model/validate_scripts.py` has the
+ranges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from carpool.api.settingsync import time_s
+from carpool.api.tomlfile import Table, shown
+from carpool.model.keypath import quoted
+from carpool.model.scripts import NAME_RULE, Hook, Hooks, Kind, is_script_name
+
+HOOK_KEYS = ("timeout", "events")
+
+
+def hooks(root: Table) -> Hooks:
+    """`[hooks]`, and `[hooks.NAME]` over it."""
+    table, named = _tables(root, "hooks", HOOK_KEYS)
+    default = _hook(table, Hook())
+    return Hooks(default, {name: _hook(each, default) for name, each in named.items()})
+
+
+def _tables(root: Table, key: str, keys: tuple[str, ...]) -> tuple[Table, Mapping[str, Table]]:
+    """The table at `key`, and those of it that are about one file each."""
+    found = root.names(key, f"a table [{key}]")
+    named = {
+        name: value for name, value in found.items() if name not in keys and isinstance(value, dict)
+    }
+    for name in named:
+        if not is_script_name(name):
+            root.file.wrong((key, name), quoted(name), f"the name of a file: {NAME_RULE}")
+    table = Table(root.file, (key,), found, (*keys, *named))
+    return table, {
+        name: Table(root.file, (key, name), value, keys) for name, value in named.items()
+    }
+
+
+def _hook(table: Table, default: Hook) -> Hook:
+    return Hook(
+        timeout_s=time_s(table, "timeout", default.timeout_s),
+        events=_events(table, default.events),
+    )
+
+
+def _events(table: Table, default: tuple[Kind, ...]) -> tuple[Kind, ...]:
+    if "events" not in table:
+        return default
+    each = " or ".join(quoted(kind) for kind in Kind)
+    found: list[Kind] = []
+    for index, value in enumerate(table.entries("events", f"a list of {each}", "put it in [ ]")):
+        if isinstance(value, str) and value in tuple(Kind):
+            found.append(Kind(value))
+        else:
+            table.file.wrong((*table.path, "events", index), shown(value), each)
+    return tuple(dict.fromkeys(found))
