@@ -11,17 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from carpool.agent.apply import DOWN
+from carpool.agent.checks import CheckKeeper
 from carpool.agent.client import PeerClient
 from carpool.agent.configuration import Configuration
 from carpool.agent.examiner import Examiner
 from carpool.agent.group import REPLICATION, GroupFile
-from carpool.agent.hooks import Clocks, HookKeeper
+from carpool.agent.hooks import HookKeeper
 from carpool.agent.localclient import SOCKET
 from carpool.agent.refusals import Refusals
 from carpool.agent.roles import RoleKeeper
 from carpool.agent.roster import Roster
 from carpool.agent.rulesets import Rulesets
 from carpool.agent.schedule import ScheduleKeeper
+from carpool.agent.scriptlog import Clocks
 from carpool.agent.services import CommandServices, Services
 from carpool.agent.systemd import SystemdServices
 from carpool.agent.transient import runner_for
@@ -92,13 +94,17 @@ class Agent:
             self.configuration.is_master,
         )
         self.schedule = ScheduleKeeper.of(self)
+        runner = runner_for(self.services, root, now_s)
+        kept = Journal(run_dir / control.AGENT_EVENTS), Clocks(now_s, wall_iso)
+        failover = control.socket_of(run_dir, control.FAILOVER)
+        self.checks = CheckKeeper(lambda: self.config, config_dir, failover, runner, *kept)
         self.hooks = HookKeeper(
             lambda: self.config,
             config_dir,
-            control.socket_of(run_dir, control.FAILOVER),
-            runner_for(self.services, root, now_s),
-            Journal(run_dir / control.AGENT_EVENTS),
-            Clocks(now_s, wall_iso),
+            failover,
+            runner,
+            *kept,
+            self.checks.hear,
         )
         self._read_anew = asyncio.Condition()
         self._reading = asyncio.Lock()  # or the older files might come last

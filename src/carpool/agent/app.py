@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from carpool import __version__
 from carpool.agent import (
+    checklocal,
     doctorlocal,
     doctorpeer,
     grouppeer,
@@ -77,6 +78,7 @@ def build(agent: Agent) -> FastAPI:
     app.include_router(synclocal.router, prefix="/v1")
     app.include_router(servicelocal.router, prefix="/v1")
     app.include_router(doctorlocal.router, prefix="/v1")
+    app.include_router(checklocal.router, prefix="/v1")
     app.include_router(hooklocal.router, prefix="/v1")
     app.include_router(peer.router, prefix="/v1/peer")
     app.include_router(syncpeer.router, prefix="/v1/peer")

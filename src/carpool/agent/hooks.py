@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from carpool.agent.scriptlog import Clocks, Row, ScriptLog
 from carpool.agent.scriptrun import Call, Ran, Runner
-from carpool.agent.watch import watch
+from carpool.agent.watch import Heard, Told, watch
 from carpool.api.clean import clean
 from carpool.errors import CarpoolError
-from carpool.kernel.journal import Journal, say
-from carpool.kernel.scripts import scan
+from carpool.kernel.journal import Journal
 from carpool.machine.hookdocument import (
     START,
     TRANSITION,
@@ -31,12 +31,9 @@ from carpool.machine.hookdocument import (
 from carpool.machine.hookqueue import HookQueue
 from carpool.machine.moves import GROUP, Move, Moves
 from carpool.model.config import Config
-from carpool.model.scripts import HOOKS_DIR, Flaw
+from carpool.model.scripts import HOOKS_DIR
 
 RETRY_S = 0.25  # until failover is asked again whether it is there
-KIND = "hook"  # of events
-
-Row = dict[str, object]
 
 
 @dataclass(slots=True)
@@ -47,12 +44,6 @@ class _Hook:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     last: Row | None = None
     runs: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    now_s: Callable[[], float]
-    wall_iso: Callable[[], str]
 
 
 class HookKeeper:
@@ -66,24 +57,24 @@ class HookKeeper:
         runner: Runner,
         journal: Journal,
         clocks: Clocks,
+        on_heard: Callable[[Told], None],
     ) -> None:
+        """`on_heard`: for who wants to hear failover, too."""
         self._config = config
         self._directory = (config_dir / HOOKS_DIR).absolute()
         self._failover = failover
         self._runner = runner
-        self._journal = journal
+        self._log = ScriptLog("hook", self._directory, journal, clocks)
         self._clocks = clocks
+        self._on_heard = on_heard
         self._moves = Moves(clocks.now_s())
         self._role = ""
         self._states: dict[str, str] = {}
         self._hooks: dict[str, _Hook] = {}
-        self._flaws: list[Flaw] = []
         self._sequence = 0
         self._news = asyncio.Event()
-        for event in journal.last(1000):
-            told = event.get(KIND)
-            if isinstance(told, dict):
-                self._hook(str(told.get("name"))).last = told
+        for told in self._log.earlier():
+            self._hook(str(told.get("name"))).last = told
 
     # --------------------------------------------------------------------------------- loop
 
@@ -111,13 +102,13 @@ class HookKeeper:
     async def _listen(self) -> None:
         while True:
             async for told in watch(self._failover, moves=True):
-                heard = told.moves
-                if heard is not None:
-                    self._moves.heard(heard.role, heard.vips, heard.whole, self._clocks.now_s())
-                    self._role = heard.role
-                    self._states = {} if heard.whole else self._states
-                    self._states |= {vip: state for vip, (state, _) in heard.vips.items()}
-                    self._news.set()
+                self._on_heard(told)
+                heard = told.moves or Heard("MASTER" if told.master else "BACKUP", {}, False)
+                self._moves.heard(heard.role, heard.vips, heard.whole, self._clocks.now_s())
+                self._role = heard.role
+                self._states = {} if heard.whole else self._states
+                self._states |= {vip: state for vip, (state, _) in heard.vips.items()}
+                self._news.set()
             self._moves.lost(self._clocks.now_s())
             self._news.set()
             await asyncio.sleep(RETRY_S)
@@ -193,23 +184,8 @@ class HookKeeper:
         hook.runs["ok" if ran.ok else "failed"] += 1
         what = f"{name}, {event.subject} {event.move.new}"
         text = f"{what}: {ran.words} after {ran.took_s:.2f} s"
-        self._record(f"{text}: {ran.last_line}" if ran.last_line else text, row)
+        self._log.record(f"{text}: {ran.last_line}" if ran.last_line else text, row)
         return row
-
-    def _record(self, text: str, row: Row | None = None) -> None:
-        say(f"agent: hook {text}")
-        self._journal.add(
-            {
-                "time": self._clocks.wall_iso(),
-                "monotonic_s": round(self._clocks.now_s(), 6),
-                "kind": KIND,
-                "vhost": None,
-                "old": None,
-                "new": None,
-                "text": text,
-                **({KIND: row} if row else {}),
-            }
-        )
 
     def _hook(self, name: str) -> _Hook:
         return self._hooks.setdefault(name, _Hook())
@@ -217,14 +193,8 @@ class HookKeeper:
     # -------------------------------------------------------------------------------- asked
 
     async def look(self) -> list[str]:
-        """The hooks that there are now; what keeps a file from being one is told once."""
-        names, flaws = await asyncio.to_thread(scan, self._directory)
-        for flaw in flaws:
-            if flaw not in self._flaws:
-                where = flaw.name or str(self._directory)
-                found = f"found {clean(flaw.found)}, expected {flaw.expected} ({flaw.hint})"
-                self._record(f"{clean(where)} is not run: {found}")
-        self._flaws = flaws
+        """The hooks that there are now."""
+        names = await self._log.look()
         for gone in [one for one in self._hooks if one not in names]:
             if not self._hooks[gone].queue.running:
                 del self._hooks[gone]
@@ -232,12 +202,7 @@ class HookKeeper:
 
     async def rows(self) -> Mapping[str, object]:
         """For `carpool hooks`."""
-        rows = [self._row(name) for name in await self.look()]
-        flaws = [
-            {"name": one.name, "found": one.found, "expected": one.expected, "hint": one.hint}
-            for one in self._flaws
-        ]
-        return {"directory": str(self._directory), "hooks": rows, "flaws": flaws}
+        return self._log.about([self._row(name) for name in await self.look()])
 
     def _row(self, name: str) -> Row:
         hook, settings = self._hook(name), self._config().group.hooks.of(name)

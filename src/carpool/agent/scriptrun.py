@@ -59,6 +59,11 @@ class Ran:
         return f"ended by signal {-self.status}"
 
     @property
+    def said(self) -> str:
+        """The last that it said, or else how it ended."""
+        return self.last_line or self.words
+
+    @property
     def last_line(self) -> str:
         """The last that it said, for one line of text."""
         lines = [line.strip() for line in self.output.splitlines() if line.strip()]

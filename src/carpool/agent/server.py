@@ -65,7 +65,7 @@ async def serve(agent: Agent, notify: Notify | None = None) -> None:
                 tasks.create_task(task)
                 for task in (
                     *(agent.keep_roles(), agent.keep_files(), agent.keep_schedule()),
-                    agent.hooks.run(),
+                    *(agent.hooks.run(), agent.checks.run()),
                     _keep_telling(notify, agent.now_s),
                 )
             ]

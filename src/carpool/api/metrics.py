@@ -22,7 +22,7 @@ Sample = tuple[Labels, float]
 Read = Callable[[Fields], Iterable[Sample]]
 Answers = Mapping[str, "Fields | CarpoolError"]  # by process; without one that is not configured
 
-AGENT = "agent"  # what it answers to /v1/drift, below `schedule` to /v1/schedule, and to /v1/hooks
+AGENT = "agent"  # what it answers to /v1/drift, hooks, checks, and below `schedule` to schedule
 
 VHOST_STATES = ("INIT", "BACKUP", "MASTER", "DISABLED")
 BULK_STATES = ("idle", "sending", "receiving", "complete")
@@ -200,20 +200,18 @@ def _hook_runs(answer: Fields) -> Iterator[Sample]:
                 yield {"hook": row.get("name"), "result": result}, value
 
 
-def _last_run(key: str) -> Read:
+def _of(label: str, *path: str, scale: float = 1.0) -> Read:
+    """One sample for each of `peers`, `hooks` or `checks`, by its name."""
+
     def samples(answer: Fields) -> Iterator[Sample]:
-        for labels, value in _each("hooks", ("name",), "last", key)(answer):
-            yield {"hook": labels["name"]}, value
+        for labels, value in _each(f"{label}s", ("name",), *path)(answer):
+            yield {label: labels["name"]}, value * scale
 
     return samples
 
 
 def _peer(*path: str, scale: float = 1.0) -> Read:
-    def samples(answer: Fields) -> Iterator[Sample]:
-        for labels, value in _each("peers", ("name",), *path)(answer):
-            yield {"peer": labels["name"]}, value * scale
-
-    return samples
+    return _of("peer", *path, scale=scale)
 
 
 def _kinds(key: str, label: str, kinds: Mapping[str, tuple[str, float]]) -> Read:
@@ -244,6 +242,10 @@ def _failover(name: str, kind: str, help_: str, samples: Read) -> Metric:
 
 def _states(name: str, kind: str, help_: str, samples: Read) -> Metric:
     return Metric(STATES, f"carpool_states_{name}", kind, help_, samples)
+
+
+def _agent(name: str, kind: str, help_: str, samples: Read) -> Metric:
+    return Metric(AGENT, f"carpool_{name}", kind, help_, samples)
 
 
 METRICS = (
@@ -430,58 +432,57 @@ METRICS = (
         "Entries that differed, ever.",
         _kinds("drift_total", "kind", _DRIFTS),
     ),
-    Metric(
-        AGENT,
-        "carpool_config_drift",
+    _agent(
+        "config_drift",
         "gauge",
         "1 for how the configuration of a section stands on a peer.",
         _config_drift,
     ),
-    Metric(
-        AGENT,
-        "carpool_hook_runs_total",
+    _agent(
+        "hook_runs_total",
         "counter",
         "Runs of a hook that ended, by result: ok, failed.",
         _hook_runs,
     ),
-    Metric(
-        AGENT,
-        "carpool_hook_last_ok",
+    _agent(
+        "hook_last_ok",
         "gauge",
         "Whether the last run of a hook succeeded.",
-        _last_run("ok"),
+        _of("hook", "last", "ok"),
     ),
-    Metric(
-        AGENT,
-        "carpool_hook_last_duration_seconds",
+    _agent(
+        "hook_last_duration_seconds",
         "gauge",
         "How long the last run of a hook took.",
-        _last_run("took_s"),
+        _of("hook", "last", "took_s"),
     ),
-    Metric(
-        AGENT,
-        "carpool_sync_schedule_state",
+    _agent("check_failing", "gauge", "1 while a check fails.", _of("check", "failing")),
+    _agent(
+        "check_last_duration_seconds",
+        "gauge",
+        "How long the last run of a check took.",
+        _of("check", "took_s"),
+    ),
+    _agent(
+        "sync_schedule_state",
         "gauge",
         "1 for what became of the scheduled synchronisation that was due last.",
         _schedule_states,
     ),
-    Metric(
-        AGENT,
-        "carpool_sync_schedule_last_run_timestamp_seconds",
+    _agent(
+        "sync_schedule_last_run_timestamp_seconds",
         "gauge",
         "When the last scheduled synchronisation began, since 1970.",
         _one("schedule", "run_unix_s"),
     ),
-    Metric(
-        AGENT,
-        "carpool_sync_schedule_last_success_timestamp_seconds",
+    _agent(
+        "sync_schedule_last_success_timestamp_seconds",
         "gauge",
         "When everything was synchronised last, since 1970.",
         _one("schedule", "success_unix_s"),
     ),
-    Metric(
-        AGENT,
-        "carpool_sync_schedule_next_timestamp_seconds",
+    _agent(
+        "sync_schedule_next_timestamp_seconds",
         "gauge",
         "When the next is due, since 1970, without jitter.",
         _one("schedule", "next_unix_s"),

@@ -40,6 +40,7 @@ class Report:
     agent: CarpoolError | None = None  # why it tells nothing, where there should be one
     waiting: Fields | None = None  # a change of this node's configuration, to be confirmed
     waiting_on: Mapping[str, Fields] = field(default_factory=dict)  # the same by peer
+    trouble: Sequence[Text] = ()  # of checks and hooks
 
 
 def status(report: Report) -> RenderableType:
@@ -61,6 +62,7 @@ def status(report: Report) -> RenderableType:
         blocks.append(_waiting(report.waiting))
     if isinstance(report.schedule, Mapping) or (report.schedule and report.agent is None):
         blocks.append(schedule(report.schedule))
+    blocks += named("Checks and hooks", iter(report.trouble), WARN)
     spaced = [part for block in blocks for part in (block, Text())]
     return Group(*spaced[:-1])
 
@@ -150,7 +152,8 @@ def _counted(names: list[str]) -> list[str]:
 
 def _demotion(answer: Fields) -> Iterator[Text]:
     for row in entries_of(answer, "demotion"):
-        yield Text(f"by {text_of(row, 'weight')}: {text_of(row, 'reason')}", WARN)
+        said = f": {text_of(row, 'text')}" if text_of(row, "text") else ""
+        yield Text(f"by {text_of(row, 'weight')}: {text_of(row, 'reason')}{said}", WARN)
 
 
 def _interfaces(answer: Fields) -> Iterator[Text]:

@@ -1,11 +1,11 @@
-"""How hooks look on a terminal.
+"""How hooks and checks look on a terminal.
 
 Room: api. What programs said is cleaned; refuses to know who asks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import tzinfo
 
 from rich.console import Group, RenderableType
@@ -83,3 +83,60 @@ def flaws(answer: Fields) -> Iterator[Text]:
         name = text_of(row, "name") or "the directory"
         found = f"found {text_of(row, 'found')}, expected {text_of(row, 'expected')}"
         yield Text(f"{name}: {found} ({text_of(row, 'hint')})", WARN)
+
+
+def checks(answer: Fields) -> RenderableType:
+    """The whole of `carpool checks`."""
+    rows = entries_of(answer, "checks")
+    if not rows:
+        none = Text(f"No checks in {text_of(answer, 'directory')}")
+        return Group(none, *named("Not run", flaws(answer), WARN))
+    table = table_of(
+        "CHECK", "STATE", "FOR", "EVERY", "TOOK", "WEIGHT", "LAST RESULT", right=(4, 5)
+    )
+    for row in rows:
+        has_run = row.get("ok") is not None
+        table.add_row(
+            text_of(row, "name"),
+            _state(row),
+            duration(number_of(row, "for_s")) if has_run else "",
+            duration(number_of(row, "interval_s")),
+            duration(number_of(row, "took_s")) if has_run else "",
+            text_of(row, "weight"),
+            Text(text_of(row, "result"), "" if row.get("ok") in (True, None) else BAD),
+        )
+    said = (
+        Text(f"{text_of(row, 'name')}: {text_of(row, 'last_line')}")
+        for row in rows
+        if row.get("last_line")
+    )
+    return Group(table, *named("Said", said), *named("Not run", flaws(answer), WARN))
+
+
+def _state(row: Fields) -> Text:
+    """`ok 1/2`: one failure of the two that make it fail."""
+    failing = row.get("failing")
+    if not isinstance(failing, bool):
+        return Text("not run yet", DIM)
+    counted = f" {text_of(row, 'count')}/{text_of(row, 'needed')}" if row.get("count") else ""
+    return Text(f"fails{counted}", BAD) if failing else Text(f"ok{counted}", GOOD)
+
+
+def trouble(answers: Sequence[Fields]) -> Iterator[Text]:
+    """For `carpool status`: checks that fail, hooks whose last run failed, files that are not run.
+    A check that demotes is told there by failover, too, which may have lost it."""
+    for answer in answers:
+        for row in entries_of(answer, "checks"):
+            if row.get("failing") is True:
+                said = text_of(row, "last_line") or text_of(row, "result")
+                since = duration(number_of(row, "for_s"))
+                yield Text(f"check {text_of(row, 'name')} fails for {since}: {said}", WARN)
+        for row in entries_of(answer, "hooks"):
+            last = row.get("last")
+            if isinstance(last, dict) and last.get("ok") is False:
+                what = f"{text_of(last, 'subject')} {text_of(last, 'to')}"
+                said = f": {text_of(last, 'last_line')}" if text_of(last, "last_line") else ""
+                failed = f"hook {text_of(row, 'name')}, {what}: {text_of(last, 'result')}{said}"
+                yield Text(failed, WARN)
+        for line in flaws(answer):
+            yield Text("not run: ", WARN).append(line)

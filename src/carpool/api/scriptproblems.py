@@ -1,4 +1,4 @@
-"""What is wrong with the files of hooks.d, as problems of the configuration.
+"""What is wrong with the files of hooks.d and checks.d, as problems of the configuration.
 
 Room: api. `carpool check` tells them; the agent tells them when it comes across one.
 """
@@ -12,13 +12,16 @@ from carpool.kernel.scripts import scan
 from carpool.model.config import Config, Problem
 from carpool.model.finding import GROUP_FILE, closest
 from carpool.model.keypath import render
-from carpool.model.scripts import HOOKS_DIR
+from carpool.model.scripts import CHECKS_DIR, HOOKS_DIR
 
 
 def script_problems(config: Config, config_dir: Path) -> list[Problem]:
     """Files that would not be run, and tables of group.toml about files that are not there; none is
     fatal."""
-    return _of(config_dir / HOOKS_DIR, "hooks", config.group.hooks.named)
+    return [
+        *_of(config_dir / HOOKS_DIR, "hooks", config.group.hooks.named),
+        *_of(config_dir / CHECKS_DIR, "checks", config.group.checks.named),
+    ]
 
 
 def _of(directory: Path, key: str, tables: Iterable[str]) -> list[Problem]:

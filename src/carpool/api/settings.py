@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_interface, ip_n
 from pathlib import Path
 
 from carpool.api import settingscripts, settingsync
-from carpool.api.settingscripts import HOOK_KEYS
+from carpool.api.settingscripts import CHECK_KEYS, HOOK_KEYS
 from carpool.api.settingsync import SERVICES_KEYS, SYNC_KEYS
 from carpool.api.tomlfile import Table, TomlFile, cut, shown
 from carpool.kernel.appliedfile import Sources
@@ -48,7 +48,7 @@ PROBLEMS_MAX = 100  # told at once: nobody mends more in one go
 
 NODE_KEYS = ("name", "advskew", "interface", "address", "peer", "vars", "services")
 PEER_KEYS = ("address",)
-GROUP_KEYS = ("name", "preempt", "vip", "states", "sync", "section", "hooks")
+GROUP_KEYS = ("name", "preempt", "vip", "states", "sync", "section", "hooks", "checks")
 VIP_KEYS = ("interface", "vhid", "password", "addresses", "advbase", "mac", "transport")
 STATES_KEYS = ("interface", "port", "scope", "encryption", "exclude", "no_sync_mark")
 EXCLUDE_KEYS = ("interface", "network", "protocol", "port", "mark")
@@ -57,6 +57,7 @@ HOMES = {  # where keys belong that were put elsewhere
     "peer": NODE_FILE,
     "address": f"[address] or [peer.NAME.address] of {NODE_FILE}; a VIP has `addresses`",
     "hooks": GROUP_FILE,
+    "checks": GROUP_FILE,
     "preempt": f"the top of {GROUP_FILE}, above every [table]",
     "section": f"{GROUP_FILE}: [section.NAME]",
     "services": f"{NODE_FILE}, and to each [section.NAME] of {GROUP_FILE}",
@@ -68,6 +69,8 @@ HOMES = {  # where keys belong that were put elsewhere
     **{key: f"[states] of {GROUP_FILE}" for key in STATES_KEYS[1:]},
     **{key: f"[sync] of {GROUP_FILE}" for key in SYNC_KEYS[1:]},
     **{key: f"[hooks] or a [hooks.NAME] of {GROUP_FILE}" for key in HOOK_KEYS},
+    **{key: f"[checks] or a [checks.NAME] of {GROUP_FILE}" for key in CHECK_KEYS},
+    "timeout": f"[hooks] or [checks] of {GROUP_FILE}",
     **{key: f"[services] of {NODE_FILE}" for key in SERVICES_KEYS},
     "port": f"[states] or [sync] of {GROUP_FILE}",
     "exclude": f"[states] or a [section.NAME] of {GROUP_FILE}",
@@ -266,6 +269,7 @@ def _group(file: TomlFile) -> Group:
         states=_states(root),
         sync=settingsync.sync(root),
         hooks=settingscripts.hooks(root),
+        checks=settingscripts.checks(root),
     )
 
 

@@ -1,4 +1,4 @@
-"""`[hooks]` of group.toml, for `api/settings.py`.
+"""`[hooks]` and `[checks]` of group.toml, for `api/settings.py`.
 
 Room: api. Every process loads this: standard library only. `model/validate_scripts.py` has the
 ranges.
@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from carpool.api.settingsync import time_s
 from carpool.api.tomlfile import Table, shown
 from carpool.model.keypath import quoted
-from carpool.model.scripts import NAME_RULE, Hook, Hooks, Kind, is_script_name
+from carpool.model.scripts import NAME_RULE, Check, Checks, Hook, Hooks, Kind, is_script_name
 
 HOOK_KEYS = ("timeout", "events")
+CHECK_KEYS = ("interval", "timeout", "rise", "fall", "weight")
 
 
 def hooks(root: Table) -> Hooks:
@@ -21,6 +22,23 @@ def hooks(root: Table) -> Hooks:
     table, named = _tables(root, "hooks", HOOK_KEYS)
     default = _hook(table, Hook())
     return Hooks(default, {name: _hook(each, default) for name, each in named.items()})
+
+
+def checks(root: Table) -> Checks:
+    """`[checks]`, and `[checks.NAME]` over it."""
+    table, named = _tables(root, "checks", CHECK_KEYS)
+    default = _check(table, Check())
+    return Checks(default, {name: _check(each, default) for name, each in named.items()})
+
+
+def _check(table: Table, default: Check) -> Check:
+    return Check(
+        interval_s=time_s(table, "interval", default.interval_s),
+        timeout_s=time_s(table, "timeout", default.timeout_s),
+        rise=table.number("rise", default.rise),
+        fall=table.number("fall", default.fall),
+        weight=table.number("weight", default.weight),
+    )
 
 
 def _tables(root: Table, key: str, keys: tuple[str, ...]) -> tuple[Table, Mapping[str, Table]]:

@@ -52,6 +52,10 @@ VERBS = {  # verb: module, help
     "show": (_SYNC, "what a revision changed"),
     "rollback": (_SYNC, "make this node's configuration that of a revision"),
     "services": ("carpool.cli.services", "the services of the selected sections, on any node"),
+    "checks": (
+        "carpool.cli.checks",
+        "what demotes this node while it fails, and how it stands",
+    ),
     "hooks": ("carpool.cli.hooks", "what runs on transitions, and how it went"),
     "release": ("carpool.cli.release", "take away what a process that died left behind"),
     "install": ("carpool.cli.install", "write units and man pages, after pip or uv"),

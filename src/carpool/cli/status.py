@@ -10,7 +10,7 @@ import json
 
 from carpool.api.control import FAILOVER, STATES, Answer, as_json, status
 from carpool.api.settings import load
-from carpool.cli import drift
+from carpool.cli import drift, scripts
 from carpool.errors import EXIT_OK, CarpoolError, UnreachableError
 
 
@@ -39,18 +39,22 @@ def run(args: argparse.Namespace) -> int:
     waiting_on = drift.waiting_on(asked)
     agent = asked if isinstance(asked, CarpoolError) else None
     schedule = drift.schedule(args.run_dir, config)
+    asked_scripts = list(scripts.ask(args.run_dir))
     if args.json:
         told: dict[str, object] = {"failover": as_json(failover), "states": as_json(states)}
         told |= {"schedule": as_json(schedule), "agent": as_json(agent), "waiting": waiting}
         told |= {"drift": stands, "waiting_on": dict(waiting_on)}
+        told |= {"checks": scripts.rows(asked_scripts, "checks")}
+        told |= {"hooks": scripts.rows(asked_scripts, "hooks")}
         print(json.dumps(told, indent=1))
     else:
         from rich.console import Console  # a script that wants JSON does not wait for it
 
-        from carpool.api import render
+        from carpool.api import render, renderscripts
 
         report = render.Report(
-            failover, states, config, stands, schedule, agent, waiting, waiting_on
+            *(failover, states, config, stands, schedule, agent, waiting, waiting_on),
+            trouble=list(renderscripts.trouble(asked_scripts)),
         )
         Console(highlight=False).print(render.status(report))
     return failover.exit_code if isinstance(failover, CarpoolError) else EXIT_OK

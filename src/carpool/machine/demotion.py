@@ -1,13 +1,14 @@
 """Demotion as a set of named reasons: what holds now, never a sum that can drift.
 
-Room: machine. Every reason weighs 240 (FreeBSD's factors), so any of them puts a node behind every
-healthy one; `rank` orders nodes that are both demoted and goes into the packet's demote byte,
-which OpenBSD has and FreeBSD leaves 0.
+Room: machine. Every reason but those of checks weighs 240 (FreeBSD's factors), so any of them puts
+a node behind every healthy one; `rank` orders nodes that are both demoted and goes into the
+packet's demote byte, which OpenBSD has and FreeBSD leaves 0.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import NamedTuple
 
 from carpool.model.status import DemotionReason
 
@@ -17,6 +18,7 @@ RANK_MAX = 255
 
 BULK_SYNC, MAINTENANCE, SWITCHOVER = "bulk sync", "maintenance", "switchover"
 CRASH = "recent crash"
+CHECK = "check "  # these begin with
 
 
 def link_down(interface: str) -> str:
@@ -34,6 +36,11 @@ def send_errors(interface: str) -> str:
     return f"send errors {interface}"
 
 
+def check_failing(name: str) -> str:
+    """The reason that a check of the operator's fails."""
+    return f"{CHECK}{name}"
+
+
 class Rank(IntEnum):
     """How bad a reason is, relative to the others; ranks of several reasons add up."""
 
@@ -45,23 +52,41 @@ class Rank(IntEnum):
     INTERFACE_DOWN = 32
 
 
+class _Held(NamedTuple):
+    rank: int
+    weight: int  # that it adds to advskew
+    text: str
+
+
 class Demotion:
     """The reasons that hold now."""
 
     __slots__ = ("_reasons",)
 
     def __init__(self) -> None:
-        self._reasons: dict[str, Rank] = {}
+        self._reasons: dict[str, _Held] = {}
 
-    def set(self, reason: str, rank: Rank, on: bool) -> bool:
-        """Add or remove a reason; true if that changed anything."""
+    def set(
+        self, reason: str, rank: int, on: bool, *, weight: int = WEIGHT, text: str = ""
+    ) -> bool:
+        """Add or remove a reason; true if that changed anything. `text` is for people."""
         if on == (reason in self._reasons):
             return False
         if on:
-            self._reasons[reason] = rank
+            self._reasons[reason] = _Held(rank, weight, text)
         else:
             del self._reasons[reason]
         return True
+
+    def weight_of(self, reason: str) -> int | None:
+        """None: it does not hold."""
+        held = self._reasons.get(reason)
+        return None if held is None else held.weight
+
+    def say(self, reason: str, text: str) -> None:
+        """Other words for a reason that holds."""
+        held = self._reasons[reason]
+        self._reasons[reason] = held._replace(text=text)
 
     def __contains__(self, reason: str) -> bool:
         return reason in self._reasons
@@ -71,11 +96,13 @@ class Demotion:
 
     @property
     def rank(self) -> int:
-        return min(RANK_MAX, sum(self._reasons.values()))
+        return min(RANK_MAX, sum(held.rank for held in self._reasons.values()))
 
     def advskew(self, base: int) -> int:
         """The advskew on the wire: min(240, base + demotion)."""
-        return min(ADVSKEW_CAP, base + WEIGHT * len(self._reasons))
+        return min(ADVSKEW_CAP, base + sum(held.weight for held in self._reasons.values()))
 
     def reasons(self) -> tuple[DemotionReason, ...]:
-        return tuple(DemotionReason(name, WEIGHT) for name in self._reasons)
+        return tuple(
+            DemotionReason(name, held.weight, held.text) for name, held in self._reasons.items()
+        )

@@ -85,6 +85,23 @@ class SetBulkSync:
 
 
 @dataclass(frozen=True, slots=True)
+class FailingCheck:
+    """A check of the operator's, as the agent tells of it."""
+
+    name: str
+    weight: int  # 1..240, added to advskew
+    text: str = ""  # what it said last
+
+
+@dataclass(frozen=True, slots=True)
+class SetChecks:
+    """The checks that fail, all of them; forgotten after `lease_s` unless they are said again."""
+
+    failing: tuple[FailingCheck, ...]
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Switchover:
     """`carpool switchover`: give the mastership away once. Answered by SwitchoverDone."""
 
@@ -128,6 +145,7 @@ Input = (
     | SetMaintenance
     | SetDisabled
     | SetBulkSync
+    | SetChecks
     | Switchover
     | Adopt
     | TakeUp
@@ -196,7 +214,7 @@ class Transition:
 @dataclass(frozen=True, slots=True)
 class Note:
     """Something worth an operator's eye that is no transition. `kind` is a short stable word:
-    demotion, conflict, mismatch, reject, switchover, stall, bulk, group."""
+    demotion, check, conflict, mismatch, reject, switchover, stall, bulk, group."""
 
     kind: str
     text: str

@@ -20,13 +20,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from carpool.machine import departure, regroup
+from carpool.machine import checklease, departure, regroup
 from carpool.machine import effects as fx
 from carpool.machine.demotion import (
     BULK_SYNC,
     CRASH,
     MAINTENANCE,
     SWITCHOVER,
+    WEIGHT,
     Demotion,
     Rank,
     link_down,
@@ -99,6 +100,7 @@ class Engine:
         self._stale_until_s = now_s  # packets may be older than they look
         self._bulk_until_s = now_s + BULK_WAIT_S if await_bulk else None
         self._teller = Teller()
+        self.checks_until_s: float | None = None  # what fails is forgotten then; see checklease.py
         self.retry_s: dict[str, float] = {}  # when each reason that ends by itself is forgotten
         for interface in self.ports:
             self.demotion.set(link_down(interface), Rank.INTERFACE_DOWN, True)
@@ -127,8 +129,8 @@ class Engine:
                 done += self.demote(MAINTENANCE, Rank.MAINTENANCE, on, now_s)
             case fx.SetDisabled(on):
                 done += self._on_disabled(on, now_s)
-            case fx.SetBulkSync():
-                done += self._on_bulk(event, now_s)
+            case fx.SetBulkSync() | fx.SetChecks():
+                done += self._on_told(event, now_s)
             case fx.Switchover():
                 done += self._on_switchover(now_s)
             case fx.Adopt(keys):
@@ -147,7 +149,7 @@ class Engine:
         """When the next Tick is due; None: only an input can change anything."""
         due = [vhost.deadline_s for vhost in self.vhosts.values()]
         due += [port.probe_at_s for port in self.ports.values()]
-        due.append(self._bulk_until_s)
+        due += [self._bulk_until_s, self.checks_until_s]
         due += self.retry_s.values()
         due.append(self.departure.until_s if self.departure else None)
         return min((at_s for at_s in due if at_s is not None), default=None)
@@ -351,6 +353,12 @@ class Engine:
             done += departure.stay(self, now_s)
         return done + [e for v in self.vhosts.values() for e in self.follow_link(v, now_s)]
 
+    def _on_told(self, event: fx.SetBulkSync | fx.SetChecks, now_s: float) -> list[Effect]:
+        """By the other processes of this node."""
+        if isinstance(event, fx.SetChecks):
+            return checklease.set_checks(self, event, now_s)
+        return self._on_bulk(event, now_s)
+
     def _on_bulk(self, event: fx.SetBulkSync, now_s: float) -> list[Effect]:
         if event.on and self.is_master:
             return []  # whoever is master has the living table
@@ -388,6 +396,7 @@ class Engine:
             done += self._on_bulk(fx.SetBulkSync(on=False, reason=text), now_s)
         for reason in [r for r, until_s in self.retry_s.items() if now_s >= until_s]:
             done += self._forget(reason, now_s)
+        done += checklease.expire(self, now_s)
         for vhost in self.vhosts.values():
             done += vhost.on_tick(now_s)
         for interface, port in self.ports.items():
@@ -420,12 +429,22 @@ class Engine:
             more += self._on_bulk(fx.SetBulkSync(on=False, reason=text), now_s)
         return more
 
-    def demote(self, reason: str, rank: Rank, on: bool, now_s: float) -> list[Effect]:
+    def demote(
+        self,
+        reason: str,
+        rank: int,
+        on: bool,
+        now_s: float,
+        *,
+        weight: int = WEIGHT,
+        text: str = "",
+    ) -> list[Effect]:
         """Rule 2."""
-        if not self.demotion.set(reason, rank, on):
+        if not self.demotion.set(reason, rank, on, weight=weight, text=text):
             return []
         verb = "demoted" if on else "no longer demoted"
-        done: list[Effect] = [fx.Note("demotion", f"{verb}: {reason}")]
+        why = f"{reason}: {text}" if text else reason
+        done: list[Effect] = [fx.Note("demotion", f"{verb}: {why}")]
         for vhost in self.vhosts.values():
             if vhost.state is State.MASTER:
                 done += vhost.advertise(now_s)

@@ -19,7 +19,7 @@ from ipaddress import (
 )
 from typing import NamedTuple
 
-from carpool.model.scripts import Hooks
+from carpool.model.scripts import Checks, Hooks
 from carpool.model.section import Sync
 
 Address = IPv4Address | IPv6Address
@@ -158,6 +158,7 @@ class Group:
     states: States | None = None
     sync: Sync | None = None
     hooks: Hooks = field(default_factory=Hooks)
+    checks: Checks = field(default_factory=Checks)
 
 
 @dataclass(frozen=True, slots=True)

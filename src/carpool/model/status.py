@@ -36,8 +36,9 @@ class InterfaceStatus:
 
 @dataclass(frozen=True, slots=True)
 class DemotionReason:
-    reason: str  # "interface lan down", "bulk sync", "maintenance", "send errors wan", "switchover"
+    reason: str  # "interface lan down", "bulk sync", "maintenance", "check disk"...
     weight: int  # added to advskew on the wire
+    text: str = ""  # of a check: what it said last
 
 
 @dataclass(frozen=True, slots=True)

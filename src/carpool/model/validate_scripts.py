@@ -1,4 +1,4 @@
-"""What is wrong with `[hooks]` of group.toml.
+"""What is wrong with `[hooks]` and `[checks]` of group.toml.
 
 Room: model.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from carpool.model.config import Group
-from carpool.model.finding import GROUP_FILE, Finding, Place
+from carpool.model.finding import GROUP_FILE, Finding, Place, in_range
 from carpool.model.keypath import KeyPath
-from carpool.model.scripts import Hook
+from carpool.model.scripts import WEIGHT_MAX, Check, Hook
 
 HOOK_TIMEOUT_MAX_S = 600
+INTERVAL_MAX_S = 3600
+COUNT_MAX = 100
 
 
 def script_findings(group: Group) -> Iterator[Finding]:
@@ -20,6 +22,9 @@ def script_findings(group: Group) -> Iterator[Finding]:
     yield from _hook(("hooks",), group.hooks.default, None)
     for name, hook in group.hooks.named.items():
         yield from _hook(("hooks", name), hook, group.hooks.default)
+    yield from _check(("checks",), group.checks.default, None)
+    for name, check in group.checks.named.items():
+        yield from _check(("checks", name), check, group.checks.default)
 
 
 def _hook(path: KeyPath, hook: Hook, above: Hook | None) -> Iterator[Finding]:
@@ -29,6 +34,28 @@ def _hook(path: KeyPath, hook: Hook, above: Hook | None) -> Iterator[Finding]:
     if not hook.events and (above is None or hook.events != above.events):
         place = (GROUP_FILE, (*path, "events"))
         yield Finding(place, "an empty list", '["group"], ["vip"] or both', "chmod -x a hook")
+
+
+def _check(path: KeyPath, check: Check, above: Check | None) -> Iterator[Finding]:
+    def at(key: str) -> Place:
+        return GROUP_FILE, (*path, key)
+
+    if above is None or check.interval_s != above.interval_s:
+        yield from _time(at("interval"), check.interval_s, INTERVAL_MAX_S)
+    times = check.timeout_s, check.interval_s
+    if above is None or times != (above.timeout_s, above.interval_s):
+        if not 1 <= check.timeout_s <= max(check.interval_s, 1):
+            expected = f'a time from "1s" to its interval, "{check.interval_s}s"'
+            hint = "the next run would come before this one has ended"
+            needs = (at("interval"), (GROUP_FILE, ("checks", "interval")))
+            yield Finding(at("timeout"), f'"{check.timeout_s}s"', expected, hint, needs=needs)
+    if above is None or check.rise != above.rise:
+        yield from in_range(at("rise"), check.rise, 1, COUNT_MAX)
+    if above is None or check.fall != above.fall:
+        yield from in_range(at("fall"), check.fall, 1, COUNT_MAX)
+    if above is None or check.weight != above.weight:
+        hint = "0: it is told, and demotes nothing"
+        yield from in_range(at("weight"), check.weight, 0, WEIGHT_MAX, hint)
 
 
 def _time(place: Place, found_s: int, most_s: int) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from carpool.machine import effects as fx
 from carpool.machine.engine import Engine
 from carpool.model.config import Address, Family, MacMode, Transport, VhostKey, family_of
 from carpool.proto.ipheader import group_of
+from carpool.service.checkwish import checks_of
 from carpool.service.groupchange import CONFIRM_MAX_S, Files, GroupChange, Start, Wish
 from carpool.service.watchers import Watchers
 
@@ -304,6 +305,8 @@ class FailoverService:
             case {"command": "bulk", "on": bool(on), **rest}:
                 self.put(fx.SetBulkSync(on, str(rest.get("reason", ""))[:200]))
                 client.answer()
+            case {"command": "checks", **rest}:
+                self._set_checks(client, rest)
             case {"command": "watch", **rest}:
                 self._watchers.add(client, rest.get("moves") is True)
             case {"command": "reload", **rest}:
@@ -340,6 +343,14 @@ class FailoverService:
         dry_run, force = request.get("dry_run") is True, request.get("force") is True
         with_peers = request.get("with_peers") is True
         self.change.reload(Wish(client, dry_run, force, within_s, with_peers))
+
+    def _set_checks(self, client: Client, request: Mapping[str, object]) -> None:
+        wish = checks_of(request)
+        if isinstance(wish, str):
+            client.refuse(wish)
+        else:
+            self.put(wish)
+            client.answer()
 
     def _set_maintenance(self, client: Client, on: bool) -> None:
         changed = self.engine.maintenance != on

@@ -24,6 +24,8 @@ ROUTES = {
     ("POST", "/v1/services/{name}/{action}"),
     ("GET", "/v1/schedule"),
     ("GET", "/v1/hooks"),
+    ("GET", "/v1/checks"),
+    ("POST", "/v1/checks/run"),
     ("POST", "/v1/hooks/{name}/run"),
     ("GET", "/v1/peer/about"),
     ("GET", "/v1/peer/digests"),

@@ -52,6 +52,10 @@ AGENT: Answer = {
         },
         {"name": "new", "runs": {"ok": 0, "failed": 0}, "last": None},
     ],
+    "checks": [
+        {"name": "disk", "failing": True, "took_s": 0.125},
+        {"name": "new", "failing": None, "took_s": None},
+    ],
 }
 Read = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -112,6 +116,9 @@ def test_prometheus_reads_what_is_told() -> None:
     assert found["carpool_hook_last_ok", (cloud,)] == 0
     assert found["carpool_hook_last_duration_seconds", (cloud,)] == 0.25
     assert ("carpool_hook_last_ok", (("hook", "new"),)) not in found
+    assert found["carpool_check_failing", (("check", "disk"),)] == 1
+    assert found["carpool_check_last_duration_seconds", (("check", "disk"),)] == 0.125
+    assert ("carpool_check_failing", (("check", "new"),)) not in found
     states = {
         state: found["carpool_sync_schedule_state", (("state", state),)]
         for state in map(str, State)

@@ -1,4 +1,4 @@
-"""Hooks on a terminal of 80 columns."""
+"""Hooks and checks on a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -64,3 +64,32 @@ def test_an_answer_of_another_version_breaks_nothing() -> None:
     for odd in odds:
         shown(renderscripts.hooks(odd))
         shown(renderscripts.hook(odd))
+
+
+CHECK = {
+    **{"name": "disk", "failing": True, "for_s": 75.0, "weight": 240, "interval_s": 10},
+    **{"count": 1, "needed": 2, "result": "exit status 1", "ok": False, "took_s": 0.1},
+    "last_line": "/var is 97 % full",
+}
+FRESH = {**CHECK, "name": "ping", "failing": None, "ok": None, "result": "", "last_line": ""}
+
+
+def test_checks() -> None:
+    assert shown(renderscripts.checks({"checks": [CHECK, FRESH], "flaws": [FLAW]})) == [
+        "CHECK  STATE        FOR    EVERY   TOOK  WEIGHT  LAST RESULT",
+        "disk   fails 1/2    1 min  10 s   0.1 s     240  exit status 1",
+        "ping   not run yet         10 s             240",
+        "Said",
+        "  disk: /var is 97 % full",
+        "Not run",
+        "  a.sh: found x, expected y (z)",
+    ]
+
+
+def test_what_status_has_of_them() -> None:
+    answers: list[Fields] = [{"checks": [CHECK, FRESH]}, ANSWER]
+    assert [line.plain for line in renderscripts.trouble(answers)] == [
+        "check disk fails for 1 min: /var is 97 % full",
+        "hook 10-cloud, group MASTER: exit status 3: no such?[2J address",
+        "not run: a.sh: found x, expected y (z)",
+    ]
