@@ -11,6 +11,7 @@ from pathlib import Path
 
 from carpool.api import control, identity
 from carpool.api.control import Answer
+from carpool.api.scriptproblems import script_problems
 from carpool.api.settings import load, secrecy
 from carpool.errors import CarpoolError, KernelError, PeerError, UnreachableError
 from carpool.kernel import clock, features, hostfacts, nftload, paths
@@ -69,6 +70,7 @@ def configuration(config_dir: Path) -> tuple[Config | Unseen, list[Problem]]:
     if config is None:
         return Unseen("the configuration cannot be used: `carpool check` tells why"), problems
     problems += check_system(config, device_facts(config.node.interfaces.values()))
+    problems += script_problems(config, config_dir)
     return config, [*problems, *identity.problems(config, config_dir)]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from carpool.api import hostfacts
 from carpool.cli.main import main
 from carpool.errors import EXIT_CONFIG, EXIT_OK
 from tests.unit.api.files import GROUP, NODE, paired, write
@@ -146,3 +147,21 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--config-dir", str(tmp_path)]) == EXIT_CONFIG
     assert capsys.readouterr().out.endswith("\n\nconfiguration not OK: 2 errors\n")
+
+
+def test_hooks_and_checks_that_are_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, ABSENT, f"{GROUP}\n[hooks.clouds]\ntimeout = '5s'\n")
+    for name in ("hooks.d/cloud", "checks.d/disk.sh"):
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.touch(mode=0o755)
+    assert check(tmp_path) == EXIT_OK
+    told = capsys.readouterr().out
+    line = GROUP.count("\n") + 2
+    assert f"warning: {tmp_path}/group.toml:{line}: hooks.clouds\n    found no such file" in told
+    assert 'did you mean "cloud"?' in told
+    assert f"warning: {tmp_path}/checks.d/disk.sh: file\n    found a name that is none" in told
+    problems = hostfacts.configuration(tmp_path)[1]
+    assert {"checks.d/disk.sh"} < {one.file for one in problems}, "carpool doctor has them, too"
