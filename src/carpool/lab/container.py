@@ -36,10 +36,23 @@ mount -t tmpfs -o mode=0755 tmpfs /run/systemd
 mount -t tmpfs -o mode=0755 tmpfs "$PLACE"
 mkdir "$PLACE/root"
 mount -t overlay -o "lowerdir=$LOWER,upperdir=$DISK/upper,workdir=$DISK/work" overlay "$PLACE/root"
-exec systemd-nspawn --quiet --boot --register=no --keep-unit --directory="$PLACE/root" \
-    --machine="$NAME" --network-namespace-path="$NETNS" --capability="$CAPABILITIES" \
-    --system-call-filter="$SYSTEM_CALLS" --console=read-only --link-journal=no --resolv-conf=off \
-    --timezone=off
+boot() {
+    systemd-nspawn --quiet --boot --register=no --keep-unit --directory="$PLACE/root" \
+        --machine="$NAME" --network-namespace-path="$NETNS" --capability="$CAPABILITIES" \
+        --system-call-filter="$SYSTEM_CALLS" --console=read-only --link-journal=no \
+        --resolv-conf=off --timezone=off
+}
+# What a reboot empties in a kernel.
+empty() {
+    nsenter --net="$NETNS" sh -euc "nft flush ruleset; conntrack -F; ip link set group default down
+        ip addr flush scope global"
+}
+while :; do
+    code=0
+    boot || code=$?
+    [ "$code" -eq 133 ] || exit "$code" # systemd-nspawn@.service knows it: it wants to reboot
+    empty
+done
 '
 """
 

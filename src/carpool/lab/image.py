@@ -76,7 +76,7 @@ def made(say: Say, deb: Path | None = None, cache: Path = CACHE) -> Image:
             say(f"installing {package.name} for the machines; once, it is kept")
             with _repository_of(cache, package) as repository:
                 layer.build(ours, repository, ("carpool",), (services,))
-        for kind in ("services-*", "packages-*", "carpool-*", "package-*"):
+        for kind in ("services-*", "packages-*", "carpool-*", "package-*", "libraries-*"):
             _forget(cache, kind)
     return Image((ours, services))
 
@@ -121,7 +121,8 @@ def _package(cache: Path, say: Say) -> Path:
         say("making the Debian package of this checkout: script/build-deb")
         fresh = directory.with_name("new-package")
         shutil.rmtree(fresh, ignore_errors=True)
-        _run([str(script), str(fresh)])
+        kept = [f"CARPOOL_BUILD_CACHE={cache}", "CARPOOL_BUILD_COMPRESSION=none"]
+        _run(["env", *kept, str(script), str(fresh)])
         fresh.rename(directory)
     return next(directory.glob("carpool_*.deb"))
 

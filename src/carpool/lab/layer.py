@@ -142,6 +142,9 @@ def _build(archive: Path, repository: Path, packages: Sequence[str], below: list
         shutil.copy(deb, held)
     index(held)
     _install(root, packages, renew=not below)
+    for deb in held.glob("*.deb"):
+        deb.unlink()
+    index(held)  # room for packages to come: apt in there knows no other place
     run(["umount", "--recursive", str(root)])
     run([*TAR, "--create", "--directory", str(upper), "--file", str(archive), "."])
 
