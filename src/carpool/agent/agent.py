@@ -7,7 +7,7 @@ another process is handed to a thread by who calls it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from carpool.agent.apply import DOWN
@@ -25,6 +25,7 @@ from carpool.agent.rulesets import Rulesets
 from carpool.agent.schedule import ScheduleKeeper
 from carpool.agent.scriptlog import Clocks
 from carpool.agent.services import CommandServices, Services
+from carpool.agent.switch import Heeded
 from carpool.agent.systemd import SystemdServices
 from carpool.agent.transient import runner_for
 from carpool.agent.watch import reread
@@ -38,10 +39,11 @@ from carpool.kernel import clock
 from carpool.kernel.journal import Journal, say
 from carpool.machine.roles import Waits
 from carpool.model.config import Config
-from carpool.model.section import Section, Sync
+from carpool.model.section import Section, Service, Sync
 from carpool.service.statesends import ends
 
 INIT = "INIT"  # a VIP whose link is down
+MASTER = "MASTER"
 
 
 class Agent:
@@ -70,11 +72,13 @@ class Agent:
         self.keys = keys_of(config_dir, config.node.name)
         self.refusals = Refusals(now_s)
         self.examiner = Examiner(now_s)
-        self.services: Services = (
+        self._services: Services = (
             CommandServices(config.node.service_command)
             if config.node.service_command
             else SystemdServices()
         )
+        self._role_keeper: RoleKeeper | None = None
+        self.services: Services = Heeded(self._services, self._heed)
         self.peers: dict[str, PeerClient] = {}  # they follow node.toml
         self.peers.update(self._clients(config))
         sections, problems = load_sections(config_dir, root=root)
@@ -91,7 +95,7 @@ class Agent:
             self.services,
             self.rulesets,
             root,
-            self.configuration.is_master,
+            self.masters,
         )
         self.schedule = ScheduleKeeper.of(self)
         runner = runner_for(self.services, root, now_s)
@@ -108,7 +112,6 @@ class Agent:
         )
         self._read_anew = asyncio.Condition()
         self._reading = asyncio.Lock()  # or the older files might come last
-        self._role_keeper: RoleKeeper | None = None
 
     @property
     def name(self) -> str:
@@ -151,9 +154,15 @@ class Agent:
             for one in (peers if isinstance(peers, list) else [])
         }
 
-    def of_master(self) -> Sequence[str]:
-        """Services of the master alone. Blocking; raises KernelError."""
-        return self.roster.of_master()
+    async def masters(self) -> list[str]:
+        """The VIPs that this node is MASTER of; empty: failover does not answer."""
+        return [vip for vip, role in (await self.roles()).items() if role == MASTER]
+
+    async def elsewhere(self, *, at_boot: bool = False) -> list[str]:
+        """Services of the master alone that are not to run here now; `at_boot`, all of them. Raises
+        KernelError."""
+        masters = [] if at_boot else await self.masters()
+        return await asyncio.to_thread(self.roster.elsewhere, masters)
 
     async def reload(self) -> list[str]:
         """Go by the files as they are now: where we listen, peers, sections and values. In words
@@ -193,13 +202,17 @@ class Agent:
             self._role_keeper.look_again()
         return differing
 
-    async def _kept(self) -> frozenset[str] | None:
-        """Services of the master alone; None when that cannot be said."""
+    async def _kept(self) -> frozenset[Service] | None:
+        """Services that follow the role; None when that cannot be said."""
         try:
-            return frozenset(await asyncio.to_thread(self.of_master))
+            return frozenset(await asyncio.to_thread(self.roster.duties))
         except CarpoolError as error:
-            say(f"agent: services of the master alone: {error.message}")
+            say(f"agent: services that follow the role: {error.message}")
             return None
+
+    def _heed(self, service: str) -> None:
+        if self._role_keeper is not None:
+            self._role_keeper.heed(service)
 
     def _meet(self, config: Config) -> list[PeerClient]:
         """Ask, and let in, the peers of this configuration and no others; who is asked no more."""
@@ -229,13 +242,13 @@ class Agent:
         return found
 
     async def keep_roles(self) -> None:
-        """Keep services of the master alone where the group is MASTER, once there are any."""
+        """Keep services that follow the role of this node in it, once there are any."""
         async with self._read_anew:
             await self._read_anew.wait_for(lambda: self.roster.has_role)
         failover = control.socket_of(self.run_dir, control.FAILOVER)
-        names = self.roster.of_master
-        self._role_keeper = RoleKeeper(failover, self.services, names, self.now_s, Waits())
-        await self._role_keeper.run()
+        keeper = RoleKeeper(failover, self._services, self.roster.duties, self.now_s, Waits())
+        self._role_keeper, self.roster.moves = keeper, keeper.moves
+        await keeper.run()
 
     async def keep_files(self) -> None:
         """Go by the files that failover puts back."""

@@ -79,8 +79,8 @@ class Node(Protocol):
 
     async def is_master(self) -> bool: ...
 
-    def of_master(self) -> Sequence[str]:
-        """Services that who keeps roles starts and stops. Blocking."""
+    async def elsewhere(self, *, at_boot: bool = False) -> Collection[str]:
+        """Services of the master alone that are not to run here now; `at_boot`, all of them."""
 
 
 class Applier:
@@ -490,9 +490,7 @@ class Applier:
 
     async def _idle(self, *, boot: bool = False) -> frozenset[str]:
         """Services that are not to run here at this moment: those of the master alone elsewhere."""
-        if not boot and await self._node.is_master():
-            return frozenset()
-        return frozenset(await asyncio.to_thread(self._node.of_master))
+        return frozenset(await self._node.elsewhere(at_boot=boot))
 
 
 def _but(left: str) -> str:

@@ -78,8 +78,8 @@ class Node(Protocol):
     async def replication(self) -> dict[str, str]:
         """By peer: whether its stream is up."""
 
-    def of_master(self) -> Sequence[str]:
-        """Services of the master alone. Blocking."""
+    async def elsewhere(self, *, at_boot: bool = False) -> Collection[str]:
+        """Services of the master alone that are not to run here now; `at_boot`, all of them."""
 
 
 class Configuration(Facts):
@@ -142,8 +142,8 @@ class Configuration(Facts):
         """Of any VIP whose link is up."""
         return MASTER in (await self._node.roles()).values()
 
-    def of_master(self) -> Sequence[str]:
-        return self._node.of_master()
+    async def elsewhere(self, *, at_boot: bool = False) -> Collection[str]:
+        return await self._node.elsewhere(at_boot=at_boot)
 
     @property
     def devices(self) -> Mapping[str, str]:

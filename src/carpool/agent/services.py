@@ -48,6 +48,7 @@ class ServiceState:
     enabled: bool | None = None  # None: that cannot be said (static units, command backend)
     since: str = ""  # RFC 3339, of its being active or not; "" if unknown
     memory_bytes: int | None = None
+    changed: str = ""  # another text each time when it was begun, ended or reloaded; "" if unknown
     sub: str = ""  # what the backend calls its state: "running", "exited", "failed"
 
 

@@ -136,6 +136,7 @@ class SystemdServices:
             enabled=ENABLED.get(unit["UnitFileState"]),
             since=_iso(since_us) if since_us else "",
             memory_bytes=None if memory == UNSET else memory,
+            changed=str(unit["StateChangeTimestampMonotonic"]),
             sub=unit["SubState"],
         )
 

@@ -16,6 +16,7 @@ from carpool.kernel.journal import say
 from carpool.kernel.lines import parse_object
 
 RETRY_S = 2.0  # until failover is asked again whether it is there, by who is in no hurry
+SOME = "?"  # in place of a VIP that we do not know
 REFUSED_WAIT_S = 10.0  # after an answer that makes no sense
 
 
@@ -34,6 +35,7 @@ class Told:
     """One line of it."""
 
     master: bool  # whether this node is
+    masters: frozenset[str] = frozenset()  # the VIPs that it is of: `51@lan`
     put_back: bool = False  # the files are what they were before a change that nobody confirmed
     moves: Heard | None = None  # to who asked for them
 
@@ -56,7 +58,8 @@ async def watch(socket: Path, *, moves: bool = False) -> AsyncIterator[Told]:
                 await asyncio.sleep(REFUSED_WAIT_S)
                 return
             put_back = answer.get("reload") is True
-            yield Told(bool(answer["master"]), put_back, _heard(answer) if moves else None)
+            heard = _heard(answer) if moves else None
+            yield Told(bool(answer["master"]), _masters(answer), put_back, heard)
     except (OSError, ValueError):  # ValueError: a line that is too long
         return
     finally:
@@ -74,6 +77,12 @@ def _heard(answer: Mapping[str, object]) -> Heard | None:
         if isinstance(pair, list) and len(pair) == 2
     }
     return Heard(role, found, answer.get("whole") is True)
+
+
+def _masters(answer: Mapping[str, object]) -> frozenset[str]:
+    """A failover that an upgrade let run may be older than this, and not say which VIPs."""
+    masters = answer.get("masters", [SOME] if answer["master"] else [])
+    return frozenset(map(str, masters if isinstance(masters, list) else ()))
 
 
 async def reread(

@@ -5,9 +5,10 @@ Room: api. Text from other nodes is cleaned; refuses to know who asks.
 
 from __future__ import annotations
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
+from carpool.api.clean import clean_lines
 from carpool.api.render import (
     BAD,
     DIM,
@@ -40,9 +41,10 @@ def services(answer: Fields) -> RenderableType:
             text_of(row, "since").replace("T", " ").removesuffix("Z") or NOTHING,
             _memory(row),
             ", ".join(words_of(row, "sections")) or NOTHING,
-            text_of(row, "role"),
+            _runs_on(row),
         )
-    return table
+    moves = [line for row in rows if (line := _moved(row)) is not None]
+    return Group(table, Text(), *moves) if moves else table
 
 
 def service(answer: Fields) -> RenderableType:
@@ -60,6 +62,29 @@ def state(row: Fields) -> Text:
         return Text("active", GOOD)
     sub = text_of(row, "sub")
     return Text(f"not active ({sub})" if sub else "not active", BAD if sub == "failed" else DIM)
+
+
+def _runs_on(row: Fields) -> str:
+    """`master of 51@lan`; `both, switched`."""
+    follows = text_of(row, "follows")
+    of = f" of {follows}" if follows else ""
+    if row.get("switched") is True:
+        return f"both, switched{' by' + of[3:] if of else ''}"
+    return text_of(row, "role") + of
+
+
+def _moved(row: Fields) -> Text | None:
+    """How it took up the role of its node the last time; a line, or more if it failed."""
+    move = row.get("moved")
+    if not isinstance(move, dict):
+        return None
+    name, did = text_of(row, "name"), text_of(move, "did")
+    role = "MASTER" if move.get("master") is True else "not MASTER"
+    at = text_of(move, "at").partition(".")[0].removesuffix("Z").replace("T", " ")
+    if error := clean_lines(str(move.get("error") or "")):
+        return Text(f"{name}: {role} at {at}, but {error}", BAD)
+    done = f", done {after_s:.2f} s after" if (after_s := number_of(move, "after_s")) else ""
+    return Text(f"{name}: {role} at {at}: {did} took {number_of(move, 'took_s'):.2f} s{done}")
 
 
 def _at_boot(enabled: object) -> str:

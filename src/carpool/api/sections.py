@@ -7,8 +7,8 @@ themselves, and with `[sync]` by itself, `api/settings.py` tells.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carpool.api.sectiontable import SECTION_KEYS, check_packages, read
@@ -30,6 +30,7 @@ class _Context:
 
     private: Sequence[str]  # directories of which nothing may travel
     known: dict[str, Section]  # those that were read so far
+    vips: Collection[str] | None = None  # of the group: `51@lan`; None where they cannot be read
 
 
 def load_sections(
@@ -63,7 +64,7 @@ def load_sections(
         else TomlFile.of(text, GROUP_FILE, HOMES)
     )
     group.problems.clear()
-    broken |= _overlay(group, context)
+    broken |= _overlay(group, replace(context, vips=_vips(group)))
     findings = selection_findings(_selected(group), known.values(), broken)
     found = [finding.problem for finding in findings if finding.is_sound(group.lost)]
     files.append(group)
@@ -80,7 +81,8 @@ def selected(config: Config) -> tuple[str, ...]:
 
 def is_installed(section: Section, root: Path = Path("/")) -> bool:
     """Whether what the section is for is on this machine, whose files are below `root`."""
-    return any((root / path.lstrip("/")).exists() for path in section.installed or section.paths)
+    paths = section.installed or section.paths
+    return not paths or any((root / path.lstrip("/")).exists() for path in paths)
 
 
 def _carpool(own_directory: str) -> Section:
@@ -138,9 +140,9 @@ def _section(
     told = len(file.problems)
     table = Table(file, path, values, SECTION_KEYS)
     check_packages(table)
-    section = read(table, base, context.private)
-    if "paths" not in table and not base.paths:
-        expected = 'paths of its own, as it is no preset: paths = ["/etc/unbound/"]'
+    section = read(table, base, context.private, context.vips)
+    if not ("paths" in table or "services" in table or base.paths):
+        expected = 'paths of its own, as it is no preset: paths = ["/etc/unbound/"], or services'
         table.wrong("paths", "nothing", expected, closest(base.name, context.known))
     return section if len(file.problems) == told else None
 
@@ -148,6 +150,14 @@ def _section(
 def _tables(group: TomlFile) -> Mapping[str, object]:
     tables = group.content.get("section")
     return tables if isinstance(tables, dict) else {}
+
+
+def _vips(group: TomlFile) -> list[str] | None:
+    """`[[vip]]`, as far as they can be read; None when one cannot."""
+    vips = group.content.get("vip")
+    if not isinstance(vips, list) or not all(isinstance(one, dict) for one in vips):
+        return None
+    return [f"{one.get('vhid')}@{one.get('interface')}" for one in vips]
 
 
 def _selected(group: TomlFile) -> list[str]:

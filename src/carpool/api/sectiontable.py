@@ -7,22 +7,27 @@ refuses to know where they come from (`api/sections.py`).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from carpool.api.settingsync import strings
 from carpool.api.tomlfile import Table, TomlFile, cut, shown
+from carpool.model.finding import closest
 from carpool.model.keypath import KeyPath, quoted
-from carpool.model.section import Keep, OnChange, Section, Service
+from carpool.model.section import Keep, OnChange, RolePolicy, Section, Service
 from carpool.model.validate_sections import path_fault, pattern_fault
 
 SECTION_KEYS = (
     *("description", "packages", "installed", "paths", "exclude", "nosync", "keep", "secret"),
-    *("template", "check", "check_timeout", "services", "role", "owner", "mode", "order"),
+    *("template", "check", "check_timeout", "services", "role", "follows"),
+    *("owner", "mode", "order"),
 )
 KEEP_KEYS = ("file", "begin", "end")
-SERVICE_KEYS = ("name", "on_change", "files", "ruleset")
-CHECK_TIMEOUT_MIN_S, CHECK_TIMEOUT_MAX_S = 1, 600
+SERVICE_KEYS = (
+    *("name", "on_change", "files", "ruleset"),
+    *("role", "follows", "on_master", "on_backup", "timeout"),
+)
+TIMEOUT_MIN_S, TIMEOUT_MAX_S = 1, 600
 ORDER_MIN, ORDER_MAX = 0, 99
 
 _OWNER = re.compile(r"[a-z_][a-z0-9_-]{0,31}:[a-z_][a-z0-9_-]{0,31}")
@@ -30,16 +35,32 @@ _MODE = re.compile(r"0[0-7]{3}")
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.\\-]{0,120}(@[A-Za-z0-9:_.\\-]{0,120})?")
 _FILES = re.compile(r"(/[^/*?[]+)+/[^/]+")
 _FILES_HINT = "an absolute one, with * and ? in its last part only"
+_FILES_EXPECTED = 'a pattern of paths: "/etc/wireguard/*.conf"'
+_RULESET = 'an nftables file of this section: "/etc/nftables.conf"'
+_FOLLOWS = re.compile(r"([1-9][0-9]{0,2}@)?[a-z0-9][a-z0-9-]{0,31}")
+_FOLLOWED = 'a VHID, "51@lan", or an interface of VIPs, "lan"'
+_IN_VAIN = "it for services that run on every node"
+_ROLE = 'it beside role = "master", or beside on_master and on_backup'
+_ROLE_HINT = "a service that runs everywhere follows nothing"
+_BOTH_WAYS = "what is done on the master is undone on a backup, and at a boot"
 _KEEP_HINT = "`nosync` is for directories and patterns"
 
 Fault = Callable[[str], str]  # why a text cannot be used, for a sentence; "" if it can
 
 
-def read(table: Table, base: Section, private: Sequence[str]) -> Section:
+def read(
+    table: Table, base: Section, private: Sequence[str], vips: Collection[str] | None = None
+) -> Section:
     """The section that `table` makes of `base`: keys that are given replace what is there, and
-    exclude, nosync, keep and secret add to it. Mistakes are told to the table's file."""
-    whole = replace(base, paths=_paths(table, private) if "paths" in table else base.paths)
-    return replace(
+    exclude, nosync, keep and secret add to it. Mistakes are told to the table's file. `vips` are
+    those of the group (`51@lan`); None where they cannot be known."""
+    whole = replace(
+        base,
+        paths=_paths(table, private) if "paths" in table else base.paths,
+        role=table.choice("role", base.role),
+        follows=_follows(table, base.follows, vips),
+    )
+    section = replace(
         whole,
         description=_text(table, "description", base.description, 'a line: "DNS resolver"'),
         installed=_installed(table) if "installed" in table else base.installed,
@@ -50,14 +71,21 @@ def read(table: Table, base: Section, private: Sequence[str]) -> Section:
         template=table.truth("template", base.template),
         check=_check(table) if "check" in table else base.check,
         check_timeout_s=_bounded(
-            table, "check_timeout", base.check_timeout_s, CHECK_TIMEOUT_MIN_S, CHECK_TIMEOUT_MAX_S
+            table, "check_timeout", base.check_timeout_s, TIMEOUT_MIN_S, TIMEOUT_MAX_S
         ),
-        services=_services(table, whole) if "services" in table else base.services,
-        role=table.choice("role", base.role),
+        services=_services(table, whole, vips) if "services" in table else base.services,
         owner=_fitting(table, "owner", base.owner, _OWNER, 'user and group: "root:bind"'),
         mode=_mode(table, base.mode),
         order=int(_bounded(table, "order", base.order, ORDER_MIN, ORDER_MAX)),
     )
+    followers = [one for one in section.services if has_role(section.placed(one))]
+    if (
+        not followers
+        and "follows" in table
+        and not (table.is_lost("role") or table.is_lost("follows"))
+    ):
+        table.wrong("follows", _IN_VAIN, _ROLE, _ROLE_HINT)
+    return section
 
 
 def check_packages(table: Table) -> None:
@@ -207,33 +235,36 @@ def _keep(file: TomlFile, path: KeyPath, value: object) -> Keep | None:
     return None if any(table.is_lost(key) for key in KEEP_KEYS) else keep
 
 
-def _services(table: Table, section: Section) -> tuple[Service, ...]:
+def _services(table: Table, section: Section, vips: Collection[str] | None) -> tuple[Service, ...]:
     """A list of names or tables; an empty one takes a preset's services away."""
     expected = 'a list of services: services = ["unbound", {name = "x", on_change = "restart"}]'
     entries = enumerate(table.entries("services", expected, "put it in [ ]"))
     places = (((*table.path, "services", index), value) for index, value in entries)
-    found = (_service(table.file, path, value, section) for path, value in places)
+    found = (_service(table.file, path, value, section, vips) for path, value in places)
     return tuple(service for service in found if service is not None)
 
 
-def _service(file: TomlFile, path: KeyPath, value: object, section: Section) -> Service | None:
+def _service(
+    file: TomlFile,
+    path: KeyPath,
+    value: object,
+    section: Section,
+    vips: Collection[str] | None,
+) -> Service | None:
     expected = 'the name of a unit, without .service: "unbound"'
     if isinstance(value, str):
         service = Service(value)
     elif isinstance(value, dict):
         table = Table(file, path, value, SERVICE_KEYS)
-        pattern = 'a pattern of paths: "/etc/wireguard/*.conf"'
-        service = Service(
-            table.text("name", expected),
-            table.choice("on_change", OnChange.RELOAD),
-            _text(table, "files", "", pattern),
-            _text(table, "ruleset", "", 'an nftables file of this section: "/etc/nftables.conf"'),
+        told = len(file.problems)
+        service = replace(
+            Service(table.text("name", expected), table.choice("on_change", OnChange.RELOAD)),
+            files=_fitting(table, "files", "", _FILES, _FILES_EXPECTED, _FILES_HINT),
+            ruleset=_text(table, "ruleset", "", _RULESET),
         )
+        service = _in_role(table, service, section, vips)
         path = (*path, "name")
-        if any(table.is_lost(key) for key in SERVICE_KEYS):
-            return None
-        if service.files and not _FILES.fullmatch(service.files):
-            table.wrong("files", quoted(cut(service.files)), pattern, _FILES_HINT)
+        if len(file.problems) > told:
             return None
         if service.ruleset and (why := _ruleset_fault(service, section)):
             expected = "an nftables file of this section"
@@ -246,6 +277,60 @@ def _service(file: TomlFile, path: KeyPath, value: object, section: Section) -> 
         file.wrong(path, f"{quoted(cut(service.name))}, {why}", expected)
         return None
     return service
+
+
+# ---------------------------------------------------------------------------------------- roles
+
+
+def _in_role(
+    table: Table, service: Service, section: Section, vips: Collection[str] | None
+) -> Service:
+    """With the keys that say how it follows the role of a node."""
+    service = replace(
+        service,
+        role=table.choice("role", RolePolicy.BOTH) if "role" in table else None,
+        follows=_follows(table, "", vips),
+        on_master=_command(table, "on_master"),
+        on_backup=_command(table, "on_backup"),
+        timeout_s=_bounded(table, "timeout", service.timeout_s, TIMEOUT_MIN_S, TIMEOUT_MAX_S),
+    )
+    for key, other in (("on_master", "on_backup"), ("on_backup", "on_master")):
+        if key in table and other not in table:
+            table.wrong(other, "nothing", f"a command as well, as there is {key}", _BOTH_WAYS)
+    if "on_master" in table and service.role is RolePolicy.MASTER:
+        expected = "commands, or this"
+        table.wrong("role", '"master", which starts and stops it, beside commands', expected)
+    if service.follows and not table.is_lost("role") and not has_role(section.placed(service)):
+        table.wrong("follows", _IN_VAIN, _ROLE, _ROLE_HINT)
+    return service
+
+
+def has_role(service: Service) -> bool:
+    """Whether the role of a node is anything to it, as its section places it."""
+    return service.switched or service.role is RolePolicy.MASTER
+
+
+def _command(table: Table, key: str) -> tuple[str, ...]:
+    if key not in table:
+        return ()
+    expected = 'a list of words: ["ip", "link", "set", "%i", "up"]'
+    words = _each(table, key, expected, "a word", _no_word)
+    if not table.is_lost(key) and (not words or not words[0]):
+        table.wrong(key, "no program", expected)
+    return words
+
+
+def _follows(table: Table, before: str, vips: Collection[str] | None) -> str:
+    """VIPs that the group has."""
+    follows = _fitting(table, "follows", before, _FOLLOWS, _FOLLOWED)
+    known = {name for vip in vips or () for name in (vip, vip.partition("@")[2])}
+    if follows and vips is not None and "follows" in table and follows not in known:
+        hint = closest(follows, known) or f"there are: {', '.join(sorted(known))}"
+        table.wrong(
+            "follows", f"{quoted(cut(follows))}, which is no VIP of the group", _FOLLOWED, hint
+        )
+        return before
+    return follows
 
 
 def _ruleset_fault(service: Service, section: Section) -> str:

@@ -7,13 +7,14 @@ Room: model. Presets (`api/presets/*.toml`) and `[section.NAME]` of group.toml a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
 AGENT_PORT = 3784  # after that of the states and that of pairing
 CHECK_TIMEOUT_S = 30.0
 SERVICE_TIMEOUT_S = 60.0
+ROLE_TIMEOUT_S = 30.0
 
 
 class RolePolicy(StrEnum):
@@ -52,6 +53,24 @@ class Service:
     # A file that the service loads with nft(8): carpool loads it instead, whatever `on_change` says
     # but "nothing", and never restarts the service, which would open the firewall in between.
     ruleset: str = ""
+    role: RolePolicy | None = None  # None: that of the section
+    follows: str = ""  # "51@lan" or "lan": the mastership of these VIPs; "": that of any VIP
+    # Commands, in place of start and stop: it runs on every node, and is switched. "%i" is the
+    # instance. Both are given or none.
+    on_master: tuple[str, ...] = ()
+    on_backup: tuple[str, ...] = ()
+    timeout_s: float = ROLE_TIMEOUT_S  # that a start, a stop or a command for the role may take
+
+    @property
+    def switched(self) -> bool:
+        """Whether commands switch it when the role changes."""
+        return bool(self.on_master)
+
+    def command(self, master: bool) -> tuple[str, ...]:
+        """What switches it to this role."""
+        instance = self.name.partition("@")[2]
+        words = self.on_master if master else self.on_backup
+        return tuple(word.replace("%i", instance) for word in words)
 
     @property
     def deed(self) -> str:
@@ -74,7 +93,7 @@ class Section:
     is below it, another one a file. All paths are absolute and have no `.`, `..` or empty part."""
 
     name: str
-    paths: tuple[str, ...]
+    paths: tuple[str, ...]  # (): it has services only
     description: str = ""
     installed: tuple[str, ...] = ()  # it is, where one of these exists; (): wherever a path does
     exclude: tuple[str, ...] = ()  # patterns (fnmatch) of absolute paths that do not belong to it
@@ -85,7 +104,8 @@ class Section:
     check: tuple[str, ...] = ()  # a command that must succeed with the new files in place
     check_timeout_s: float = CHECK_TIMEOUT_S
     services: tuple[Service, ...] = ()
-    role: RolePolicy = RolePolicy.BOTH
+    role: RolePolicy = RolePolicy.BOTH  # of its services, but those that say otherwise
+    follows: str = ""  # likewise
     owner: str = ""  # "user:group" of all files; "": as on the primary
     mode: int | None = None  # of all files, and with x where there is r of all directories
     order: int = 50  # services of lower ones are reloaded first; equal ones at once
@@ -111,6 +131,11 @@ class Section:
                 found.setdefault(unit.name, unit)
         return tuple(found.values())
 
+    def placed(self, service: Service) -> Service:
+        """One of its services, with the role and VIPs that it goes by."""
+        role = RolePolicy.BOTH if service.switched else service.role or self.role
+        return replace(service, role=role, follows=service.follows or self.follows)
+
 
 def _units(service: Service, paths: Iterable[str]) -> Iterator[Service]:
     """The service itself, or its instances."""
@@ -121,7 +146,8 @@ def _units(service: Service, paths: Iterable[str]) -> Iterator[Service]:
     for path in paths:
         parent, _, name = path.rpartition("/")
         if parent == directory and fnmatchcase(name, pattern):
-            yield Service(service.name + (name.rpartition(".")[0] or name), service.on_change)
+            instance = name.rpartition(".")[0] or name
+            yield replace(service, name=service.name + instance, files="")
 
 
 @dataclass(frozen=True, slots=True)

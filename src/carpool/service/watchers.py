@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from carpool.kernel.unixserver import Client
+from carpool.machine.effects import State
 from carpool.machine.engine import Engine
 from carpool.machine.report import role_of
 from carpool.model.config import VhostKey
@@ -16,12 +17,12 @@ WATCHERS_MAX = 8
 
 
 class Watchers:
-    """All of them hear whether this node is master; with `moves` also what each VHID is at."""
+    """All of them hear what this node is master of; with `moves` also what each VHID is at."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._clients: dict[Client, bool] = {}  # with moves?
-        self._was_master: bool | None = None
+        self._were_masters: list[str] | None = None
         self._moved: set[VhostKey] = set()
         self._others = False  # there are other VHIDs than before
 
@@ -45,10 +46,13 @@ class Watchers:
         self._others = True
 
     def tell_masters(self) -> None:
-        """Whether this node is master, if that is news; moves wait for `tell`."""
-        if self._engine.is_master == self._was_master:
+        """What this node is master of, if that is news; moves wait for `tell`."""
+        if self._engine.is_master == bool(self._were_masters) and not (self._moved or self._others):
+            return  # most inputs move nothing
+        masters = self._masters()
+        if masters == self._were_masters:
             return
-        self._was_master = self._engine.is_master
+        self._were_masters = masters
         self._send(self._master, moves=False)
 
     def tell(self) -> None:
@@ -69,7 +73,12 @@ class Watchers:
 
     @property
     def _master(self) -> dict[str, object]:
-        return {"master": self._engine.is_master}
+        masters = self._masters()
+        return {"master": bool(masters), "masters": masters}
+
+    def _masters(self) -> list[str]:
+        vhosts = self._engine.vhosts.values()
+        return [str(vhost.key) for vhost in vhosts if vhost.state is State.MASTER]
 
     def _line(self, keys: Iterable[VhostKey] | None) -> dict[str, object]:
         """Of these, or of all."""

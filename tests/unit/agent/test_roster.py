@@ -44,7 +44,9 @@ def roster(tmp_path: Path) -> Roster:
     return roster_of(tmp_path, master=True)
 
 
-def roster_of(tmp_path: Path, *, master: bool) -> Roster:
+def roster_of(
+    tmp_path: Path, *, master: bool, sections: dict[str, Section] | None = None
+) -> Roster:
     script = tmp_path / "act"
     script.write_text(SCRIPT)
     script.chmod(0o755)
@@ -55,10 +57,11 @@ def roster_of(tmp_path: Path, *, master: bool) -> Roster:
     services = CommandServices([str(script), "{service}", "{action}"])
     rulesets = Rulesets(tmp_path / "state", tmp_path)
 
-    async def is_master() -> bool:
-        return master
+    async def masters() -> list[str]:
+        return ["51@lan"] if master else []
 
-    return Roster(SECTIONS, ("web", "wg", "ra"), services, rulesets, tmp_path, is_master)
+    names = ("web", "wg", "ra", "dial")
+    return Roster(sections or SECTIONS, names, services, rulesets, tmp_path, masters)
 
 
 def test_services_of_selected_sections_that_are_installed(roster: Roster) -> None:
@@ -112,3 +115,20 @@ def test_what_runs_on_the_master_only_begins_nowhere_else(tmp_path: Path) -> Non
         "start webd",
         "start xd",
     ]
+
+
+def test_a_service_that_follows_one_vip_begins_where_that_is(tmp_path: Path) -> None:
+    section = Section(
+        "dial",
+        (),
+        role=RolePolicy.MASTER,
+        services=(Service("ppp@lan", follows="lan"), Service("ppp@wan", follows="52@wan")),
+    )
+    roster = roster_of(tmp_path, master=True, sections={"dial": section})
+    assert roster.elsewhere(["51@lan"]) == ["ppp@wan"]
+    assert roster.elsewhere(["51@lan", "52@wan"]) == []
+    with pytest.raises(Refused, match="this node is not MASTER of 52@wan"):
+        asyncio.run(roster.act("ppp@wan", Action.START, "alice"))
+    row = asyncio.run(roster.act("ppp@lan", Action.START, "alice"))
+    assert (row["active"], row["role"], row["follows"]) == (True, RolePolicy.MASTER, "lan")
+    assert (row["switched"], row["moved"]) == (False, None)

@@ -28,7 +28,7 @@ from carpool.agent.send import EVENTS_MAX, OUTCOME_WAIT_S, PREFIX, Wish, odditie
 from carpool.errors import KernelError, PeerError
 from carpool.kernel import clock
 from carpool.model.manifest import Entry, Kind, manifest
-from carpool.model.section import Keep
+from carpool.model.section import Keep, RolePolicy, Section, Service
 from tests.unit.agent.home import asked_by, rooted_pair, serving
 
 WISH = Wish("tester", force=True)
@@ -62,11 +62,14 @@ def look(agent: Agent) -> dict[str, object]:
     }
 
 
-def synchronised(fw1: Agent, fw2: Agent) -> list[Event]:
+def synchronised(fw1: Agent, fw2: Agent, *names: str) -> list[Event]:
+    """`names` of sections; web, if there are none."""
+    chosen = list(names) or ["web"]
+
     async def steps() -> list[Event]:
         async with serving(fw2):
             try:
-                return [event async for event in fw1.configuration.sync(["web"], [], WISH)]
+                return [event async for event in fw1.configuration.sync(chosen, [], WISH)]
             finally:
                 await fw1.close()
                 for agent in (fw1, fw2):
@@ -107,6 +110,17 @@ def test_it_tells_how_far_it_is(pair: tuple[Agent, Agent]) -> None:
             "files": [["changed", "/etc/web/a/site.conf"], ["added", "/etc/web/large"]],
         }
     }
+
+
+def test_a_section_of_services_alone_brings_nothing_and_hinders_nothing(
+    pair: tuple[Agent, Agent],
+) -> None:
+    dial = Section("dial", (), services=(Service("ppp@isp"),), role=RolePolicy.MASTER)
+    for agent in pair:
+        agent.sections["dial"] = dial
+    assert outcome(synchronised(*pair, "web", "dial")) == ("applied", "")
+    assert outcome(synchronised(*pair, "web", "dial")) == ("nothing to do", "")
+    assert outcome(synchronised(*pair, "dial")) == ("nothing to do", "")
 
 
 def test_what_was_changed_over_there_is_overwritten_by_force_only(

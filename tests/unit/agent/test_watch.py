@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from carpool.agent.watch import reread
+import pytest
+
+from carpool.agent.watch import SOME, Told, reread, watch
 from tests.unit.agent.home import until
 
 Writers = list[asyncio.StreamWriter]
@@ -57,3 +59,29 @@ def test_failover_that_starts_again_may_have_put_them_back(tmp_path: Path) -> No
         await until(lambda: len(times) == 2, "it is heard again")
 
     heard(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b'{"master": false, "masters": []}', Told(False)),
+        (
+            b'{"master": true, "masters": ["51@lan", "52@wan"]}',
+            Told(True, frozenset({"51@lan", "52@wan"})),
+        ),
+        (b'{"master": true}', Told(True, frozenset({SOME}))),  # an older failover
+        (b'{"master": false}', Told(False)),
+        (b'{"master": true, "masters": 1}', Told(True)),
+    ],
+)
+def test_what_failover_says(line: bytes, told: Told, tmp_path: Path) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(line + b"\n")
+        writer.close()
+
+    async def main() -> list[Told]:
+        async with await asyncio.start_unix_server(serve, tmp_path / "failover.sock"):
+            return [one async for one in watch(tmp_path / "failover.sock")]
+
+    assert asyncio.run(main()) == [told]

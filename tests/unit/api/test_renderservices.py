@@ -41,10 +41,29 @@ def test_a_line_for_each() -> None:
     assert "not active (failed)" in second and " - " in second
 
 
+def test_how_services_follow_the_role_and_how_they_took_it_up() -> None:
+    moved = {"master": True, "did": "start", "at": "2026-11-23T05:41:21.123Z", "took_s": 0.2}
+    well = {**ROW, "follows": "52@wan", "moved": {**moved, "after_s": 1.234, "error": ""}}
+    ill = {**ROW, "name": "frr", "role": "both", "switched": True, "follows": "lan"}
+    ill["moved"] = {**moved, "master": False, "error": "switch of frr failed:\nno \x1b[2Jarea"}
+    told = shown(renderservices.services({"node": "fw2", "services": [well, ill]}))
+    assert "master of 52@wan" in told and "both, switched by lan" in told
+    assert (
+        "wg-quick@wg0: MASTER at 2026-11-23 05:41:21: start took 0.20 s, done 1.23 s after" in told
+    )
+    assert "frr: not MASTER at 2026-11-23 05:41:21, but switch of frr failed:\n" in told
+    assert "\x1b" not in told
+
+
 def test_what_is_not_known_and_what_would_steer_a_terminal() -> None:
     text = shown(
         renderservices.services(
-            {"services": [{"name": "a\x1b[2J", "enabled": None, "sections": 7}, "nonsense"]}
+            {
+                "services": [
+                    {"name": "a\x1b[2J", "enabled": None, "sections": 7, "moved": {}},
+                    "nonsense",
+                ]
+            }
         )
     )
     assert "a?[2J" in text and "\x1b" not in text

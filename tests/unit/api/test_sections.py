@@ -207,6 +207,48 @@ def test_a_section_of_ones_own(tmp_path: Path) -> None:
     assert list(sections) == ["carpool", "my-app", "unbound"]
 
 
+def test_services_take_their_role_from_the_section_or_from_their_own_table(tmp_path: Path) -> None:
+    sections, problems = sections_of(
+        tmp_path,
+        """
+        [section.my-vpn]
+        paths = ["/etc/my-vpn/"]
+        role = "master"
+        follows = "52@wan"
+        services = [
+            {name = "vpn@office", role = "both"},
+            {name = "vpn@", files = "/etc/my-vpn/*.conf", timeout = 5},
+            {name = "ospfd", follows = "lan", on_master = ["cost", "%i", "10"], on_backup = [
+                "cost", "%i", "99"
+            ]},
+        ]
+        [section.dial]
+        services = ["ppp@isp"]
+        role = "master"
+        """,
+        sync='"my-vpn", "dial"',
+    )
+    assert problems == []
+    vpn = sections["my-vpn"]
+    office, each, ospf = map(vpn.placed, vpn.services)
+    assert (office.role, office.follows) == (RolePolicy.BOTH, "52@wan")
+    assert (each.role, each.follows, each.timeout_s) == (RolePolicy.MASTER, "52@wan", 5)
+    assert (ospf.role, ospf.follows, ospf.switched) == (RolePolicy.BOTH, "lan", True)
+    assert (ospf.on_master, ospf.on_backup) == (("cost", "%i", "10"), ("cost", "%i", "99"))
+    dial = sections["dial"]
+    assert (dial.paths, dial.services) == ((), (Service("ppp@isp"),))
+    assert is_installed(dial, tmp_path)  # there is nothing that could be missing
+
+
+def test_what_a_preset_runs_on_the_master_can_follow_a_vip(tmp_path: Path) -> None:
+    preset = f'{UNBOUND}role = "master"\n'
+    tables = '[section.unbound]\nfollows = "51@lan"\n'
+    sections, problems = sections_of(tmp_path, tables, preset=preset)
+    assert problems == []
+    (service,) = map(sections["unbound"].placed, sections["unbound"].services)
+    assert (service.role, service.follows) == (RolePolicy.MASTER, "51@lan")
+
+
 def test_installed_is_what_is_there(tmp_path: Path) -> None:
     section = Section("x", ("/etc/x/",), installed=("/usr/sbin/x", "/usr/sbin/y"))
     (tmp_path / "etc" / "x").mkdir(parents=True)
@@ -222,6 +264,9 @@ def test_installed_is_what_is_there(tmp_path: Path) -> None:
 EACH = "the absolute path of a file, or with / at its end of a directory"
 NAME = 'the name of a unit, without .service: "unbound"'
 PATTERN = "a pattern of paths in this section"
+NO_VIP = '"{}", which is no VIP of the group'
+FOLLOWED = 'a VHID, "51@lan", or an interface of VIPs, "lan"'
+COMMAND = 'a list of words: ["ip", "link", "set", "%i", "up"]'
 
 
 @pytest.mark.parametrize(
@@ -370,6 +415,68 @@ PATTERN = "a pattern of paths in this section"
             'the string "start"',
             '"reload" or "restart" or "nothing"',
         ),
+        (
+            'follows = "51@lan"',
+            "follows",
+            "it for services that run on every node",
+            'it beside role = "master", or beside on_master and on_backup',
+        ),
+        (
+            'services = [{name = "x", follows = "lan"}]',
+            "services[0].follows",
+            "it for services that run on every node",
+            'it beside role = "master", or beside on_master and on_backup',
+        ),
+        ('role = "master"\nfollows = "53@lan"', "follows", NO_VIP.format("53@lan"), FOLLOWED),
+        ('role = "master"\nfollows = "LAN"', "follows", '"LAN"', FOLLOWED),
+        (
+            'services = [{name = "x", role = "master", follows = "sync"}]',
+            "services[0].follows",
+            NO_VIP.format("sync"),
+            FOLLOWED,
+        ),
+        (
+            'services = [{name = "x", role = "backup"}]',
+            "services[0].role",
+            'the string "backup"',
+            '"both" or "master"',
+        ),
+        (
+            'services = [{name = "x", on_master = ["a"]}]',
+            "services[0].on_backup",
+            "nothing",
+            "a command as well, as there is on_master",
+        ),
+        (
+            'services = [{name = "x", on_backup = ["a"]}]',
+            "services[0].on_master",
+            "nothing",
+            "a command as well, as there is on_backup",
+        ),
+        (
+            'services = [{name = "x", on_master = [], on_backup = ["a"]}]',
+            "services[0].on_master",
+            "no program",
+            COMMAND,
+        ),
+        (
+            'services = [{name = "x", on_master = ["a"], on_backup = "b"}]',
+            "services[0].on_backup",
+            'the string "b"',
+            COMMAND,
+        ),
+        (
+            'services = [{name = "x", role = "master", on_master = ["a"], on_backup = ["b"]}]',
+            "services[0].role",
+            '"master", which starts and stops it, beside commands',
+            "commands, or this",
+        ),
+        (
+            'services = [{name = "x", timeout = 0}]',
+            "services[0].timeout",
+            "0",
+            "a number from 1 to 600",
+        ),
         ('role = "backup"', "role", 'the string "backup"', '"both" or "master"'),
         ('owner = "root"', "owner", '"root"', 'user and group: "root:bind"'),
         ('mode = "640"', "mode", '"640"', 'four octal digits in quotes: "0640"'),
@@ -385,14 +492,14 @@ def test_a_mistake_in_a_section(
     (problem,) = problems
     assert (problem.file, problem.key) == ("group.toml", f"section.unbound.{key}")
     assert (problem.found, problem.expected) == (found, expected)
-    assert problem.line == GROUP.count("\n") + 5
+    assert problem.line == GROUP.count("\n") + 5 + line.count("\n")
     assert "unbound" not in sections
 
 
 def test_one_of_ones_own_needs_paths(tmp_path: Path) -> None:
     assert told(tmp_path, "[section.unbuond]\n") == [
         "group.toml:29: section.unbuond.paths: found nothing, expected paths of its own, as it is "
-        'no preset: paths = ["/etc/unbound/"] (did you mean "unbound"?)'
+        'no preset: paths = ["/etc/unbound/"], or services (did you mean "unbound"?)'
     ]
 
 

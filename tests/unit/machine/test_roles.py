@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from carpool.machine.roles import TRIES, Roles, Waits, deeds, of_master
-from carpool.model.section import RolePolicy
+from carpool.machine.roles import TRIES, Roles, Waits, deeds, duties, has_role
+from carpool.model.section import RolePolicy, Service
 
 AT_S = 1000.0
 WAITS = Waits()
@@ -129,10 +129,57 @@ def test_what_a_service_must_do(master: bool, seen: Seen, verbs: tuple[str, ...]
     assert deeds(master, [seen]) == ([(seen.name, verbs)] if verbs else [])
 
 
+@pytest.mark.parametrize(
+    ("master", "seen", "verbs"),
+    [
+        (True, Seen(), ()),  # somebody stopped it, and knows why
+        (True, Seen(sub="failed"), ()),
+        (True, Seen(active=True, enabled=True), ("disable",)),
+        (False, Seen(active=True, sub="running"), ("stop",)),
+        (False, Seen(active=True, enabled=True, sub="running"), ("stop", "disable")),
+    ],
+)
+def test_what_a_look_mends(master: bool, seen: Seen, verbs: tuple[str, ...]) -> None:
+    assert deeds(master, [seen], fresh=False) == ([(seen.name, verbs)] if verbs else [])
+
+
+MASTER, BOTH = RolePolicy.MASTER, RolePolicy.BOTH
+
+
 def test_a_service_that_another_section_runs_everywhere_is_not_the_masters_alone() -> None:
-    master, both = RolePolicy.MASTER, RolePolicy.BOTH
-    named = [("vpn", master), ("web", both), ("net", master), ("net", both), ("vpn", master)]
-    assert of_master(named) == ["vpn"]
+    named = [("vpn", MASTER), ("web", BOTH), ("net", MASTER), ("net", BOTH), ("vpn", MASTER)]
+    found = duties(Service(name, role=role) for name, role in named)
+    assert [one.name for one in found] == ["vpn"]
+
+
+def test_a_service_that_commands_switch_follows_the_role_wherever_it_is_named() -> None:
+    switched = Service("frr", role=BOTH, on_master=("a",), on_backup=("b",))
+    for named in ([Service("frr", role=BOTH), switched], [switched, Service("frr", role=MASTER)]):
+        assert duties(named) == [switched]
+
+
+@pytest.mark.parametrize(
+    ("follows", "masters", "has"),
+    [
+        ("", {"51@lan"}, True),
+        ("", set(), False),
+        ("51@lan", {"51@lan", "52@wan"}, True),
+        ("51@lan", {"51@wan", "5@lan"}, False),
+        ("lan", {"52@wan", "7@lan"}, True),
+        ("lan", {"52@wan", "7@vlan"}, False),
+    ],
+)
+def test_what_a_service_follows(follows: str, masters: set[str], has: bool) -> None:
+    assert has_role(follows, masters) is has
+
+
+def test_the_role_that_holds_is_known_but_not_while_it_changes() -> None:
+    roles = taken(True)
+    assert (roles.taken, roles.heard_s) == (True, AT_S - SETTLE_S)
+    roles.heard(False, AT_S + 1)
+    assert (roles.taken, roles.heard_s) == (None, AT_S + 1)
+    assert roles.due(AT_S + 1 + SETTLE_S) is False
+    assert roles.taken is False
 
 
 @pytest.mark.parametrize("master", [True, False])

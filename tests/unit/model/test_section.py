@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from carpool.model.section import OnChange, Section, Service
+from carpool.model.section import OnChange, RolePolicy, Section, Service
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,21 @@ def test_a_service_is_named_once() -> None:
         Service("x@a", OnChange.RESTART),
         Service("x@.b"),
     )
+
+
+def test_an_instance_is_as_its_template_says() -> None:
+    up, down = ("up", "%i"), ("down", "dev-%i", "%")
+    each = Service("x@", files="/etc/x/*", follows="lan", on_master=up, on_backup=down)
+    (one,) = Section("x", ("/etc/x/",), services=(each,)).services_of(["/etc/x/a.conf"])
+    assert one == Service("x@a", follows="lan", on_master=up, on_backup=down)
+    assert (one.command(True), one.command(False)) == (("up", "a"), ("down", "dev-a", "%"))
+
+
+def test_a_service_is_placed_by_its_section_unless_it_says_otherwise() -> None:
+    section = Section("x", (), role=RolePolicy.MASTER, follows="lan")
+    alone = section.placed(Service("a"))
+    assert (alone.role, alone.follows) == (RolePolicy.MASTER, "lan")
+    own = section.placed(Service("a", role=RolePolicy.BOTH, follows="51@wan"))
+    assert (own.role, own.follows) == (RolePolicy.BOTH, "51@wan")
+    switched = section.placed(Service("a", on_master=("x",), on_backup=("y",)))
+    assert (switched.role, switched.follows) == (RolePolicy.BOTH, "lan")
