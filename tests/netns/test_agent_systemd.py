@@ -32,7 +32,22 @@ UNITS = {
     "stubborn.service": f"{HEAD}Type=oneshot\nExecStart=/bin/sleep infinity",
     "quick.service": f"{HEAD}Type=oneshot\nExecStart=/bin/true",
     "many@.service": f"{HEAD}ExecStart=/bin/sleep infinity",
+    "knocked.service": f"{HEAD}ExecStart=/bin/sleep infinity",
+    "knocked.socket": "[Unit]\nDefaultDependencies=no\n[Socket]\nListenStream=/run/knocked",
+    "nightly.service": f"{HEAD}Type=oneshot\nExecStart=/bin/true",
+    "nightly.timer": f"[Unit]\nDefaultDependencies=no\n[Timer]\nOnCalendar=daily{INSTALL}",
 }
+SCRIPT = """#!/bin/sh
+### BEGIN INIT INFO
+# Provides:          scripted
+# Required-Start:
+# Required-Stop:
+# Default-Start:     2 3 4 5
+# Default-Stop:      0 1 6
+# Short-Description: of olden times
+### END INIT INFO
+exit 0
+"""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +65,9 @@ def on(machine: Machine, use: Callable[[SystemdServices], Awaitable[T]]) -> T:
 
     async def session() -> T:
         journal = ("journalctl", "--directory", f"{machine.root}/run/log/journal")
-        services = SystemdServices(machine.bus, journal)
+        enter = ("nsenter", "-t", str(machine.pid), "-m", "-p", "--")
+        sysv_install = (*enter, "/lib/systemd/systemd-sysv-install")
+        services = SystemdServices(machine.bus, journal, sysv_install)
         try:
             return await use(services)
         finally:
@@ -269,3 +286,47 @@ def test_a_service_of_the_master_alone_fits_each_role_after_its_deeds(machine: M
     assert dict(todo(True))["plain"] == ("start",)
     act(machine, "plain", Action.START)
     assert "plain" not in dict(todo(True))
+
+
+def test_a_stop_ends_the_socket_too_that_would_begin_it_again(machine: Machine) -> None:
+    machine.run("systemctl", "start", "knocked.socket")
+    act(machine, "knocked", Action.START)
+    act(machine, "knocked", Action.STOP)
+    assert not state(machine, "knocked").active
+    asked = machine.run("systemctl", "is-active", "knocked.socket", check=False)
+    assert asked.stdout == "inactive\n"
+
+
+def test_a_timer_can_be_of_the_master_alone(machine: Machine) -> None:
+    act(machine, "nightly.timer", Action.ENABLE)
+    act(machine, "nightly.timer", Action.START)
+    runs = state(machine, "nightly.timer")
+    assert (runs.active, runs.enabled, runs.sub) == (True, True, "waiting")
+    assert deeds(False, [runs]) == [("nightly.timer", ("stop", "disable"))]
+    act(machine, "nightly.timer", Action.DISABLE)
+    act(machine, "nightly.timer", Action.STOP)
+    rests = state(machine, "nightly.timer")
+    assert (rests.active, rests.enabled) == (False, False)
+
+
+def test_an_init_script_is_kept_from_starting_at_boot(machine: Machine) -> None:
+    script = machine.root / "etc" / "init.d" / "scripted"
+    script.write_text(SCRIPT)
+    script.chmod(0o755)
+    machine.run("update-rc.d", "scripted", "defaults")
+    machine.run("systemctl", "daemon-reload")
+    found = state(machine, "scripted")
+    assert (found.installed, found.enabled) == (True, True)
+    assert deeds(False, [found]) == [("scripted", ("disable",))]
+    act(machine, "scripted", Action.DISABLE)
+    assert state(machine, "scripted").enabled is False
+    act(machine, "scripted", Action.ENABLE)
+    assert state(machine, "scripted").enabled is True
+
+
+def test_a_reload_is_a_change_and_a_look_is_none(machine: Machine) -> None:
+    act(machine, "reloads", Action.START)
+    begun = state(machine, "reloads")
+    assert begun.changed and state(machine, "reloads").changed == begun.changed
+    machine.run("systemctl", "reload", "reloads")
+    assert state(machine, "reloads").changed != begun.changed

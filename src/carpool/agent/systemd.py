@@ -8,7 +8,7 @@ queued: done it is when JobRemoved says so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -27,7 +27,10 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 CALL_TIMEOUT_S = 25.0  # systemd answers at once unless it is being reloaded
 JOURNAL_LINES, JOURNAL_TIMEOUT_S = 10, 5.0
 UNSET = (1 << 64) - 1  # of a number that systemd does not know
-SUFFIX = ".service"
+SUFFIX, TIMER, SOCKET = ".service", ".timer", ".socket"
+# What systemctl runs for init scripts, which EnableUnitFiles knows nothing of.
+SYSV_INSTALL = ("/lib/systemd/systemd-sysv-install",)
+SYSV_SCRIPTS = "/etc/init.d/"
 # ReloadOrTryRestartUnit: who cannot reload is restarted, who does not run is left alone.
 METHODS = {
     Action.START: "StartUnit",
@@ -47,14 +50,18 @@ class UnitExistsError(ServiceError):
 
 
 class SystemdServices:
-    """`Services` of a systemd. `address` of another bus and the `journal` command are for whole
-    machines in the lab."""
+    """`Services` of a systemd. `address` of another bus and the commands are for whole machines in
+    the lab."""
 
     def __init__(
-        self, address: str | None = None, journal: Sequence[str] = ("journalctl",)
+        self,
+        address: str | None = None,
+        journal: Sequence[str] = ("journalctl",),
+        sysv_install: Sequence[str] = SYSV_INSTALL,
     ) -> None:
         self._address = address
         self._journal = tuple(journal)
+        self._sysv_install = tuple(sysv_install)
         self._bus: MessageBus | None = None
         self._connecting = asyncio.Lock()
         self._ended: dict[str, str] = {}  # results of jobs that nobody asked for yet
@@ -77,6 +84,9 @@ class SystemdServices:
             return
         try:
             async with asyncio.timeout(timeout_s):
+                for other in await self._sockets(unit) if action is Action.STOP else ():
+                    # Or it would begin the service again.
+                    await self.job(METHODS[action], "ss", [other, "replace"])
                 result = await self.job(METHODS[action], "ss", [unit, "replace"])
         except TimeoutError:
             result = f"not done in {timeout_s:g} s; systemd goes on with it"
@@ -109,8 +119,17 @@ class SystemdServices:
         finally:
             del self._waiting[path]
 
+    async def _sockets(self, unit: str) -> list[str]:
+        """What would begin it again when somebody knocks."""
+        (path,) = await self.manager("LoadUnit", "s", [unit])
+        found = await self.properties(path, f"{SYSTEMD}.Unit")
+        return [name for name in found["TriggeredBy"] if name.endswith(SOCKET)]
+
     async def _enable(self, unit: str, action: Action) -> None:
-        if action is Action.ENABLE:
+        (path,) = await self.manager("LoadUnit", "s", [unit])
+        if _is_script(await self.properties(path, f"{SYSTEMD}.Unit")):
+            await self._enable_script(unit.removesuffix(SUFFIX), action)
+        elif action is Action.ENABLE:
             known, _ = await self.manager("EnableUnitFiles", "asbb", [[unit], False, False])
             if not known:
                 raise ServiceError(
@@ -121,6 +140,18 @@ class SystemdServices:
             await self.manager("DisableUnitFiles", "asb", [[unit], False])
         await self.manager("Reload")
 
+    async def _enable_script(self, name: str, action: Action) -> None:
+        argv = [*self._sysv_install, action, name]
+        try:
+            status, said = await run(argv, CALL_TIMEOUT_S)
+        except (OSError, TimeoutError) as error:
+            status, said = -1, str(error) or f"not done in {CALL_TIMEOUT_S:g} s"
+        if status != 0:
+            raise ServiceError(
+                f"{action} of {name}, an init script, failed: {said or f'exit status {status}'}",
+                hint=f"systemctl {action} {name}",
+            )
+
     async def _state(self, name: str) -> ServiceState:
         (path,) = await self.manager("LoadUnit", "s", [_unit(name)])
         unit = await self.properties(path, f"{SYSTEMD}.Unit")
@@ -128,12 +159,16 @@ class SystemdServices:
             return ServiceState(name, installed=False)
         active = unit["ActiveState"] in ("active", "reloading")
         since_us = unit["ActiveEnterTimestamp" if active else "InactiveEnterTimestamp"]
-        memory = await self._memory(path) if active else UNSET
+        is_service = not _unit(name).endswith(TIMER)
+        memory = await self._memory(path) if active and is_service else UNSET
         return ServiceState(
             name,
             installed=True,
             active=active,
-            enabled=ENABLED.get(unit["UnitFileState"]),
+            # Of an init script there are links in /etc/rc?.d, and so the unit is wanted.
+            enabled=bool(unit["WantedBy"])
+            if _is_script(unit)
+            else ENABLED.get(unit["UnitFileState"]),
             since=_iso(since_us) if since_us else "",
             memory_bytes=None if memory == UNSET else memory,
             changed=str(unit["StateChangeTimestampMonotonic"]),
@@ -251,7 +286,13 @@ async def _ask(bus: MessageBus, asked: Asked) -> list[Any]:
 
 
 def _unit(name: str) -> str:
-    return checked(name).removesuffix(SUFFIX) + SUFFIX
+    name = checked(name)
+    return name if name.endswith(TIMER) else name.removesuffix(SUFFIX) + SUFFIX
+
+
+def _is_script(unit: Mapping[str, Any]) -> bool:
+    """Whether it was generated for an init script."""
+    return str(unit["SourcePath"]).startswith(SYSV_SCRIPTS)
 
 
 def _iso(us: int) -> str:
