@@ -32,6 +32,9 @@ UNITS = {
     "stubborn.service": f"{HEAD}Type=oneshot\nExecStart=/bin/sleep infinity",
     "quick.service": f"{HEAD}Type=oneshot\nExecStart=/bin/true",
     "many@.service": f"{HEAD}ExecStart=/bin/sleep infinity",
+    "pulled.service": f"{HEAD}ExecStart=/bin/sleep infinity{INSTALL}",
+    "puller.service": "[Unit]\nDefaultDependencies=no\nWants=pulled.service\n"
+    "[Service]\nExecStart=/bin/sleep infinity",
     "knocked.service": f"{HEAD}ExecStart=/bin/sleep infinity",
     "knocked.socket": "[Unit]\nDefaultDependencies=no\n[Socket]\nListenStream=/run/knocked",
     "nightly.service": f"{HEAD}Type=oneshot\nExecStart=/bin/true",
@@ -330,3 +333,11 @@ def test_a_reload_is_a_change_and_a_look_is_none(machine: Machine) -> None:
     assert begun.changed and state(machine, "reloads").changed == begun.changed
     machine.run("systemctl", "reload", "reloads")
     assert state(machine, "reloads").changed != begun.changed
+
+
+def test_what_another_unit_starts_is_told_although_it_is_not_enabled(machine: Machine) -> None:
+    machine.run("systemctl", "start", "puller")
+    act(machine, "pulled", Action.DISABLE)
+    found = state(machine, "pulled")
+    assert (found.enabled, found.wanted_by) == (False, ("puller.service",))
+    assert state(machine, "plain").wanted_by == ()

@@ -170,6 +170,8 @@ class RoleKeeper:
             done = [False]
         else:
             alone = [states[one.name] for one in services.values() if not one.switched]
+            for state in alone if role.fresh else ():
+                _warn(state)
             todo = deeds(role.master, alone, fresh=role.fresh)
             moves = [self._verbs(services[name], verbs, role) for name, verbs in todo]
             moves += [
@@ -229,6 +231,16 @@ class RoleKeeper:
             moved = Move(role.master, verb, self._wall_iso(), round(took_s, 3), after, failed)
             self.moves[name] = moved
         return not failed
+
+
+def _warn(state: ServiceState) -> None:
+    """Of what would run twice between a boot and our first second."""
+    if state.wanted_by:
+        starters = ", ".join(state.wanted_by)
+        say(
+            f"agent: {state.name} is disabled, but {starters} starts it at a boot all the same; "
+            "until failover has spoken it may run beside that of the master"
+        )
 
 
 async def _end(post: _Post) -> None:

@@ -46,6 +46,7 @@ class ServiceState:
     installed: bool
     active: bool = False
     enabled: bool | None = None  # None: that cannot be said (static units, command backend)
+    wanted_by: tuple[str, ...] = ()  # who starts it at a boot although it is not enabled
     since: str = ""  # RFC 3339, of its being active or not; "" if unknown
     memory_bytes: int | None = None
     changed: str = ""  # another text each time when it was begun, ended or reloaded; "" if unknown

@@ -161,14 +161,15 @@ class SystemdServices:
         since_us = unit["ActiveEnterTimestamp" if active else "InactiveEnterTimestamp"]
         is_service = not _unit(name).endswith(TIMER)
         memory = await self._memory(path) if active and is_service else UNSET
+        starters = (*unit["WantedBy"], *unit["RequiredBy"])
+        # Of an init script there are links in /etc/rc?.d, and so the unit is wanted.
+        enabled = bool(starters) if _is_script(unit) else ENABLED.get(unit["UnitFileState"])
         return ServiceState(
             name,
             installed=True,
             active=active,
-            # Of an init script there are links in /etc/rc?.d, and so the unit is wanted.
-            enabled=bool(unit["WantedBy"])
-            if _is_script(unit)
-            else ENABLED.get(unit["UnitFileState"]),
+            enabled=enabled,
+            wanted_by=tuple(sorted(starters)) if enabled is False else (),
             since=_iso(since_us) if since_us else "",
             memory_bytes=None if memory == UNSET else memory,
             changed=str(unit["StateChangeTimestampMonotonic"]),

@@ -37,7 +37,7 @@ def services(answer: Fields) -> RenderableType:
         table.add_row(
             text_of(row, "name"),
             state(row),
-            _at_boot(row.get("enabled")),
+            _at_boot(row),
             text_of(row, "since").replace("T", " ").removesuffix("Z") or NOTHING,
             _memory(row),
             ", ".join(words_of(row, "sections")) or NOTHING,
@@ -87,9 +87,12 @@ def _moved(row: Fields) -> Text | None:
     return Text(f"{name}: {role} at {at}: {did} took {number_of(move, 'took_s'):.2f} s{done}")
 
 
-def _at_boot(enabled: object) -> str:
+def _at_boot(row: Fields) -> str:
+    enabled, starters = row.get("enabled"), words_of(row, "wanted_by")
     if not isinstance(enabled, bool):
         return NOTHING
+    if starters and not enabled:
+        return f"by {', '.join(starters)}"
     return "enabled" if enabled else "disabled"
 
 

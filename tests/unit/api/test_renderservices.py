@@ -53,6 +53,8 @@ def test_how_services_follow_the_role_and_how_they_took_it_up() -> None:
     )
     assert "frr: not MASTER at 2026-11-23 05:41:21, but switch of frr failed:\n" in told
     assert "\x1b" not in told
+    pulled = {**ROW, "wanted_by": ["openvpn.service"]}
+    assert "by openvpn.service" in shown(renderservices.services({"services": [pulled]}))
 
 
 def test_what_is_not_known_and_what_would_steer_a_terminal() -> None:

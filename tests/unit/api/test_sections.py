@@ -19,6 +19,7 @@ WANTED = """
     nftables dnsmasq unbound bind9 isc-kea radvd haproxy nginx caddy wireguard strongswan openvpn
     frr bird keepalived chrony openssh-server sysctl hosts cron rsyslog users certificates
     freeradius squid suricata snmpd prometheus-node-exporter monit fail2ban
+    avahi dhcp-helper isc-dhcp-relay ndppd ppp
 """.split()
 
 UNBOUND = """
@@ -80,7 +81,8 @@ def test_all_presets_together_share_no_path(tmp_path: Path) -> None:
 def test_what_is_a_nodes_own_is_in_no_preset(tmp_path: Path) -> None:
     sections, _ = load_sections(write(tmp_path))
     masters = {one.name for one in sections.values() if one.role is RolePolicy.MASTER}
-    assert masters == {"radvd", "wireguard", "strongswan", "openvpn"}
+    relays = {"avahi", "dhcp-helper", "isc-dhcp-relay", "ndppd"}
+    assert masters == {"radvd", "wireguard", "strongswan", "openvpn", "ppp", *relays}
     assert "/etc/ssh/ssh_host_*" in sections["openssh-server"].exclude
     assert "/etc/bind/rndc.key" in sections["bind9"].exclude
     assert "/etc/wireguard/*" in sections["wireguard"].secret

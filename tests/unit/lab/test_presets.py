@@ -7,6 +7,7 @@ import pytest
 from carpool.api.sections import PRESETS
 from carpool.errors import EXIT_USAGE
 from carpool.lab.presets import samples
+from carpool.lab.presets.roletrial import TRIALS
 from carpool.lab.presets.trial import Result, packages_of
 from carpool.lab.presets.trials import line, main
 
@@ -20,6 +21,14 @@ def test_what_trials_write_is_for_presets_that_are_there() -> None:
 def test_a_good_row() -> None:
     result = Result("radvd", check="ok", refuses="yes", sample=True, units=["radvd: reload"])
     assert line(result).split() == ["ok", "radvd", "ok", "(sample)", "yes", "radvd:", "reload"]
+
+
+def test_what_was_measured_in_both_roles_is_told() -> None:
+    assert line(Result("frr", role="cost 1000 -> 10")).splitlines()[1].split(": ") == [
+        "        role",
+        "cost 1000 -> 10",
+    ]
+    assert set(samples.ROLES) == set(TRIALS)
 
 
 def test_a_bad_row_says_what_failed() -> None:

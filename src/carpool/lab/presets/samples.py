@@ -24,6 +24,11 @@ SAMPLES: Mapping[str, Mapping[str, str]] = {  # by preset: files and their conte
         "/var/lib/suricata/rules/suricata.rules": "alert icmp any any -> any any (sid:1;)\n"
     },
     "openvpn": {"/etc/openvpn/server/one.conf": "dev tun\n"},
+    "ndppd": {"/etc/ndppd.conf": "proxy lo {\n    rule fd00::/64 {\n        static\n    }\n}\n"},
+    "ppp": {  # as its preset shows it
+        "/etc/systemd/system/ppp@.service": "[Unit]\nAfter=network.target\n[Service]\n"
+        "ExecStart=/usr/sbin/pppd call %i nodetach\nRestart=always\nRestartSec=5\n"
+    },
 }
 
 BACKPORTED = ("suricata",)  # not in Debian 12 itself since a point release, but in its backports
@@ -53,4 +58,14 @@ SPOILS: Mapping[str, tuple[str, str]] = {  # by preset: a file, and what is put 
     "suricata": ("/etc/suricata/suricata.yaml", "a: [\n"),
     "monit": ("/etc/monit/monitrc", "no such statement\n"),
     "fail2ban": ("/etc/fail2ban/jail.conf", "[no-such\n"),
+    "dhcp-helper": ("/etc/default/dhcp-helper", "OPTIONS='no end\n"),
+    "isc-dhcp-relay": ("/etc/default/isc-dhcp-relay", "OPTIONS='no end\n"),
+}
+
+# By preset that is tried in both roles (`roletrial.py`): packages that this takes. Where the kernel
+# has no WireGuard, wg-quick takes the one that runs as a program.
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "frr": ("iproute2", "iputils-ping"),
+    "openvpn": ("iproute2", "iputils-ping"),
+    "wireguard": ("iproute2", "iputils-ping", "wireguard-go"),
 }

@@ -18,10 +18,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from carpool.api.sections import PRESETS, load_sections
-from carpool.lab.presets.samples import BACKPORTED, SAMPLES, SPOILS
+from carpool.lab.presets.samples import BACKPORTED, ROLES, SAMPLES, SPOILS
 from carpool.model.section import OnChange, Section, Service
 
 APT_TIMEOUT_S = 600
+ROLE_TIMEOUT_S = 200
 UNIT_DIRECTORIES = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
 APT = (
     *("apt-get", "-qq", "-y", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0"),
@@ -40,6 +41,7 @@ class Result:
     refuses: str = ""  # yes, NO: whether it refuses a spoiled file; "" where none is known
     sample: bool = False  # checked with a configuration of ours, as the package ships none
     units: list[str] = field(default_factory=list)  # of each service: name and how it takes changes
+    role: str = ""  # what was measured of it in both roles; "" where that is not tried
     absent: list[str] = field(default_factory=list)  # paths that the packages do not bring
     failures: list[str] = field(default_factory=list)
 
@@ -70,13 +72,15 @@ def trial(result: Result) -> None:
         result.failures.append("none of its paths is there")
     for service in section.services:
         judge_service(service, result)
+    if result.name in ROLES and not result.failures:
+        judge_role(result)
     if section.check:
         judge_check(section, result)
 
 
 def packages_of(name: str) -> list[str]:
     content = tomllib.loads((PRESETS / f"{name}.toml").read_text())
-    return [str(package) for package in content.get("packages", ())]
+    return [str(package) for package in (*content.get("packages", ()), *ROLES.get(name, ()))]
 
 
 def install(packages: Sequence[str], result: Result) -> bool:
@@ -124,6 +128,22 @@ def backports() -> str:
     return suite
 
 
+def judge_role(result: Result) -> None:
+    """It must take up the role of its node, with the programs that it really runs."""
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-m", "carpool.lab.presets.roletrial", result.name],
+        capture_output=True,
+        text=True,
+        timeout=ROLE_TIMEOUT_S,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if done.returncode:
+        result.failures.append(f"role: {last_words(done)}")
+    else:
+        result.role = done.stdout.strip()
+
+
 def judge_check(section: Section, result: Result) -> None:
     """The check must take what is shipped, and should refuse what is spoiled."""
     done = check(section)
@@ -151,7 +171,10 @@ def check(section: Section) -> subprocess.CompletedProcess[str]:
 
 
 def judge_service(service: Service, result: Result) -> None:
-    unit = next((u for d in UNIT_DIRECTORIES for u in glob.glob(f"{d}/{service.name}.service")), "")
+    template = service.name.partition("@")[0] + "@"
+    names = dict.fromkeys((service.name, template if "@" in service.name else service.name))
+    found = (u for d in UNIT_DIRECTORIES for n in names for u in glob.glob(f"{d}/{n}.service"))
+    unit = next(found, "")
     script = Path("/etc/init.d", service.name)
     if not unit and not script.exists():
         result.failures.append(f"no unit {service.name}.service")

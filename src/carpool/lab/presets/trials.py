@@ -110,6 +110,8 @@ def line(result: Result) -> str:
     rows = [row]
     if result.absent:
         rows.append(f"        absent, optional: {' '.join(result.absent)}")
+    if result.role:
+        rows.append(f"        role: {result.role}")
     rows += [f"        {failure}" for failure in result.failures]
     return "\n".join(rows)
 
