@@ -85,21 +85,24 @@ def switches(lab: Lab) -> int:
 
 
 def test_services_move_with_the_mastership(lab: Lab) -> None:
-    wait_until(lambda: running(lab) == ["fw1"], 10, "it runs on the master, and there only")
-    wait_until(lambda: len(switched(lab)) == 2, 10, "the other one is switched on both")
+    wait_until(lambda: running(lab) == ["fw1"], 30, "it runs on the master, and there only")
+    wait_until(lambda: len(switched(lab)) == 2, 30, "the other one is switched on both")
     before = switched(lab)
     assert sorted(before.values()) == ["backup", "master"]
-    wait_until(lambda: not any(map(agent_troubles, lab.firewalls.values())), 10, "agents answer")
+    wait_until(lambda: not any(map(agent_troubles, lab.firewalls.values())), 30, "agents answer")
     fw1 = lab.firewalls["fw1"]
     fw1.ask("failover", "switchover")
-    wait_until(lambda: running(lab) == ["fw2"], 10, "it runs on the new master, and there only")
+    wait_until(lambda: running(lab) == ["fw2"], 30, "it runs on the new master, and there only")
     other = {"backup": "master", "master": "backup"}
     after = {node: other[role] for node, role in before.items()}
-    wait_until(lambda: switched(lab) == after, 10, "the other one is switched the other way")
+    wait_until(lambda: switched(lab) == after, 30, "the other one is switched the other way")
+    events = (fw1.run_dir / "agent.events").read_text()
+    assert "this node is MASTER: start tunneld took" in events
+    assert "this node is not MASTER: stop tunneld took" in events
     times = switches(lab)
     with LocalClient(fw1.run_dir) as agent:
         agent.post("/v1/services/ospfd/reload", {"by": "the test"})
-        wait_until(lambda: switches(lab) == times + 1, 10, "what a reload forgets is said again")
+        wait_until(lambda: switches(lab) == times + 1, 30, "what a reload forgets is said again")
         assert switched(lab) == after
         found: list[dict[str, Any]] = [
             row
@@ -127,6 +130,6 @@ def check_a_failover_without_an_agent(lab: Lab) -> None:
     processes.send([agent], signal.SIGKILL)
     assert processes.wait_gone([agent], 5)
     lab.firewalls["fw2"].ask("failover", "switchover")
-    wait_until(lambda: running(lab) == ["fw1", "fw2"], 10, "the new master starts it")
+    wait_until(lambda: running(lab) == ["fw1", "fw2"], 30, "the new master starts it")
     lab.start_missing("fw2")
-    wait_until(lambda: running(lab) == ["fw1"], 10, "the agent puts it right as soon as it is back")
+    wait_until(lambda: running(lab) == ["fw1"], 30, "the agent puts it right as soon as it is back")

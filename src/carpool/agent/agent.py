@@ -99,7 +99,8 @@ class Agent:
         )
         self.schedule = ScheduleKeeper.of(self)
         runner = runner_for(self.services, root, now_s)
-        kept = Journal(run_dir / control.AGENT_EVENTS), Clocks(now_s, wall_iso)
+        self.journal = Journal(run_dir / control.AGENT_EVENTS)
+        kept = self.journal, Clocks(now_s, wall_iso)
         failover = control.socket_of(run_dir, control.FAILOVER)
         self.checks = CheckKeeper(lambda: self.config, config_dir, failover, runner, *kept)
         self.hooks = HookKeeper(
@@ -210,6 +211,20 @@ class Agent:
             say(f"agent: services that follow the role: {error.message}")
             return None
 
+    def _record_move(self, text: str) -> None:
+        say(f"agent: {text}")
+        self.journal.add(
+            {
+                "time": self.wall_iso(),
+                "monotonic_s": round(self.now_s(), 6),
+                "kind": "service",
+                "vhost": None,
+                "old": None,
+                "new": None,
+                "text": text,
+            }
+        )
+
     def _heed(self, service: str) -> None:
         if self._role_keeper is not None:
             self._role_keeper.heed(service)
@@ -246,7 +261,15 @@ class Agent:
         async with self._read_anew:
             await self._read_anew.wait_for(lambda: self.roster.has_role)
         failover = control.socket_of(self.run_dir, control.FAILOVER)
-        keeper = RoleKeeper(failover, self._services, self.roster.duties, self.now_s, Waits())
+        keeper = RoleKeeper(
+            failover,
+            self._services,
+            self.roster.duties,
+            self.now_s,
+            Waits(),
+            self.wall_iso,
+            self._record_move,
+        )
         self._role_keeper, self.roster.moves = keeper, keeper.moves
         await keeper.run()
 

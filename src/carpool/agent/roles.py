@@ -60,13 +60,16 @@ class RoleKeeper:
         now_s: Callable[[], float],
         waits: Waits,
         wall_iso: Callable[[], str] = clock.wall_iso,
+        tell: Callable[[str], None] = lambda text: say(f"agent: {text}"),
     ) -> None:
+        """`tell` is told each move, for log and events."""
         self._socket = socket
         self._services = services
         self._duties = duties
         self._now_s = now_s
         self._waits = waits
         self._wall_iso = wall_iso
+        self._tell = tell
         self._masters: frozenset[str] | None = None  # None: failover does not answer
         self._posts: dict[str, _Post] = {}  # by what is followed
         self._anew = True  # `duties` may tell others than before
@@ -222,10 +225,10 @@ class RoleKeeper:
         ended_s = self._now_s()
         took_s, after_s = ended_s - begun_s, ended_s - role.heard_s
         if failed:
-            say(f"agent: {role.why}, but {failed}")
+            self._tell(f"{role.why}, but {failed}")
         else:
             more = f", done {after_s:.2f} s after the change" if role.fresh else more
-            say(f"agent: {role.why}: {verb} {name} took {took_s:.2f} s{more}")
+            self._tell(f"{role.why}: {verb} {name} took {took_s:.2f} s{more}")
         if verb != DISABLE:
             after = round(after_s, 3) if role.fresh else None
             moved = Move(role.master, verb, self._wall_iso(), round(took_s, 3), after, failed)
