@@ -170,3 +170,18 @@ def test_down_removes_what_a_killed_up_has_left(made: image.Image) -> None:
     assert carpool_lab("down", name).returncode == 0
     assert left_of(name) == []
     assert "there is no lab" in carpool_lab("down", name).stderr
+
+
+def test_blank_machines_have_carpool_installed_and_nothing_configured(made: image.Image) -> None:
+    lab = Lab(f"cpl-{secrets.token_hex(3)}")
+    with lab.held():
+        try:
+            lab.up(image=made, blank=True)
+            on = machine(lab, "fw1")
+            assert on.run(["systemctl", "is-active", "carpool.target"]).strip() == "active"
+            assert show(on, unit("failover"), "ConditionResult") == "no"
+            assert on.run(["find", "/etc/carpool", "-mindepth", "1"]) == ""
+            assert Lab(lab.name).roles == ()
+        finally:
+            lab.down()
+    assert left_of(lab.name) == []

@@ -108,6 +108,11 @@ def _exec_arguments(parser: argparse.ArgumentParser) -> None:
 def _up_arguments(parser: argparse.ArgumentParser) -> None:
     _machine_arguments(parser)
     parser.add_argument(
+        "--blank",
+        action="store_true",
+        help="with --machines: no configuration of carpool, to set it up by hand",
+    )
+    parser.add_argument(
         "--agent", action="store_true", help="start the agents too, to synchronise configuration"
     )
 
@@ -150,8 +155,10 @@ def _image(args: argparse.Namespace) -> Image | None:
 
 def _up(lab: Lab, args: argparse.Namespace) -> int:
     image = _image(args)
+    if args.blank and image is None:
+        raise CarpoolError("only machines can be blank", hint="add --machines")
     with lab.held():
-        lab.up(with_agent=args.agent, image=image)
+        lab.up(with_agent=args.agent, image=image, blank=args.blank)
     _say(f"`carpool lab status --name {lab.name}` shows it, `carpool lab drill crash` breaks it")
     return EXIT_OK
 

@@ -6,6 +6,7 @@ how a firewall runs: as processes (`bare.py`) or as a machine that boots (`machi
 
 from __future__ import annotations
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -72,6 +73,10 @@ class Firewall(ABC):
     @abstractmethod
     def prepare(self) -> None:
         """Write its configuration, before it runs for the first time."""
+
+    def forget(self) -> None:
+        """Take away what `prepare` wrote for carpool, before it runs for the first time."""
+        shutil.rmtree(self.config_dir)
 
     @abstractmethod
     def start(self, roles: Sequence[str]) -> Iterator[str]:

@@ -42,6 +42,7 @@ class Plan:
     agent: bool = False
     machines: bool = False
     lower: str = ""  # of the machines' disks
+    blank: bool = False  # carpool is installed on the machines, and somebody else configures it
 
 
 class Lab:
@@ -72,6 +73,8 @@ class Lab:
         # What runs on each: without "states" in the control drill, without the agent in all drills
         # that are not of machines.
         self.roles: tuple[str, ...] = (*ROLES, AGENT) if plan.agent else ROLES
+        if plan.blank and not (self.firewalls[PREFERRED].config_dir / "node.toml").exists():
+            self.roles = ()  # nothing can run there yet
 
     @property
     def is_up(self) -> bool:
@@ -101,9 +104,11 @@ class Lab:
 
     # ---------------------------------------------------------------------- up and down
 
-    def up(self, *, with_agent: bool = False, image: Image | None = None) -> None:
+    def up(
+        self, *, with_agent: bool = False, image: Image | None = None, blank: bool = False
+    ) -> None:
         """Build the network, start both firewalls and wait until they are a healthy pair; with an
-        image they are machines."""
+        image they are machines, if `blank` without any configuration of carpool."""
         if self.is_up:
             raise CarpoolError(
                 f"the lab {self.name!r} is up already, or half of it",
@@ -112,7 +117,8 @@ class Lab:
         begun_s = monotonic_s()
         self.root.mkdir(parents=True, exist_ok=True)
         lower = image.places(disks(self.root)) if image else ""
-        self._write_record(Plan(with_agent or image is not None, image is not None, lower))
+        machines = image is not None
+        self._write_record(Plan(with_agent or machines, machines, lower, blank and machines))
         if image is not None:
             self.say("disks of the machines, in memory")
             mount_disks(self.root)
@@ -121,10 +127,15 @@ class Lab:
             self.say(step)
         for firewall in self.firewalls.values():
             firewall.prepare()
-        introduce({name: firewall.config_dir for name, firewall in self.firewalls.items()})
+        if self.plan.blank:
+            for firewall in self.firewalls.values():
+                firewall.forget()
+        else:
+            introduce({name: firewall.config_dir for name, firewall in self.firewalls.items()})
         for name in FIREWALLS:
             self.start_missing(name)
-        self.say(f"waiting for {PREFERRED} to be master of everything, and for replication")
+        if self.roles:
+            self.say(f"waiting for {PREFERRED} to be master of everything, and for replication")
         self.wait_healthy()
         self.say(f"the lab {self.name!r} is up after {monotonic_s() - begun_s:.1f} s")
 

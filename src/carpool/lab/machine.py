@@ -139,8 +139,8 @@ class Machine(Firewall):
             yield f"{self.name}: boots"
             return  # what is enabled starts by itself
         self.wait_booted()
-        units = [unit(role) for role in roles]
-        self.run(["systemctl", "start", "--no-block", *units])
+        if roles:
+            self.run(["systemctl", "start", "--no-block", *map(unit, roles)])
 
     def wait_booted(self, wait_s: float = BOOT_WAIT_S) -> None:
         """Until systemd has done what it does at boot; CarpoolError when it does not."""
