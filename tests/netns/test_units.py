@@ -163,7 +163,7 @@ def test_a_node_from_nothing_to_master_killed_and_stopped(machine: Machine) -> N
     wait_until(lambda: owns(machine), 20, "it is master again")
 
     machine.run("systemctl", "stop", "carpool.target")
-    for process in PROCESSES:
+    for process in (*PROCESSES, "rules"):
         becomes(machine, process, "inactive")
     assert not owns(machine)
     assert "carpool" not in machine.run("nft", "list", "ruleset").stdout
@@ -231,3 +231,36 @@ def test_the_agent_can_do_in_its_sandbox_what_it_is_for(machine: Machine) -> Non
     assert done.returncode == 0, journal(machine)
     assert (machine.root / "etc/carpool-deeds/file").stat().st_mode & 0o7777 == 0o2640
     assert os.stat(machine.root / "etc/carpool-deeds").st_gid != 0
+
+
+def our_table(machine: Machine) -> bool:
+    return "carpool_rules" in machine.run("nft", "list", "tables").stdout
+
+
+@pytest.mark.timeout(120)
+def test_our_table_is_there_again_whatever_nftables_service_does(machine: Machine) -> None:
+    drop_in = machine.root / "etc/systemd/system/nftables.service.d"
+    drop_in.mkdir()
+    (drop_in / "test.conf").write_text(
+        "[Unit]\nDefaultDependencies=no\n[Service]\nProtectHome=no\n"
+    )
+    (machine.root / "etc/nftables.conf").write_text(
+        "#!/usr/sbin/nft -f\nflush ruleset\nadd table inet filter\n"
+    )
+    configure(machine)
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "enable", "carpool-rules.service")
+    machine.run("systemctl", "start", "nftables.service")
+    becomes(machine, "rules", "active")  # wanted by nftables.service, as it is at a boot
+    assert our_table(machine)
+    machine.run("nft", "flush", "ruleset")
+    machine.run("systemctl", "reload", "nftables.service")
+    wait_until(lambda: our_table(machine), 10, "it is there after a reload")
+    machine.run("systemctl", "restart", "nftables.service")
+    wait_until(lambda: our_table(machine), 10, "it is there after a restart")
+    becomes(machine, "rules", "active")
+    machine.run("systemctl", "stop", "nftables.service")
+    wait_until(lambda: not our_table(machine), 10, "it goes with nftables")
+    machine.run("systemctl", "start", "nftables.service")
+    wait_until(lambda: our_table(machine), 10, "it is there after a start")
+    assert "filter" in machine.run("nft", "list", "tables").stdout

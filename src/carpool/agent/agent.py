@@ -29,7 +29,7 @@ from carpool.agent.switch import Heeded
 from carpool.agent.systemd import SystemdServices
 from carpool.agent.transient import runner_for
 from carpool.agent.watch import reread
-from carpool.api import control
+from carpool.api import control, ownrules
 from carpool.api.control import Answer
 from carpool.api.identity import keys_of
 from carpool.api.sections import load_sections, selected
@@ -199,9 +199,17 @@ class Agent:
             self._read_anew.notify_all()
         for peer in left:
             await peer.close()
+        await self._follow_rules(config)
         if self._role_keeper is not None and await self._kept() != kept:
             self._role_keeper.look_again()
         return differing
+
+    async def _follow_rules(self, config: Config) -> None:
+        """Strangers are kept out by these files, too."""
+        try:
+            await asyncio.to_thread(ownrules.follow, config)
+        except CarpoolError as error:
+            say(f"agent: {error}")
 
     async def _kept(self) -> frozenset[Service] | None:
         """Services that follow the role; None when that cannot be said."""

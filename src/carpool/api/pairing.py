@@ -23,8 +23,9 @@ from carpool.kernel.keys import Keys, shown
 from carpool.kernel.stream import BACKLOG, socket_at
 from carpool.kernel.tls import bare
 from carpool.machine.pairing import Initiator, Joiner, Me, Partner
-from carpool.model.config import STATES_PORT, Address, Config
+from carpool.model.config import Address, Config
 from carpool.proto import pairing as pr
+from carpool.proto.ownrules import pairing_port
 from carpool.proto.paircode import FINGERPRINT_BYTES, SECRET_BITS, Code
 
 CONVERSATION_MAX_S = 5.0  # with one who has connected: others wait meanwhile
@@ -36,8 +37,7 @@ _Message = TypeVar("_Message", bound=pr.Message)
 
 def port_of(config: Config) -> int:
     """Where pairing happens: the port after that of the states."""
-    states = config.group.states
-    return (states.port if states is not None else STATES_PORT) % 65535 + 1
+    return pairing_port(config)
 
 
 def own_addresses(config: Config) -> list[Address]:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from carpool.api.control import FAILOVER, STATES, Answer, request, socket_of
+from carpool.api.ownrules import follow
 from carpool.api.settings import load
 from carpool.cli.problems import counted, told
 from carpool.cli.times import within
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         if not _reload_states(args.run_dir) and config.group.states is not None:
             print("[states] is configured, but no states process runs: carpool run states")
         _reload_agent(args.run_dir)
+        follow(config)
     return EXIT_OK
 
 

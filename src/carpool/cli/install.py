@@ -159,6 +159,7 @@ def _remove(work: _Work, args: argparse.Namespace) -> None:
 
 def _restart(work: _Work, run_dir: Path) -> None:
     """What runs already is to run the new program, but no VIP moves for it."""
+    work.call("systemctl", "try-reload-or-restart", "carpool-rules.service", must=False)
     work.call("systemctl", "try-restart", "carpool-states.service", "carpool-agent.service")
     master = masters(status(run_dir, FAILOVER))
     if master is None:
@@ -178,4 +179,4 @@ def masters(told: Answer | CarpoolError) -> list[str] | None:
 
 
 def _services() -> list[str]:
-    return [f"carpool-{name}.service" for name in ("failover", "states", "agent")]
+    return [f"carpool-{name}.service" for name in ("failover", "states", "agent", "rules")]

@@ -16,6 +16,7 @@ from carpool.machine.rulewalk import Fit, Hit, Packet, blocker, hits_of
 from carpool.model.config import Address, Config, Transport, family_of
 from carpool.model.diagnosis import Diagnosis, Severity, Skipped
 from carpool.model.facts import Unseen
+from carpool.proto import ownrules
 from carpool.proto.carp import PROTOCOL
 from carpool.proto.ipheader import group_of
 from carpool.proto.nftjson import Chain, Rule, Tables
@@ -169,6 +170,23 @@ def carp_rules(facts: Facts) -> Iterator[Finding]:
             return
 
 
+def own_rules(facts: Facts) -> Iterator[Finding]:
+    """Our own table, which keeps strangers out, is loaded, and made of these files."""
+    yield from _seen("own-rules", facts)
+    if isinstance(facts.config, Unseen) or isinstance(facts.tables, Unseen):
+        return
+    chain = facts.tables.chains.get((ownrules.FAMILY, ownrules.TABLE, "input"))
+    why = "strangers may come to the ports of carpool (they are refused there: they have no key)"
+    load = "systemctl reload-or-restart carpool-rules; without systemd: carpool rules --load"
+    if chain is None:
+        found = f"table {ownrules.FAMILY} {ownrules.TABLE} is not loaded"
+        yield Diagnosis("own-rules", Severity.NOTE, found, why, load)
+    elif ownrules.mark(facts.config) not in {rule.comment for rule in chain.rules}:
+        found = f"table {ownrules.FAMILY} {ownrules.TABLE} was made of other files"
+        why = "it may keep out who is a peer now"
+        yield Diagnosis("own-rules", Severity.WARNING, found, why, load)
+
+
 def flowtable(facts: Facts) -> Iterator[Finding]:
     """Connections that the kernel forwards beside the rules."""
     yield from _seen("flowtable", facts)
@@ -217,6 +235,7 @@ CHECKS = (
     Check("nat-own-address", "source NAT to addresses that stay", nat_own_address),
     Check("nat-any-source", "source NAT of what the node itself sends", nat_any_source),
     Check("sync-rules", "rules let the nodes talk to each other", sync_rules),
+    Check("own-rules", "strangers are kept from carpool", own_rules),
     Check("carp-rules", "rules let adverts out", carp_rules),
     Check("flowtable", "connections that are offloaded", flowtable),
 )

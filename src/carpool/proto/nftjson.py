@@ -22,6 +22,7 @@ class Rule:
     chain: str
     handle: int
     expressions: tuple[Json, ...]
+    comment: str = ""
 
     @property
     def place(self) -> str:
@@ -98,6 +99,7 @@ def _rule(found: Json) -> Rule:
         _text(found, "chain"),
         _number(found, "handle"),
         tuple(one for one in listed if isinstance(one, dict)),
+        _text(found, "comment"),
     )
 
 

@@ -15,7 +15,7 @@ from carpool.cli import files, install
 from carpool.cli.main import main
 from carpool.errors import EXIT_OK, UnreachableError
 
-SERVICES = ("failover", "states", "agent")
+SERVICES = ("failover", "states", "agent", "rules")
 EXPOSURE_MAX = 4.0  # of 10; systemd.exec(5) in numbers
 
 
@@ -95,7 +95,7 @@ def analyze(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_systemd_understands_every_line(root: Path) -> None:
     units = sorted(str(path) for path in root.iterdir())
-    assert len(units) == 4
+    assert len(units) == len(SERVICES) + 1
     done = analyze("verify", "--man=no", *units)
     ours = [line for line in done.stderr.splitlines() if "carpool" in line]
     assert (ours, done.returncode) == ([], 0), done.stderr

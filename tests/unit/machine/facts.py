@@ -11,7 +11,8 @@ from carpool.machine.facts import Facts
 from carpool.machine.hostchecks import ALL_RP_FILTER, EVENTS, FORWARD
 from carpool.model.diagnosis import Diagnosis, Severity, Skipped
 from carpool.model.facts import InterfaceFacts, NodeFacts, Unseen
-from carpool.proto.nftjson import Tables
+from carpool.proto import ownrules
+from carpool.proto.nftjson import Chain, Rule, Tables
 from tests.unit.model.configs import config, masked
 
 UNSEEN = Unseen("nobody has looked")
@@ -27,11 +28,15 @@ NODE_FACTS = NodeFacts(
     100,
 )
 SETTINGS = {ALL_RP_FILTER: 0, EVENTS: 2, **dict.fromkeys(FORWARD.values(), 1)}
+OURS = Chain(
+    *("inet", "carpool_rules", "input"),
+    rules=(Rule("inet", "carpool_rules", "input", 1, (), ownrules.mark(config())),),
+)
 FACTS = Facts(
     config(),
     NODE_FACTS,
     settings=SETTINGS,
-    tables=Tables({}),
+    tables=Tables({("inet", "carpool_rules", "input"): OURS}),
     listeners=(),
     certificates=(),
     missing={},

@@ -12,6 +12,7 @@ from carpool.machine.rulechecks import (
     flowtable,
     nat_any_source,
     nat_own_address,
+    own_rules,
     sync_rules,
 )
 from carpool.model.config import Transport
@@ -145,3 +146,10 @@ def test_flowtables_are_worth_a_note() -> None:
     assert severities(found(flowtable, made)) == [Severity.NOTE]
     alone = config(group=replace(GROUP, states=None))
     assert not found(flowtable, replace(made, config=alone))
+
+
+def test_our_own_table_is_there_and_of_these_files() -> None:
+    assert severities(found(own_rules, facts(tables=Tables({})))) == [Severity.NOTE]
+    assert found(own_rules) == []
+    other = facts(config=config(group=replace(GROUP, sync=Sync("sync"))))
+    assert severities(found(own_rules, other)) == [Severity.WARNING]

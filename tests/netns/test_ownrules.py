@@ -1,0 +1,87 @@
+"""The table `inet carpool_rules` in a real kernel: who gets in, and who does not."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+from tests.netns.lab import Namespace, Network
+from tests.unit.api.files import write
+
+OPEN = """table inet filter { chain input { type filter hook input priority filter; policy drop;
+    iifname { "lan0", "wan0", "sync0" } tcp dport { 22, 3782, 3783 } accept
+    meta l4proto { icmp, ipv6-icmp } accept
+  }
+}
+"""
+
+
+def carpool(host: Namespace, config_dir: Path, *words: str) -> str:
+    argv = (sys.executable, "-m", "carpool", "--config-dir", str(config_dir), *words)
+    return host.run(*argv).stdout
+
+
+def reaches(source: Namespace, bound: str, target: str, port: int) -> bool:
+    with source.entered():
+        sock = socket.socket()
+    with sock:
+        sock.settimeout(0.5)
+        sock.bind((bound, 0))
+        try:
+            sock.connect((target, port))
+        except OSError:
+            return False
+    return True
+
+
+def dropped(host: Namespace, chain: str) -> int:
+    listed = host.run("nft", "list", "chain", "inet", "carpool_rules", chain).stdout
+    return int(listed.split("counter packets ")[1].split()[0])
+
+
+def test_the_port_is_open_for_the_peer_on_its_link_alone(network: Network, tmp_path: Path) -> None:
+    files = write(tmp_path)
+    node, peer = network.host("node"), network.host("peer")
+    network.veth(node, "sync0", peer, "s0", left_addresses=["10.10.3.1/24"])
+    network.veth(node, "lan0", peer, "l0", left_addresses=["10.10.1.2/24"])
+    network.veth(node, "wan0", peer, "w0", left_addresses=["10.10.2.2/24"])
+    for device, address in (("s0", "10.10.3.2"), ("s0", "10.10.3.77"), ("w0", "10.10.2.3")):
+        peer.run("ip", "address", "add", f"{address}/24", "dev", device)
+    with node.entered():
+        listeners = [socket.create_server(("0.0.0.0", port)) for port in (3782, 22)]
+    try:
+        node.nft(OPEN)
+        assert reaches(peer, "10.10.3.77", "10.10.3.1", 3782)
+        carpool(node, files, "rules", "--load")
+        assert reaches(peer, "10.10.3.2", "10.10.3.1", 3782), "the peer on the sync link"
+        assert not reaches(peer, "10.10.3.77", "10.10.3.1", 3782), "somebody else there"
+        assert not reaches(peer, "10.10.2.3", "10.10.2.2", 3782), "another link"
+        assert reaches(peer, "10.10.3.77", "10.10.3.1", 22), "what is not ours is left alone"
+        assert dropped(node, "streams") >= 2
+
+        advert(peer, "w0", "10.10.2.2")
+        assert dropped(node, "adverts") == 0
+        advert(peer, "s0", "10.10.3.1")
+        assert dropped(node, "adverts") == 1
+        assert "112" not in node.run("cat", "/proc/net/nf_conntrack", check=False).stdout
+
+        text = (files / "node.toml").read_text()
+        (files / "node.toml").write_text(text.replace("10.10.3.2", "10.10.3.77"))
+        carpool(node, files, "rules", "--load")
+        assert reaches(peer, "10.10.3.77", "10.10.3.1", 3782)
+        assert not reaches(peer, "10.10.3.2", "10.10.3.1", 3782)
+        carpool(node, files, "rules", "--remove")
+        assert reaches(peer, "10.10.3.2", "10.10.3.1", 3782)
+    finally:
+        for one in listeners:
+            one.close()
+
+
+def advert(host: Namespace, device: str, target: str) -> None:
+    """What CARP looks like. Unicast, as nobody here has joined the group."""
+    with host.entered():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, 112)
+    with sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        sock.sendto(bytes((0x21, 51, 0, 7)) + bytes(32), (target, 0))
