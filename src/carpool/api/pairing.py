@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TypeVar
 
 from carpool.api import identity
@@ -22,8 +23,11 @@ from carpool.kernel.clock import monotonic_s
 from carpool.kernel.keys import Keys, shown
 from carpool.kernel.stream import BACKLOG, socket_at
 from carpool.kernel.tls import bare
+from carpool.machine import pairing as machine
+from carpool.machine.filetext import node_toml
 from carpool.machine.pairing import Initiator, Joiner, Me, Partner
 from carpool.model.config import Address, Config
+from carpool.model.finding import GROUP_FILE
 from carpool.proto import pairing as pr
 from carpool.proto.ownrules import pairing_port
 from carpool.proto.paircode import FINGERPRINT_BYTES, SECRET_BITS, Code
@@ -33,6 +37,7 @@ TOLD_MAX = 20
 CONNECT_MAX_S = 15.0  # the initiator may be talking with two others
 
 _Message = TypeVar("_Message", bound=pr.Message)
+_Other = TypeVar("_Other", bound=pr.Message)
 
 
 def port_of(config: Config) -> int:
@@ -74,8 +79,16 @@ class Initiation:
     """
 
     def __init__(
-        self, config: Config, keys: Keys, *, port: int, replace: bool, tell: Callable[[str], None]
+        self,
+        config: Config,
+        keys: Keys,
+        *,
+        port: int,
+        replace: bool,
+        tell: Callable[[str], None],
+        shown: pr.Shown | None = None,
     ) -> None:
+        """`shown`: the files, for who knows the code and has none yet."""
         me = me_of(config, keys, replace=replace)
         secret = secrets.randbits(SECRET_BITS)
         fingerprint = hashlib.sha256(me.certificate).digest()
@@ -85,6 +98,7 @@ class Initiation:
             address for p in config.node.peers for here in p.addresses.values() for address in here
         }
         self._keys = keys
+        self._shown = shown
         self._tell_all = tell
         self._told: set[str] = set()
         self._initiator = Initiator(me, secret)
@@ -143,9 +157,12 @@ class Initiation:
                 self._tell(f"{source} did not join: {error}")
                 return None
 
-    def _pair(self, talk: _Conversation) -> Partner:
+    def _pair(self, talk: _Conversation) -> Partner | None:
         talk.say(self._initiator.hello())
-        join = talk.hear(pr.Join)
+        join = talk.hear_any(pr.Join, pr.Look)
+        if isinstance(join, pr.Look):
+            self._show(talk, join)
+            return None
         try:
             answer = self._initiator.on_join(join, identity.name_in)
         except PeerError as error:
@@ -159,6 +176,42 @@ class Initiation:
         with suppress(PeerError):  # the joiner then says that it was not confirmed
             talk.say(pr.Done())
         return partner
+
+    def _show(self, talk: _Conversation, look: pr.Look) -> None:
+        """To who knows the code: what group this is."""
+        refusal = self._initiator.on_look(look)
+        if refusal is None and self._shown is None:
+            refusal = pr.Refuse("its files are shown to nobody")
+        if refusal is not None:
+            raise talk.refused(refusal)
+        assert self._shown is not None
+        talk.say(self._shown)
+
+
+def shown_to_joiners(config: Config, config_dir: Path) -> pr.Shown:
+    """What who knows the code may see: group.toml as it is, of node.toml what concerns others.
+    Raises ConfigError."""
+    try:
+        group = (config_dir / GROUP_FILE).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"read {config_dir / GROUP_FILE}: {error.strerror}") from error
+    return pr.Shown(node_toml(config.node).encode(), group)
+
+
+def look(address: Address, code: Code, *, port: int, source: Address | None) -> pr.Shown:
+    """The files of the node that waits at `address` and made the code; nothing is pinned, there
+    or here. `source`: the address that it knows this node by. Raises PeerError when there is nobody, it is somebody else, or it refuses."""
+    with (
+        _connection(address, port, source) as sock,
+        _Conversation(sock, bare(None, server=False), server=False) as talk,
+    ):
+        theirs = _known_by(code, talk, address)
+        hello = talk.hear(pr.Hello)
+        asked = machine.look(hello, theirs, identity.name_in(theirs), code.secret)
+        if isinstance(asked, pr.Refuse):
+            raise talk.refused(asked)
+        talk.say(asked)
+        return talk.hear(pr.Shown)
 
 
 def join(
@@ -174,14 +227,7 @@ def join(
         _connected(config, address, port) as sock,
         _Conversation(sock, bare(None, server=False), server=False) as talk,
     ):
-        theirs = talk.certificate
-        if not code.is_of(hashlib.sha256(theirs).digest()):
-            raise PeerError(
-                f"the node at {address} is not the one that made this code: it shows "
-                f"{shown(theirs)}",
-                hint="is the address right, and the code of the last `carpool init` there? "
-                "nothing was sent",
-            )
+        theirs = _known_by(code, talk, address)
         joiner = Joiner(me, code.secret, theirs, identity.name_in(theirs))
         asked = joiner.on_hello(talk.hear(pr.Hello))
         if isinstance(asked, pr.Refuse):
@@ -203,6 +249,18 @@ def join(
     return partner
 
 
+def _known_by(code: Code, talk: _Conversation, address: Address) -> bytes:
+    """The certificate of the other end, which fits the code. Raises PeerError for any other."""
+    theirs = talk.certificate
+    if not code.is_of(hashlib.sha256(theirs).digest()):
+        raise PeerError(
+            f"the node at {address} is not the one that made this code: it shows {shown(theirs)}",
+            hint="is the address right, and the code of the last `carpool init` there? "
+            "nothing was sent",
+        )
+    return theirs
+
+
 def _connected(config: Config, address: Address, port: int) -> socket.socket:
     """A connection from the address that the other node knows this one by, if that can be told."""
     node = config.node
@@ -213,10 +271,14 @@ def _connected(config: Config, address: Address, port: int) -> socket.socket:
         for own in node.addresses.get(name, ())
         if own.version == address.version
     ]
+    return _connection(address, port, sources[0] if sources else None)
+
+
+def _connection(address: Address, port: int, source: Address | None = None) -> socket.socket:
     try:
-        if not sources:
+        if source is None:
             return socket.create_connection((str(address), port), CONNECT_MAX_S)
-        sock = socket_at(sources[0], 0)
+        sock = socket_at(source, 0)
         try:
             sock.settimeout(CONNECT_MAX_S)
             sock.connect((str(address), port))
@@ -278,11 +340,15 @@ class _Conversation:
 
     def hear(self, kind: type[_Message]) -> _Message:
         """The next message, which must be of this kind. Raises PeerError for any other."""
+        return self.hear_any(kind, kind)
+
+    def hear_any(self, kind: type[_Message], other: type[_Other]) -> _Message | _Other:
+        """The same, of one of two kinds."""
         length = pr.LENGTH.unpack(self._read(pr.LENGTH.size))[0]
-        if length > pr.MESSAGE_MAX_BYTES:
+        if length > pr.max_bytes(kind):
             raise PeerError(f"it sent a message of {length} bytes: that is no carpool")
         message = pr.parse(self._read(length))
-        if isinstance(message, kind):
+        if isinstance(message, kind | other):
             return message
         if isinstance(message, pr.Refuse):
             raise PeerError(f"it refuses: {message.reason}")

@@ -92,7 +92,10 @@ def run(args: argparse.Namespace) -> int:
 def _init(args: argparse.Namespace, config: Config, keys: Keys) -> int:
     _own_identity(keys)
     port = args.port or pairing.port_of(config)
-    initiation = pairing.Initiation(config, keys, port=port, replace=args.replace, tell=_say)
+    files = pairing.shown_to_joiners(config, args.config_dir)
+    initiation = pairing.Initiation(
+        config, keys, port=port, replace=args.replace, tell=_say, shown=files
+    )
     try:
         option = f" --port {args.port}" if args.port else ""
         _say(f"within {args.timeout} s, on the node to pair with:")

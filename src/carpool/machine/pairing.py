@@ -52,6 +52,19 @@ class Initiator:
     def hello(self) -> pr.Hello:
         return pr.Hello(self._me.node, self._me.group)
 
+    def on_look(self, look: pr.Look) -> pr.Refuse | None:
+        """None: it knows the code, and may see what group this is. A wrong code is a guess."""
+        me = self._me
+        parties = _parties_of_look(me.group, me.node, me.certificate)
+        if not self.over and pr.same(look.proof, pr.proof(self._secret, pr.Role.LOOKER, parties)):
+            return None
+        return self._wrong_guess()
+
+    def _wrong_guess(self) -> pr.Refuse:
+        self.wrong_guesses += 1
+        left = max(GUESSES_MAX - self.wrong_guesses, 0)
+        return pr.Refuse(f"that is not the code that {self._me.node} shows; guesses left: {left}")
+
     def on_join(
         self, join: pr.Join, name_in: Callable[[bytes], str]
     ) -> tuple[pr.Welcome, Partner] | pr.Refuse:
@@ -62,9 +75,7 @@ class Initiator:
             join.group, me.node, _fingerprint(me.certificate), join.node, fingerprint
         )
         if self.over or not pr.same(join.proof, pr.proof(self._secret, pr.Role.JOINER, parties)):
-            self.wrong_guesses += 1
-            left = max(GUESSES_MAX - self.wrong_guesses, 0)
-            return pr.Refuse(f"that is not the code that {me.node} shows; guesses left: {left}")
+            return self._wrong_guess()
         name = name_in(join.certificate)
         if name != join.node:
             return pr.Refuse(f"the certificate of {join.node!a} is in the name of {name!a}")
@@ -73,6 +84,21 @@ class Initiator:
             return pr.Refuse(reason)
         welcome = pr.Welcome(pr.proof(self._secret, pr.Role.INITIATOR, parties))
         return welcome, Partner(join.node, join.certificate)
+
+
+def look(hello: pr.Hello, certificate: bytes, name: str, secret: int) -> pr.Look | pr.Refuse:
+    """What a node asks that knows the code and no group yet. The initiator's certificate, in this
+    name, fits the code."""
+    if hello.version != pr.VERSION:
+        return pr.Refuse(f"{hello.node} pairs by version {hello.version}, expected {pr.VERSION}")
+    if hello.node != name:
+        return pr.Refuse(f"the certificate of {hello.node!a} is in the name of {name!a}")
+    parties = _parties_of_look(hello.group, hello.node, certificate)
+    return pr.Look(pr.proof(secret, pr.Role.LOOKER, parties))
+
+
+def _parties_of_look(group: str, node: str, certificate: bytes) -> pr.Parties:
+    return pr.Parties(group, node, _fingerprint(certificate), "", b"")
 
 
 class Joiner:

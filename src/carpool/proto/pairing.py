@@ -18,6 +18,7 @@ from enum import StrEnum
 
 VERSION = 1
 MESSAGE_MAX_BYTES = 16 * 1024
+SHOWN_MAX_BYTES = 1024 * 1024  # files of FILE_MAX_BYTES (api/tomlfile.py), in base 64
 TEXT_MAX = 1000  # characters of a reason; names are judged by their reader
 LENGTH = struct.Struct(">I")
 
@@ -49,6 +50,21 @@ class Welcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """In place of Join: knows the code, and asks what group it would join. Nothing is pinned."""
+
+    proof: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The answer to Look: the initiator's files, node.toml as far as it concerns others."""
+
+    node_toml: bytes
+    group_toml: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """From either: the other one's certificate is pinned."""
 
@@ -67,9 +83,9 @@ class Broken:
     reason: str
 
 
-Message = Hello | Join | Welcome | Done | Refuse
+Message = Hello | Join | Welcome | Look | Shown | Done | Refuse
 _KINDS: dict[str, type[Message]] = {
-    kind.__name__.lower(): kind for kind in (Hello, Join, Welcome, Done, Refuse)
+    kind.__name__.lower(): kind for kind in (Hello, Join, Welcome, Look, Shown, Done, Refuse)
 }
 
 
@@ -78,6 +94,7 @@ class Role(StrEnum):
 
     INITIATOR = "initiator"
     JOINER = "joiner"
+    LOOKER = "looker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +132,13 @@ def build(message: Message) -> bytes:
     if isinstance(message, Refuse):
         said["reason"] = message.reason[:TEXT_MAX]
     text = json.dumps(said).encode()
-    assert len(text) <= MESSAGE_MAX_BYTES, len(text)
+    assert len(text) <= max_bytes(type(message)), len(text)
     return LENGTH.pack(len(text)) + text
+
+
+def max_bytes(kind: type[object]) -> int:
+    """How long a message of this kind may be."""
+    return SHOWN_MAX_BYTES if kind is Shown else MESSAGE_MAX_BYTES
 
 
 def parse(text: bytes) -> Message | Broken:

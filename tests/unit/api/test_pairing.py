@@ -62,9 +62,15 @@ class Waiting:
         with socket.create_server((str(box.config.node.addresses["sync"][0]), 0)) as free:
             self.port: int = free.getsockname()[1]
         self.told: list[str] = []
+        self.shown = pr.Shown(b"name = 1", b"secrets " * 8000)
         self.result: Partner | CarpoolError | None = None
         self._initiation = pairing.Initiation(
-            box.config, box.keys, port=self.port, replace=replace, tell=self.told.append
+            box.config,
+            box.keys,
+            port=self.port,
+            replace=replace,
+            tell=self.told.append,
+            shown=self.shown,
         )
         self.code = self._initiation.code
         self._thread = threading.Thread(target=self._wait, args=(timeout_s,))
@@ -417,3 +423,24 @@ def test_the_port_is_the_one_after_that_of_the_states(fw1: Box) -> None:
     other = replace(fw1.config.group, states=States("sync", port=65535))
     assert pairing.port_of(replace(fw1.config, group=other)) == 1
     assert pairing.port_of(replace(fw1.config, group=replace(other, states=None))) == 3783
+
+
+def test_who_knows_the_code_sees_the_files_and_may_join_then(
+    fw1: Box, fw2: Box, wait: Wait
+) -> None:
+    waiting = wait(fw1)
+    assert (
+        pairing.look(AT["fw1"], waiting.code, port=waiting.port, source=AT["fw2"]) == waiting.shown
+    )
+    assert fw1.keys.names() == []
+    assert join(fw2, waiting).node == "fw1"
+    assert waiting.partner().node == "fw2"
+
+
+def test_who_guesses_sees_nothing_and_has_guessed(fw1: Box, wait: Wait) -> None:
+    waiting = wait(fw1)
+    wrong = Code(waiting.code.fingerprint, waiting.code.secret ^ 1)
+    for left in (2, 1, 0):
+        with pytest.raises(PeerError, match=f"guesses left: {left}"):
+            pairing.look(AT["fw1"], wrong, port=waiting.port, source=AT["fw2"])
+    assert isinstance(waiting.outcome(), CarpoolError)

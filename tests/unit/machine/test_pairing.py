@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from carpool.machine.pairing import Initiator, Joiner, Me, Partner, objection
+from carpool.machine.pairing import Initiator, Joiner, Me, Partner, look, objection
 from carpool.proto import pairing as pr
 
 SECRET = 12345
@@ -138,3 +138,17 @@ def test_nothing_is_replaced_unless_it_is_said() -> None:
     assert reason.startswith("fw1 is paired with fw2 already, by another certificate (SHA-256 ")
     assert reason.endswith("if fw2 has a new identity, say --replace on fw1")
     assert objection(replace(known, replace=True), "fw2", "edge", b"another") == ""
+
+
+def test_who_looks_proves_the_code_and_a_wrong_one_is_a_guess() -> None:
+    initiator = Initiator(FW1, SECRET)
+    for secret, guesses in ((SECRET, 0), (1, 1)):
+        asked = look(initiator.hello(), FW1.certificate, "fw1", secret)
+        assert isinstance(asked, pr.Look)
+        refused = initiator.on_look(asked)
+        assert (refused is None, initiator.wrong_guesses) == (not guesses, guesses)
+    assert "in the name of" in refusal(look(initiator.hello(), FW1.certificate, "fw9", SECRET))
+    other = replace(initiator.hello(), version=9)
+    assert "by version 9" in refusal(look(other, FW1.certificate, "fw1", SECRET))
+    joiner = joined()
+    assert refusal(initiator.on_look(pr.Look(joiner.proof))), "a proof is good for one thing"

@@ -1,0 +1,81 @@
+"""node.toml and group.toml as `carpool setup` writes them.
+
+Room: machine. Pure: values to text. Keys that a wizard does not ask for are left out: what an
+operator wrote himself is never written anew from here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from carpool.model.config import Address, Group, MacMode, Node, Transport, Vip
+from carpool.model.finding import GROUP_FILE, NODE_FILE
+
+
+def node_toml(node: Node) -> str:
+    """Everything but `[vars]` and `[services]`, which are nobody else's."""
+    return "\n".join(_node(node)) + "\n"
+
+
+def group_toml(group: Group) -> str:
+    """VIPs, `[states]` and `[sync]`."""
+    return "\n".join(_group(group)) + "\n"
+
+
+def _node(node: Node) -> Iterator[str]:
+    yield f"# {NODE_FILE}(5): what differs between nodes. Written by `carpool setup`; edit it, then"
+    yield "# `carpool check` and `carpool apply`."
+    yield f"name = {_text(node.name)}"
+    yield f"advskew = {node.advskew} # the node with the lowest is MASTER when all are well"
+    yield ""
+    yield "[interface] # logical name = device"
+    yield from (f"{name} = {_text(device)}" for name, device in node.interfaces.items())
+    if node.addresses:
+        yield ""
+        yield "[address] # this node's own"
+        yield from _addresses(node.addresses)
+    for peer in node.peers:
+        yield ""
+        yield f"[peer.{peer.name}.address]"
+        yield from _addresses(peer.addresses)
+
+
+def _group(group: Group) -> Iterator[str]:
+    yield f"# {GROUP_FILE}(5): the same on all nodes. Written by `carpool setup`; change it on one,"
+    yield "# then `carpool apply` and `carpool sync` there."
+    yield f"name = {_text(group.name)}"
+    yield f"preempt = {'true' if group.preempt else 'false'}"
+    for vip in group.vips:
+        yield ""
+        yield from _vip(vip)
+    for name, link in (("states", group.states), ("sync", group.sync)):
+        if link is not None:
+            yield ""
+            yield f"[{name}]"
+            yield f"interface = {_text(link.interface)}"
+
+
+def _vip(vip: Vip) -> Iterator[str]:
+    yield "[[vip]]"
+    yield f"interface = {_text(vip.interface)}"
+    yield f"vhid = {vip.vhid}"
+    yield f"password = {_text(vip.password.decode())}"
+    yield f"addresses = {_list(vip.addresses)}"
+    if vip.mac is not MacMode.VIRTUAL:
+        yield f"mac = {_text(vip.mac)}"
+    if vip.transport is not Transport.MULTICAST:
+        yield f"transport = {_text(vip.transport)}"
+
+
+def _addresses(addresses: Mapping[str, Sequence[Address]]) -> Iterator[str]:
+    for name, here in addresses.items():
+        yield f"{name} = {_text(str(here[0])) if len(here) == 1 else _list(here)}"
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _list(values: Iterable[object]) -> str:
+    return "[" + ", ".join(_text(str(value)) for value in values) + "]"
