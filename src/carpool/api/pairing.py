@@ -200,7 +200,8 @@ def shown_to_joiners(config: Config, config_dir: Path) -> pr.Shown:
 
 def look(address: Address, code: Code, *, port: int, source: Address | None) -> pr.Shown:
     """The files of the node that waits at `address` and made the code; nothing is pinned, there
-    or here. `source`: the address that it knows this node by. Raises PeerError when there is nobody, it is somebody else, or it refuses."""
+    or here. `source`: the address that it knows this node by. Raises PeerError when there is
+    nobody, it is somebody else, or it refuses."""
     with (
         _connection(address, port, source) as sock,
         _Conversation(sock, bare(None, server=False), server=False) as talk,

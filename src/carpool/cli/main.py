@@ -24,6 +24,7 @@ _OPERATE = "carpool.cli.operate"
 _PAIR = "carpool.cli.pair"
 _SYNC = "carpool.cli.sync"
 VERBS = {  # verb: module, help
+    "setup": ("carpool.cli.setup", "take two machines to a working pair, step by step"),
     "check": ("carpool.cli.check", "say everything that is wrong with the configuration"),
     "run": ("carpool.cli.run", "run a process of this node in the foreground"),
     "status": ("carpool.cli.status", "is all well, and if not, what is wrong?"),

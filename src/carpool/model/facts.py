@@ -93,3 +93,15 @@ class Heard:
     vhid: int = 0  # or VRRP's number of a virtual router
     hop_limit: int = field(default=255, compare=False)
     payload: bytes = field(default=b"", compare=False)  # of one of these packets
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A network device of a machine that is not configured yet."""
+
+    name: str
+    up: bool = False
+    carrier: bool = False
+    addresses: tuple[AddressWithMask, ...] = ()  # its own, no VIP
+    gateways: tuple[Address, ...] = ()  # that default routes by it lead to
+    default: bool = False  # whether there is such a route, with a gateway or without

@@ -1,0 +1,234 @@
+"""`carpool setup` on two bare machines: by answers of a file, and typed on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carpool.api import control
+from carpool.errors import CarpoolError
+from carpool.kernel.adverts import AdvertSocket
+from carpool.kernel.clock import monotonic_s
+from carpool.kernel.links import LinkMonitor
+from carpool.model.config import Family
+from tests.netns.lab import Namespace, Network, wait_until
+from tests.netns.test_ownrules import reaches
+
+FILTER = """flush ruleset
+table inet filter {
+  chain input { type filter hook input priority filter; policy drop;
+    ct state established,related accept
+    iifname "lo" accept
+    meta l4proto { icmp, ipv6-icmp } accept
+  }
+}
+"""
+ADDRESSES = {
+    "fw1": {"lan0": ["10.10.1.2/24", "fd00:10:1::2/64"], "wan0": ["192.0.2.2/24"]},
+    "fw2": {"lan0": ["10.10.1.3/24", "fd00:10:1::3/64"], "wan0": ["192.0.2.3/24"]},
+}
+SYNC = {"fw1": "10.10.3.1/29", "fw2": "10.10.3.2/29"}
+FIRST = """role = "first"
+node = "fw1"
+group = "home"
+peer = "fw2"
+password = "a secret of 20 bytes"
+"""
+LISTEN = ("--listen", "1.5")
+CODE = re.compile(r"code:\s+([0-9A-Z-]{30,})")
+
+
+class Bare:
+    """A machine with addresses, and carpool installed."""
+
+    def __init__(self, host: Namespace, home: Path, name: str) -> None:
+        self.host = host
+        self.name = name
+        self.home = home / name
+        (self.home / "etc").mkdir(parents=True)
+        self.processes: list[subprocess.Popen[str]] = []
+        self.logs: list[Path] = []
+
+    @property
+    def run_dir(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def config_dir(self) -> Path:
+        return self.home / "etc" / "carpool"
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "CARPOOL_CONFIG_DIR": str(self.config_dir),
+            "CARPOOL_RUN_DIR": str(self.run_dir),
+            "CARPOOL_STATE_DIR": str(self.home / "state"),
+            "CARPOOL_ROOT": str(self.home),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def argv(self, *words: str) -> list[str]:
+        variables = [f"{key}={value}" for key, value in self.env.items()]
+        return ["env", *variables, sys.executable, "-m", "carpool", *words]
+
+    def carpool(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.host.run(*self.argv(*words), check=check)
+
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        made = self.host.start(*self.argv(*words))
+        self.processes.append(made)
+        return made
+
+    def answers(self, text: str) -> Path:
+        path = self.home / "answers.toml"
+        path.write_text(text)
+        return path
+
+    def start(self) -> None:
+        for process in ("failover", "states", "agent"):
+            self.begin("run", process)
+
+    def stop(self) -> None:
+        for one in self.processes:
+            if one.poll() is None:
+                one.send_signal(signal.SIGTERM)
+        for one in self.processes:
+            one.communicate(timeout=20)
+
+    def state(self) -> str:
+        """Of all that a wizard might change: files and rules."""
+        digest = hashlib.sha256()
+        for path in sorted(self.home.rglob("*")):
+            digest.update(str(path).encode())
+            if path.is_file():
+                digest.update(path.read_bytes())
+        digest.update(self.host.run("nft", "list", "ruleset").stdout.encode())
+        digest.update(self.host.run("ip", "address").stdout.split("valid_lft")[0].encode())
+        return digest.hexdigest()
+
+    def role(self) -> str:
+        answer = control.status(self.run_dir, control.FAILOVER)
+        return "silent" if isinstance(answer, CarpoolError) else str(answer["role"])
+
+
+Machines = tuple[Bare, Bare]
+
+
+@pytest.fixture
+def machines(network: Network, tmp_path: Path) -> Iterator[Machines]:
+    hosts = {name: network.host(name, forwarding=True) for name in ADDRESSES}
+    stranger = network.host("stranger")
+    for device in ("lan0", "wan0"):
+        ends = [(host, device, ADDRESSES[name][device]) for name, host in hosts.items()]
+        extra = ["10.10.1.77/24"] if device == "lan0" else ["192.0.2.254/24"]
+        network.bridge(f"{device}-switch", [*ends, (stranger, device, extra)])
+    ends = [(host, "sync0", [SYNC[name]]) for name, host in hosts.items()]
+    network.bridge("sync-switch", [*ends, (stranger, "sync0", ["10.10.3.3/29"])])
+    for host in hosts.values():
+        host.run("ip", "route", "add", "default", "via", "192.0.2.254")
+    made = Bare(hosts["fw1"], tmp_path, "fw1"), Bare(hosts["fw2"], tmp_path, "fw2")
+    try:
+        yield made
+    finally:
+        for one in made:
+            one.stop()
+
+
+def code_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    said = ""
+    for text in process.stdout:
+        said += text
+        if found := CODE.search(text):
+            return found[1]
+    raise AssertionError(said)
+
+
+def second(code: str, more: str = "") -> str:
+    return f'role = "second"\naddress = "10.10.3.1"\ncode = "{code}"\n{more}'
+
+
+@contextlib.contextmanager
+def speaker(host: Namespace, device: str, vhid: int) -> Iterator[None]:
+    """UCarp, for another group on this wire."""
+    argv = ("ucarp", "-i", device, "-s", "10.10.1.77", "-v", str(vhid), "-p", "theirs")
+    child = host.start(*argv, "-a", "10.10.1.99", "-u", "/bin/true", "-d", "/bin/true")
+    try:
+        yield
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait(10)
+
+
+@pytest.mark.timeout(150)
+def test_two_bare_machines_become_a_pair_by_files_of_answers(machines: Machines) -> None:
+    fw1, fw2 = machines
+    for one in machines:
+        (one.home / "etc/nftables.conf").write_text(FILTER)
+        one.host.nft(FILTER)
+    before = fw1.state()
+    answers = fw1.answers(FIRST)
+    stranger = Namespace(fw1.host.name.replace("-fw1", "-stranger"))
+    with speaker(stranger, "lan0", 51):
+        dry = fw1.carpool("setup", "--answers", str(answers), "--dry-run", *LISTEN).stdout
+    stranger.kill_children()
+    assert fw1.state() != before, "the answers"
+    before = fw1.state()
+    for line in (
+        '+lan = "lan0"',
+        '+wan = "wan0"',
+        "+vhid = 52",
+        '+addresses = ["10.10.1.1/24", "fd00:10:1::1/64"]',
+        '+addresses = ["192.0.2.1/24"]',
+        '+sync = "10.10.3.2"',
+        "    nft insert rule inet filter input iifname",
+        'iifname "sync0" ip saddr { 10.10.3.2 } tcp dport { 3782, 3783, 3784 } accept',
+    ):
+        assert line in dry, dry
+    assert "a secret of" not in dry
+    assert fw1.state() == before
+
+    waiting = fw1.begin("setup", "--answers", str(answers), *LISTEN)
+    code = code_of(waiting)
+    done = fw2.carpool("setup", "--answers", str(fw2.answers(second(code))), *LISTEN)
+    assert "paired with fw1" in done.stdout
+    said = waiting.communicate(timeout=20)[0]
+    assert waiting.returncode == 0, said
+    assert "Then say `carpool setup` again" in said
+    groups = [(one.config_dir / "group.toml").read_bytes() for one in machines]
+    assert groups[0] == groups[1]
+    assert "advskew = 100" in (fw2.config_dir / "node.toml").read_text()
+    assert (fw1.config_dir / "group.toml").stat().st_mode & 0o777 == 0o600
+
+    conf = (fw1.home / "etc/nftables.conf").read_text()
+    assert conf.startswith(FILTER) and "insert rule inet filter input" in conf
+    listener = 'import socket; made = socket.create_server(("", 3782)); input()'
+    fw1.host.start(sys.executable, "-c", listener)
+    wait_until(lambda: reaches(fw2.host, "10.10.3.2", "10.10.3.1", 3782), 5, "the peer gets in")
+    assert not reaches(stranger, "10.10.3.3", "10.10.3.1", 3782)
+    fw1.host.kill_children()
+    fw1.processes.clear()
+
+    for one in machines:
+        one.start()
+    again = fw1.carpool("setup", "--answers", str(answers), "--listen", "0", check=False)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "node.toml stays as it is" in again.stdout
+    assert "all is well: fw1 and fw2 are a pair" in again.stdout
+    assert re.search(r"after \d+ ms fw1 is BACKUP of everything; fw2 says MASTER", again.stdout)
+    assert re.search(r"after \d+ ms fw1 is MASTER of everything; fw2 says BACKUP", again.stdout)
+    there = fw2.carpool("setup", "--answers", str(fw2.answers(second(code))), "--listen", "0")
+    assert "all is well: fw2 and fw1 are a pair" in there.stdout
