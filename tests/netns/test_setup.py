@@ -20,10 +20,7 @@ import pytest
 
 from carpool.api import control
 from carpool.errors import CarpoolError
-from carpool.kernel.adverts import AdvertSocket
 from carpool.kernel.clock import monotonic_s
-from carpool.kernel.links import LinkMonitor
-from carpool.model.config import Family
 from tests.netns.lab import Namespace, Network, wait_until
 from tests.netns.test_ownrules import reaches
 
@@ -232,3 +229,152 @@ def test_two_bare_machines_become_a_pair_by_files_of_answers(machines: Machines)
     assert re.search(r"after \d+ ms fw1 is MASTER of everything; fw2 says BACKUP", again.stdout)
     there = fw2.carpool("setup", "--answers", str(fw2.answers(second(code))), "--listen", "0")
     assert "all is well: fw2 and fw1 are a pair" in there.stdout
+
+
+class Terminal:
+    """The wizard on a real terminal, and somebody who types."""
+
+    def __init__(self, machine: Bare, *words: str) -> None:
+        self._master, slave = pty.openpty()
+        argv = ("ip", "netns", "exec", machine.host.name, *machine.argv(*words))
+        self.process = subprocess.Popen(
+            argv, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        )
+        os.close(slave)
+        self.seen = ""
+        self._at = 0
+
+    def until(self, words: str, timeout_s: float = 30.0) -> str:
+        """What it said up to these words, since the last ones."""
+        deadline_s = monotonic_s() + timeout_s
+        while words not in self.seen[self._at :]:
+            assert monotonic_s() < deadline_s, f"{words!r} not in:\n{self.seen[self._at :]}"
+            if select.select([self._master], [], [], 0.2)[0]:
+                try:
+                    self.seen += os.read(self._master, 65536).decode(errors="replace")
+                except OSError:  # it has ended
+                    assert words in self.seen[self._at :], self.seen[self._at :]
+        end = self.seen.index(words, self._at) + len(words)
+        said, self._at = self.seen[self._at : end], end
+        return said
+
+    def type(self, question: str, text: str) -> str:
+        """Answer a question; what was said before it."""
+        said = self.until(question) + self.until(": ")
+        os.write(self._master, f"{text}\n".encode())
+        return said
+
+    def ends(self) -> int:
+        while select.select([self._master], [], [], 0.5)[0]:
+            try:
+                self.seen += os.read(self._master, 65536).decode(errors="replace")
+            except OSError:
+                break
+        return self.process.wait(30)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
+        os.close(self._master)
+
+
+@contextlib.contextmanager
+def typing(machine: Bare, *words: str) -> Iterator[Terminal]:
+    made = Terminal(machine, *words)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.mark.timeout(120)
+def test_typed_answers_are_taken_back_and_nothing_happens_before_a_yes(
+    machines: Machines,
+) -> None:
+    fw1, _fw2 = machines
+    fw1.host.nft("table inet filter { chain c { }; }")
+    before = fw1.state()
+    refused = fw1.carpool("setup", check=False)
+    assert "--answers FILE" in refused.stderr
+
+    with typing(fw1, "setup", *LISTEN) as wizard:
+        wizard.type("first node of the pair, or the second?", "third")
+        assert "expected first or second" in wizard.type("first node", "")
+        wizard.type("Name of this node", "fw1")
+        wizard.type("Name of the group", "Not Good")
+        assert 'found "Not Good"' in wizard.type("Name of the group", "home")
+        wizard.type("Device of the link", "<")
+        wizard.type("Name of the group", "office")
+        assert "[sync0]" in wizard.type("Device of the link", "")
+        assert "[lan=lan0 wan=wan0]" in wizard.type("Networks with virtual", "")
+        wizard.type("addresses on lan", "10.10.1.1/25")
+        assert "found 10.10.1.1/25, expected the mask of lan0" in wizard.type("on lan", "")
+        wizard.type("VHID on lan", "")
+        wizard.type("addresses on wan", "192.0.2.9/24")
+        wizard.type("VHID on wan", "51")
+        wizard.type("Password", "")
+        assert "[fw2]" in wizard.type("Name of the other node", "")
+        assert "[10.10.3.2]" in wizard.type("Its address on the link", "")
+        wizard.type("take over again", "")
+        wizard.type("Replicate connections", "")
+        said = wizard.type("Do all this?", "<")
+        assert '+name = "office"' in said and "+vhid = 51" in said
+        wizard.type("Replicate connections", "no")
+        assert "+[states]" not in wizard.type("Do all this?", "no")
+        assert wizard.ends() == 1
+    assert "nothing was changed" in wizard.seen
+    with typing(fw1, "setup", "--listen", "0") as wizard:
+        wizard.type("first node of the pair", "")
+        wizard.type("Name of this node", "quit")
+        assert wizard.ends() == 1
+    assert fw1.state() == before
+
+
+@pytest.mark.timeout(120)
+def test_the_second_node_is_typed_in_with_the_code_of_the_first(machines: Machines) -> None:
+    fw1, fw2 = machines
+    with typing(fw1, "setup", "--answers", str(fw1.answers(FIRST)), *LISTEN) as wizard:
+        wizard.until("code:")
+        code = wizard.until("\r\n").strip()
+        with typing(fw2, "setup", *LISTEN) as other:
+            other.type("first node of the pair, or the second?", "second")
+            assert "[10.10.3.1]" in other.type("Address of the first node", "")
+            other.type("The code", "nonsense")
+            wrong = code[:-2] + ("0" if code[-2] != "0" else "1") + code[-1]
+            other.type("The code", wrong)
+            other.type("The code", code)
+            assert "[fw2]" in other.type("Name of this node", "")
+            offered = other.type("Which device is in which network", "")
+            assert "[lan=lan0 wan=wan0 sync=sync0]" in offered
+            other.type("advskew", "")
+            assert not fw2.config_dir.exists()
+            other.type("Do all this?", "yes")
+            assert other.ends() == 0, other.seen
+        assert wizard.ends() == 0, wizard.seen
+    peers: dict[str, Any] = json.loads(fw2.carpool("peers", "--json").stdout)
+    assert [(one["name"], one["paired"]) for one in peers["peers"]] == [("fw1", True)]
+
+
+@pytest.mark.timeout(60)
+def test_what_is_wrong_with_a_file_of_answers_is_told_with_its_line(machines: Machines) -> None:
+    fw1, _fw2 = machines
+    before = fw1.config_dir.exists()
+    path = fw1.answers(FIRST + 'colour = "red"\n[vip]\nlan = 7\n')
+    done = fw1.carpool("setup", "--answers", str(path), "--listen", "0", check=False)
+    assert done.returncode == 3
+    assert f"{path}:6: colour" in done.stderr and f"{path}:8: vip.lan" in done.stderr
+    path = fw1.answers(FIRST + '[vip]\nlan = ["10.10.9.1/33"]\n')
+    done = fw1.carpool("setup", "--answers", str(path), "--listen", "0", check=False)
+    assert f"{path}:7: vip.lan" in done.stderr, done.stderr
+    path = fw1.answers(FIRST + '[vip]\ndmz = ["10.10.9.1/24"]\n')
+    done = fw1.carpool("setup", "--answers", str(path), "--listen", "0", check=False)
+    assert "nobody asks for" in done.stderr
+    assert fw1.config_dir.exists() is before
+
+    path = fw1.answers(FIRST)
+    fw1.config_dir.mkdir()
+    (fw1.config_dir / "group.toml").write_text('name = "mine"\n')
+    done = fw1.carpool("setup", "--answers", str(path), "--listen", "0", check=False)
+    assert '-name = "mine"' in done.stdout and "would be overwritten" in done.stderr
+    assert (fw1.config_dir / "group.toml").read_text() == 'name = "mine"\n'

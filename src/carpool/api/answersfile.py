@@ -30,7 +30,6 @@ class AnswersFile:
         self.path = path
         self._file = TomlFile.read(path.parent, path.name)
         self.answers: dict[str, str] = {}
-        self._places: dict[str, str] = {}
         self._file.root(KEYS)
         for key, value in self._file.content.items():
             if key in TABLES:
@@ -43,8 +42,7 @@ class AnswersFile:
 
     def wrong(self, key: str, found: str, expected: str) -> Problem:
         """The problem of one answer, with its line."""
-        place = self._places.get(key, key)
-        return placed([Problem(self._file.name, place, found, expected)], [self._file])[0]
+        return placed([Problem(self._file.name, key, found, expected)], [self._file])[0]
 
     def _plain(self, key: str, value: object) -> None:
         if key in TRUTHS:
