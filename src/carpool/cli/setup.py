@@ -105,6 +105,9 @@ def run(args: argparse.Namespace) -> int:
                 hint="`overwrite = true` in the file of answers allows it",
             )
         return EXIT_OK if args.dry_run else _carry_out(args, plan, answers, file)
+    if seen.paired and seen.current is not None and not _goes_over_it_again(seen.current):
+        second = seen.current.node.advskew > 0
+        return _check_and_drill(args, seen.current, second, None)
     print(INTRODUCTION)
     talk = Conversation(seen, meet)
     while True:
@@ -277,6 +280,19 @@ def _show(plan: Plan) -> None:
     sys.stdout.flush()
 
 
+def _goes_over_it_again(current: Config) -> bool:
+    """Whether a node that is part of a pair is to be set up anew. Raises Quit."""
+    peers = ", ".join(peer.name for peer in current.node.peers)
+    question = f"{current.node.name} is set up and paired with {peers}. Change anything?"
+    return _yes(question, NO)
+
+
+def _yes(question: str, proposal: str) -> bool:
+    while (text := line(f"{question} [{proposal}]: ") or proposal) not in (YES, NO):
+        print(f"  found {text!r}, expected {YES} or {NO}")
+    return text == YES
+
+
 def _confirmed(talk: Conversation, plan: Plan) -> bool:
     """Raises Quit for a no."""
     word = "overwrite" if plan.overwrites else YES
@@ -308,10 +324,17 @@ def _carry_out(
     runs = setupplan.start(plan, args.run_dir)
     if not second:
         setuppair.wait_for_second(config, args.config_dir, float(wish.get("wait_s", WAIT_S)))
-    if not runs:
+    if not runs and not (not plan.files and setuppair.runs(args.run_dir)):
         print(setupplan.by_hand(config))
         print("Then say `carpool setup` again: it checks, and offers the drill.")
         return EXIT_OK
+    return _check_and_drill(args, config, second, file)
+
+
+def _check_and_drill(
+    args: argparse.Namespace, config: Config, second: bool, file: AnswersFile | None
+) -> int:
+    """What a pair ends with; changes nothing but in the drill."""
     wrong = setuppair.wait_until_well(config, args.run_dir)
     _doctor(args)
     if wrong:
@@ -328,10 +351,7 @@ def _wants_drill(second: bool, file: AnswersFile | None) -> bool:
     proposal = NO if second else YES
     if file is not None:
         return file.answers.get("drill", proposal) == YES
-    question = "A drill now: all moves to the other node, and back?"
-    while (text := line(f"{question} [{proposal}]: ") or proposal) not in (YES, NO):
-        print(f"  found {text!r}, expected {YES} or {NO}")
-    return text == YES
+    return _yes("A drill now: all moves to the other node, and back?", proposal)
 
 
 def _picture(config: Config, run_dir: Path) -> str:

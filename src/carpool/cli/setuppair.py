@@ -23,6 +23,7 @@ WELL_WAIT_S = 90.0
 LOOK_EVERY_S = 0.6  # agents answer two such questions a second
 ROLE_EVERY_S = 0.01
 DRILL_WAIT_S = 30.0
+START_WAIT_S = 5.0
 MASTER, BACKUP = "MASTER", "BACKUP"
 
 
@@ -128,6 +129,16 @@ def wait_until_well(config: Config, run_dir: Path) -> list[str]:
     """What is wrong in the end; nothing when all is well."""
     _say("waiting until one node is MASTER, the other BACKUP, and tables are complete ...")
     return _until(lambda: troubles(config, run_dir), WELL_WAIT_S, LOOK_EVERY_S)
+
+
+def runs(run_dir: Path) -> bool:
+    """Whether failover answers, or does within seconds: it may have been started just now."""
+
+    def silent() -> list[str]:
+        answer = control.status(run_dir, control.FAILOVER)
+        return [answer.message] if isinstance(answer, CarpoolError) else []
+
+    return not _until(silent, START_WAIT_S, LOOK_EVERY_S)
 
 
 def _until(wrong: Callable[[], list[str]], wait_s: float, every_s: float) -> list[str]:
