@@ -99,19 +99,17 @@ def do(plan: Plan) -> None:
 def start(plan: Plan, run_dir: Path) -> bool:
     """The processes, or what is new for those that run; whether there are any. Raises
     CarpoolError."""
-    if isinstance(control.status(run_dir, control.FAILOVER), dict):
-        if plan.files:
-            print("the processes take it up: carpool apply")
-            places = {"config_dir": plan.config_dir, "run_dir": run_dir}
-            wish = {"dry_run": False, "force": False, "confirm_within": None, "settle": False}
-            apply.run(argparse.Namespace(**places, **wish))
-        return True
-    if not has_systemd():
-        return False
-    for words in (("enable", *UNITS), ("start", "carpool.target")):
-        print(f"systemctl {' '.join(words)}")
-        _systemctl(*words)
-    return True
+    runs = isinstance(control.status(run_dir, control.FAILOVER), dict)
+    if runs and plan.files:
+        print("the processes take it up: carpool apply")
+        places = {"config_dir": plan.config_dir, "run_dir": run_dir}
+        wish = {"dry_run": False, "force": False, "confirm_within": None, "settle": False}
+        apply.run(argparse.Namespace(**places, **wish))
+    if has_systemd():
+        for words in (("enable", *UNITS), ("start", "carpool.target")):
+            print(f"systemctl {' '.join(words)}")
+            _systemctl(*words)
+    return runs or has_systemd()
 
 
 def by_hand(config: Config) -> str:

@@ -5,11 +5,11 @@ Room: machine. Pure: rules are those that `rulewalk.py` reads; only what is sure
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from carpool.machine.rulewalk import Packet, blocker
-from carpool.model.config import Config
+from carpool.model.config import Address, Config
 from carpool.proto.nftjson import Rule, Tables
 from carpool.proto.ownrules import ways_in
 
@@ -33,29 +33,42 @@ class Opening:
 
 
 def openings(config: Config, tables: Tables) -> Iterator[Opening]:
-    """What would have to be inserted, for each chain in the way and each address of a peer."""
-    for interface, name, addresses, ports in ways_in(config):
-        device = config.device(interface)
-        for source in addresses:
-            own = next(
-                (one for one in config.node.addresses[interface] if one.version == source.version),
-                None,
+    """What would have to be inserted, for each link and each chain in the way. It names all nodes
+    of the link, this one too: rules may be synchronised, and are the same on all nodes then."""
+    peers: dict[str, list[Address]] = {}
+    ports: dict[str, list[int]] = {}
+    for interface, _name, addresses, there in ways_in(config):
+        peers.setdefault(interface, []).extend(addresses)
+        ports[interface] = there
+    for interface, sources in peers.items():
+        own = config.node.addresses[interface]
+        for version, word in ((4, "ip"), (6, "ip6")):
+            theirs = [one for one in sources if one.version == version]
+            ours = [one for one in own if one.version == version]
+            if not (theirs and ours):
+                continue
+            device = config.device(interface)
+            packets = [
+                Packet(version, source, ours[0], _TCP, port, entry=device)
+                for source in theirs
+                for port in ports[interface]
+            ]
+            every = ", ".join(map(str, sorted({*theirs, *ours}, key=int)))
+            listed = ", ".join(map(str, ports[interface]))
+            rule = (
+                f'iifname "{device}" {word} saddr {{ {every} }} tcp dport {{ {listed} }} accept '
+                f'comment "carpool: nodes on {interface}"'
             )
-            blocked = {}
-            for port in ports if own is not None else ():
-                packet = Packet(source.version, source, own, _TCP, port, entry=device)
-                if found := blocker(tables, "input", packet):
-                    blocked[port] = found
-            chains = {
-                (one.family, one.table, one.chain if isinstance(one, Rule) else one.name): one
-                for one in blocked.values()
-            }
-            ip = "ip" if source.version == 4 else "ip6"
-            for key, one in chains.items():
-                listed = ", ".join(map(str, ports))
-                yield Opening(
-                    *key,
-                    f'iifname "{device}" {ip} saddr {source} tcp dport {{ {listed} }} accept '
-                    f'comment "carpool: {name}"',
-                    one.place if isinstance(one, Rule) else f"the policy of {one.place}",
-                )
+            for key, why in _in_the_way(tables, packets).items():
+                yield Opening(*key, rule, why)
+
+
+def _in_the_way(tables: Tables, packets: Iterable[Packet]) -> dict[tuple[str, str, str], str]:
+    """By chain (family, table, name), what there drops one of these packets."""
+    found: dict[tuple[str, str, str], str] = {}
+    for packet in packets:
+        if one := blocker(tables, "input", packet):
+            chain = one.chain if isinstance(one, Rule) else one.name
+            why = one.place if isinstance(one, Rule) else f"the policy of {one.place}"
+            found.setdefault((one.family, one.table, chain), why)
+    return found

@@ -17,6 +17,7 @@ from carpool.model.finding import reserved
 from carpool.proto.routers import PROBE
 
 FIRST_VHID = 51
+NAMES = ("lan", "wan", "dmz", "guest", "office", "voice", "iot")
 CANDIDATES_MAX = 8  # addresses that neighbours are asked for, of each network
 _LAST = re.compile(r"(.*?)(\d+|[a-z])", re.DOTALL)
 
@@ -36,7 +37,9 @@ def roles(devices: Sequence[Device], sync: str) -> dict[str, str]:
     for one in sorted(devices, key=lambda each: each.default):
         if one.name == sync or not networks(one) or not one.up:
             continue
-        found[_free("wan" if one.default else "lan", found)] = one.name
+        said = one.name.rstrip("0123456789")  # an operator who gives names means them
+        usual = "wan" if one.default else "lan"
+        found[_free(said if said in NAMES else usual, found)] = one.name
     return found
 
 

@@ -6,12 +6,12 @@ from tests.unit.machine.rules import ACCEPT, chain, meta, payload, state, tables
 from tests.unit.model.configs import config
 
 
-def test_what_a_policy_drops_is_let_in_from_the_peer_on_its_link() -> None:
+def test_what_a_policy_drops_is_let_in_from_the_nodes_of_the_link() -> None:
     strict = tables(chain((state("established"), ACCEPT), policy="drop"))
     (found,) = openings(config(), strict)
     assert found.command == (
-        'insert rule inet t input iifname "sync0" ip saddr 10.10.3.2 '
-        'tcp dport { 3782, 3783 } accept comment "carpool: fw2"'
+        'insert rule inet t input iifname "sync0" ip saddr { 10.10.3.1, 10.10.3.2 } '
+        'tcp dport { 3782, 3783 } accept comment "carpool: nodes on sync"'
     )
     assert found.why == "the policy of chain input, table inet t"
 

@@ -31,6 +31,12 @@ def test_the_default_route_is_the_wan_and_a_small_network_the_link() -> None:
     assert proposals.roles(more, "eth2") == {"lan": "eth0", "lan2": "eth5", "wan": "eth1"}
 
 
+def test_a_device_that_is_called_by_its_network_keeps_the_name() -> None:
+    every = [device("lan0", "10.1.0.2/24"), device("dmz1", "10.2.0.2/24")]
+    every.append(device("wan0", "10.3.0.2/24"))
+    assert proposals.roles(every, "") == {"lan": "lan0", "dmz": "dmz1", "wan": "wan0"}
+
+
 def test_a_link_is_known_by_its_name_or_is_what_is_left_over() -> None:
     named = device("pfsync0", "10.9.0.1/24")
     assert proposals.sync_device([SYNC, named]) == "pfsync0"
