@@ -6,7 +6,10 @@ import socket
 import sys
 from pathlib import Path
 
+from carpool.agent.localclient import LocalClient
+from tests.netns.agents import made_pair, start
 from tests.netns.lab import Namespace, Network
+from tests.netns.pair import OUTSIDER, SYNC
 from tests.unit.api.files import write
 
 OPEN = """table inet filter { chain input { type filter hook input priority filter; policy drop;
@@ -76,6 +79,25 @@ def test_the_port_is_open_for_the_peer_on_its_link_alone(network: Network, tmp_p
     finally:
         for one in listeners:
             one.close()
+
+
+def test_the_agent_keeps_it_as_the_files_are_and_loads_none_by_itself(
+    network: Network, tmp_path: Path
+) -> None:
+    fw1, _fw2 = made_pair(network, tmp_path)
+    start(fw1)
+    node = fw1.config_dir / "node.toml"
+
+    def reloaded() -> str:
+        with LocalClient(fw1.run_dir) as agent:
+            agent.post("/v1/reload", {})
+        return fw1.namespace.run("nft", "list", "ruleset").stdout
+
+    assert "carpool_rules" not in reloaded()
+    carpool(fw1.namespace, fw1.config_dir, "rules", "--load")
+    node.write_text(node.read_text().replace(SYNC["fw2"], OUTSIDER))
+    assert f"ip saddr {OUTSIDER} tcp dport" in reloaded()
+    fw1.stop()
 
 
 def advert(host: Namespace, device: str, target: str) -> None:

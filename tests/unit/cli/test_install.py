@@ -15,7 +15,8 @@ from carpool.cli import files, install
 from carpool.cli.main import main
 from carpool.errors import EXIT_OK, UnreachableError
 
-SERVICES = ("failover", "states", "agent", "rules")
+PROCESSES = ("failover", "states", "agent")
+SERVICES = (*PROCESSES, "rules")
 EXPOSURE_MAX = 4.0  # of 10; systemd.exec(5) in numbers
 
 
@@ -111,7 +112,7 @@ def test_each_service_has_little_that_an_attacker_could_use(root: Path, name: st
     assert done.returncode == 0, f"{done.stderr}\n{open_doors}"
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", PROCESSES)
 def test_a_service_is_ready_watched_and_waits_for_no_configuration(root: Path, name: str) -> None:
     text = (root / f"carpool-{name}.service").read_text()
     for line in ("Type=notify", "ConditionPathExists=/etc/carpool/group.toml"):
