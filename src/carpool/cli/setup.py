@@ -68,7 +68,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=_seconds,
         default=LISTEN_S,
         metavar="SECONDS",
-        help=f"how long to listen for foreign CARP and VRRP ({LISTEN_S:g})",
+        help=f"how long to listen for foreign CARP and VRRP ({LISTEN_S:g}); 0: look at no wire",
     )
     parser.add_argument(
         "--port", type=int, metavar="N", help="where the first node waits, if not the usual port"
@@ -167,7 +167,7 @@ def _look_around(args: argparse.Namespace) -> Situation:
         devices=devices,
         password=secrets.token_urlsafe(PASSWORD_BYTES),
         heard=tuple(one for one in heard if not _is_ours(one, current)),
-        answered=frozenset(_answered(devices)),
+        answered=frozenset(_answered(devices) if args.listen else ()),
         tables=tables or nftjson.Tables({}),
         current=current,
         paired=paired,
@@ -244,7 +244,7 @@ def _plan(
         if seen.current.group == config.group:
             del wanted[GROUP_FILE]
     warnings = [f"{one.key}: found {one.found}, expected {one.expected}" for one in found]
-    warnings += _taken(config, seen)
+    warnings += _taken(config, seen) if args.listen else []
     return Plan(
         config,
         args.config_dir,
