@@ -196,6 +196,7 @@ def test_two_bare_machines_become_a_pair_by_files_of_answers(machines: Machines)
     ):
         assert line in dry, dry
     assert "a secret of" not in dry
+    assert "Mind:" not in dry
     assert fw1.state() == before
 
     waiting = fw1.begin("setup", "--answers", str(answers), *LISTEN)

@@ -238,12 +238,19 @@ def _plan(
         NODE_FILE: node_toml(config.node).encode(),
         GROUP_FILE: group or group_toml(config.group).encode(),
     }
+    texts = Sources(*(text.decode(errors="replace") for text in wanted.values()))
+    read = judge(texts)  # as every process will
+    if read is None:
+        raise ConfigError("the files that would be written cannot be used", hint="report this")
     if seen.current is not None:  # what is so already is left as it was written
         if seen.current.node == config.node:
             del wanted[NODE_FILE]
         if seen.current.group == config.group:
             del wanted[GROUP_FILE]
-    warnings = [f"{one.key}: found {one.found}, expected {one.expected}" for one in found]
+    warnings = []
+    if wanted and read != config:
+        warnings.append("what was written by hand (sections, exclusions, vars) goes away: see `-`")
+    warnings += [f"{one.key}: found {one.found}, expected {one.expected}" for one in found]
     warnings += _taken(config, seen) if args.listen else []
     return Plan(
         config,

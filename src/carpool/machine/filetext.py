@@ -1,7 +1,7 @@
 """node.toml and group.toml as `carpool setup` writes them.
 
-Room: machine. Pure: values to text. Keys that a wizard does not ask for are left out: what an
-operator wrote himself is never written anew from here.
+Room: machine. Pure: values to text. Has no words for `[section.NAME]`, exclusions, a schedule,
+`[vars]` and `[services]`: who replaces a file with such has to say so.
 """
 
 from __future__ import annotations
@@ -9,8 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from carpool.model.config import Address, Group, MacMode, Node, Transport, Vip
+from carpool.model.config import (
+    STATES_PORT,
+    Address,
+    Encryption,
+    Group,
+    MacMode,
+    Node,
+    Scope,
+    Transport,
+    Vip,
+)
 from carpool.model.finding import GROUP_FILE, NODE_FILE
+from carpool.model.section import AGENT_PORT
 
 
 def node_toml(node: Node) -> str:
@@ -49,11 +60,20 @@ def _group(group: Group) -> Iterator[str]:
     for vip in group.vips:
         yield ""
         yield from _vip(vip)
-    for name, link in (("states", group.states), ("sync", group.sync)):
-        if link is not None:
-            yield ""
-            yield f"[{name}]"
-            yield f"interface = {_text(link.interface)}"
+    if (states := group.states) is not None:
+        yield from ("", "[states]", f"interface = {_text(states.interface)}")
+        if states.port != STATES_PORT:
+            yield f"port = {states.port}"
+        if states.scope is not Scope.ASSURED:
+            yield f"scope = {_text(states.scope)}"
+        if states.encryption is not Encryption.TLS:
+            yield f"encryption = {_text(states.encryption)}"
+    if (sync := group.sync) is not None:
+        yield from ("", "[sync]", f"interface = {_text(sync.interface)}")
+        if sync.port != AGENT_PORT:
+            yield f"port = {sync.port}"
+        if sync.sections:
+            yield f"sections = {_list(sync.sections)}"
 
 
 def _vip(vip: Vip) -> Iterator[str]:
@@ -62,6 +82,8 @@ def _vip(vip: Vip) -> Iterator[str]:
     yield f"vhid = {vip.vhid}"
     yield f"password = {_text(vip.password.decode())}"
     yield f"addresses = {_list(vip.addresses)}"
+    if vip.advbase_s != 1:
+        yield f"advbase = {vip.advbase_s}"
     if vip.mac is not MacMode.VIRTUAL:
         yield f"mac = {_text(vip.mac)}"
     if vip.transport is not Transport.MULTICAST:

@@ -5,14 +5,17 @@ from dataclasses import replace
 from carpool.api.settings import judge
 from carpool.kernel.appliedfile import Sources
 from carpool.machine.filetext import group_toml, node_toml
-from carpool.model.config import MacMode
+from carpool.model.config import Encryption, MacMode, Scope, States
 from carpool.model.section import Sync
 from tests.unit.model.configs import GROUP, LAN, NODE, WAN
 
 
 def test_what_is_written_is_read_as_the_same() -> None:
     odd = replace(LAN, password='a"b\\c ü'.encode(), mac=MacMode.INTERFACE)
-    group = replace(GROUP, vips=(odd, WAN), sync=Sync("sync"), preempt=False)
+    states = States("sync", port=4000, scope=Scope.ALL, encryption=Encryption.NONE)
+    slow = replace(WAN, advbase_s=3)
+    sync = Sync("sync", port=4002, sections=("nftables", "dnsmasq"))
+    group = replace(GROUP, vips=(odd, slow), states=states, sync=sync, preempt=False)
     config = judge(Sources(node_toml(NODE), group_toml(group)))
     assert config is not None
     assert (config.node, config.group) == (NODE, group)
