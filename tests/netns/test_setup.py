@@ -337,15 +337,24 @@ def test_typed_answers_are_taken_back_and_nothing_happens_before_a_yes(
         wizard.type("first node of the pair", "")
         wizard.type("Name of this node", "quit")
         assert wizard.ends() == 1
+    with typing(fw1, "setup", "--listen", "0") as wizard:
+        wizard.until("first node of the pair")
+        wizard.process.send_signal(signal.SIGINT)
+        assert wizard.ends() == 130
     assert fw1.state() == before
 
 
 @pytest.mark.timeout(120)
 def test_the_second_node_is_typed_in_with_the_code_of_the_first(machines: Machines) -> None:
     fw1, fw2 = machines
+    alone = fw1.answers(FIRST + "wait_s = 1\n")
+    left = fw1.carpool("setup", "--answers", str(alone), "--listen", "0", check=False)
+    assert left.returncode == 1
+    assert "nobody joined in 1 s" in left.stderr and "`carpool setup` again" in left.stderr
     with typing(fw1, "setup", "--answers", str(fw1.answers(FIRST)), *LISTEN) as wizard:
         wizard.until("code:")
         code = wizard.until("\r\n").strip()
+        assert "group.toml stays as it is" in wizard.seen
         with typing(fw2, "setup", *LISTEN) as other:
             other.type("first node of the pair, or the second?", "second")
             assert "[10.10.3.1]" in other.type("Address of the first node", "")
