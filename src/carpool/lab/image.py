@@ -81,6 +81,15 @@ def made(say: Say, deb: Path | None = None, cache: Path = CACHE) -> Image:
     return Image((ours, services))
 
 
+def package_of_checkout(say: Say, cache: Path = CACHE) -> Path:
+    """The .deb alone, the same that machines have; made anew when a source has changed."""
+    cache.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with _locked(cache / "lock"):
+        made_now = _package(cache, say)
+        _forget(cache, "package-*")
+    return made_now
+
+
 def _fresh(path: Path) -> bool:
     """Whether it is there; then it counts as used just now."""
     if not path.exists():
