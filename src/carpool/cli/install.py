@@ -7,6 +7,7 @@ does it. What an operator wrote (configuration, state) it neither makes nor remo
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,11 @@ import carpool
 from carpool.api.control import FAILOVER, Answer, status
 from carpool.cli.files import LOCAL, NEEDRESTART, VENDOR, files
 from carpool.errors import EXIT_OK, CarpoolError, KernelError
+from carpool.kernel.sysctlfile import path_below
 
 RUNNING = "/run/systemd/system"  # sd_booted(3)
 PACKAGED = f"{VENDOR.units}/carpool.target"
+WEB_USER = "carpool-web"  # of sysusers.conf
 WAIT_S = 120.0  # a stop hands over before it ends
 NEXT = """\
 next: write /etc/carpool/node.toml and group.toml (man carpool has a pair to begin with), then
@@ -45,6 +48,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="stop carpool and take away all that was written; configuration and state stay",
     )
     parser.add_argument(
+        "--purge",
+        action="store_true",
+        help="as --remove, and configuration, keys and state, too",
+    )
+    parser.add_argument(
         "--upgraded",
         action="store_true",
         help="only restart what runs and may be: failover not where it is MASTER",
@@ -52,13 +60,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--root", type=Path, metavar="DIR", help="below another root, for who builds a package"
     )
+    parser.add_argument(
+        "--command",
+        metavar="PATH",
+        help="what the units start, where it is not this very installation",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """KernelError for what cannot be written or done."""
-    work = _Work(args.dry_run, args.root)
-    if args.remove:
+    work = _Work(args.dry_run, args.root, args.command or command())
+    if args.remove or args.purge:
         _remove(work, args)
+        if args.purge:
+            _purge(work, args)
+        else:
+            print(f"kept: {args.config_dir} and {args.state_dir}")
     elif args.upgraded:
         _restart(work, args.run_dir)
     else:
@@ -69,8 +86,9 @@ def run(args: argparse.Namespace) -> int:
 class _Work:
     """Says each deed, and does it unless it is only to be shown."""
 
-    def __init__(self, dry: bool, root: Path | None) -> None:
+    def __init__(self, dry: bool, root: Path | None, command: str) -> None:
         self.dry = dry
+        self.command = command
         self.root = root or Path("/")
         self.staged = root is not None  # files alone: no systemd is there to be told
         self.layout = VENDOR if self.staged else LOCAL
@@ -96,6 +114,29 @@ class _Work:
                 print(f"remove {name}")
                 if not self.dry:
                     path.unlink()
+                    self._tidy(path.parent)
+        except OSError as error:
+            raise KernelError(f"remove {path}: {error.strerror}", hint="this needs root") from error
+
+    def _tidy(self, directory: Path) -> None:
+        """What is left empty goes as well, up to places that a system has anyway."""
+        layout = self.layout
+        common = (layout.units, layout.tmpfiles, layout.share, layout.man)
+        stay = [self.root / one.lstrip("/") for one in common]
+        while directory not in (*stay, self.root) and not directory.is_symlink():
+            if any(directory.iterdir()):
+                return
+            directory.rmdir()
+            directory = directory.parent
+
+    def clear(self, path: Path) -> None:
+        """A directory and all that is in it."""
+        if not path.is_dir():
+            return
+        print(f"remove {path}")
+        try:
+            if not self.dry:
+                shutil.rmtree(path)
         except OSError as error:
             raise KernelError(f"remove {path}: {error.strerror}", hint="this needs root") from error
 
@@ -121,8 +162,8 @@ def command() -> str:
 
 
 def _files(work: _Work) -> list[tuple[str, str]]:
-    program = Path(carpool.__file__) if not work.staged else Path("/usr")
-    found = files(work.layout, "/usr/bin/carpool" if work.staged else command(), program)
+    program = Path(carpool.__file__ if work.command == command() else work.command)
+    found = files(work.layout, work.command, program)
     wanted = work.staged or Path(NEEDRESTART).parent.is_dir()
     return [(name, text) for name, text in found if wanted or name != NEEDRESTART]
 
@@ -154,7 +195,18 @@ def _remove(work: _Work, args: argparse.Namespace) -> None:
     for name, _text in _files(work):
         work.remove(name)
     work.call("systemctl", "daemon-reload")
-    print(f"kept: {args.config_dir} and {args.state_dir}")
+
+
+def _purge(work: _Work, args: argparse.Namespace) -> None:
+    """What a purge of the Debian package takes, and no other thing."""
+    if work.staged:
+        return
+    for path in (args.config_dir, args.state_dir, args.run_dir):
+        work.clear(path)
+    work.remove(str(path_below(work.root)))  # of `carpool doctor --fix`
+    for program in ("userdel", "groupdel"):  # the group goes with the user, or was there before
+        if shutil.which(program):
+            work.call(program, WEB_USER, must=False)
 
 
 def _restart(work: _Work, run_dir: Path) -> None:
