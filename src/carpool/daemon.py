@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carpool import __version__
+from carpool.api.control import FAILOVER
 from carpool.kernel import clock
 from carpool.kernel.addresses import AddressHolder
 from carpool.kernel.flagfile import FlagFile
-from carpool.kernel.journal import Journal, never_wait_for_stderr, say
+from carpool.kernel.journal import Journal, never_wait_for_stderr, say, tell_console
 from carpool.kernel.later import Later
 from carpool.kernel.links import LinkMonitor, device_facts
 from carpool.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket
@@ -28,20 +31,27 @@ from carpool.machine import effects as fx
 from carpool.machine.engine import Engine
 from carpool.machine.report import summary_of
 from carpool.model.config import Config, Encryption
+from carpool.model.status import Trouble
 from carpool.model.validate import check_system
 from carpool.service.failover import FailoverService, Hands
 from carpool.service.groupchange import Files, Form, Start
 from carpool.service.guard import guard
+from carpool.service.troubles import TroubleTeller
 
 if TYPE_CHECKING:
     from carpool.kernel.stream import Wire
 
+FILES_HINT = "`carpool check` shows every mistake; it begins by itself when they are mended"
 
-def run_failover(form: Form, files: Files, run_dir: Path, state_dir: Path) -> int:
-    """`carpool run failover`: the guard, and the worker as its child. Returns the exit code."""
+
+def run_failover(
+    form: Form, files: Files, run_dir: Path, state_dir: Path, unusable: str = ""
+) -> int:
+    """`carpool run failover`: the guard, and the worker as its child. Returns the exit code.
+    `unusable`: why `form` is not what the files say."""
     make_run_dir(run_dir)
     _warn_of_this_machine(form.config)
-    started = files.start(form, again=False)
+    started = replace(files.start(form, again=False), unusable=unusable)
     # Owned by the guard, the nft table outlives a worker: see kernel/addresses.py.
     owner = NetlinkSocket(NETLINK_NETFILTER)
     notify = Notify()  # of the guard: the process that systemd knows
@@ -49,9 +59,42 @@ def run_failover(form: Form, files: Files, run_dir: Path, state_dir: Path) -> in
 
     def worker(parent_fd: int, again: bool) -> int:
         start = files.start(form, again=True) if again else started
+        start = replace(start, unusable=files.look().error) if again else start
         return _failover(start, files, run_dir, state_dir, parent_fd, owner, notify)
 
     return guard(worker, clock.monotonic_s)
+
+
+def wait_for_files(process: str, unusable: Callable[[], str]) -> int:
+    """Begin anew as soon as the files can be used; until then do nothing, and say why. Returns the
+    exit code of who is told to stop first."""
+    never_wait_for_stderr()
+    notify = Notify()
+    poller = Poller(notify)
+    stopped: list[object] = []
+    poller.on_signals(stopped.append)
+    why = unusable()
+    notify.about = lambda: f"TROUBLE: {process} waits for a configuration: {why}"
+    node = socket.gethostname()  # whatever node.toml would say
+    # One voice is enough: the others wait for the same.
+    quiet = process != FAILOVER
+
+    def find() -> list[Trouble]:
+        text = f"{process} does nothing: {why}"
+        return [] if quiet else [Trouble("files", text, FILES_HINT, 0.0)]
+
+    teller = TroubleTeller(node, find, clock.wall_iso)
+    notify.ready()  # or what boots would wait for it
+    while not stopped and (why := unusable()):
+        teller.on_time(clock.monotonic_s())
+        poller.run_once(teller.deadline_s)
+    if not stopped:
+        if not quiet:
+            tell_console(f"{node}: {process} begins: the configuration can be used")
+        notify.reloading()
+        begin_anew()
+    notify.stopping("leaving")
+    return 0
 
 
 def leave(form: Form, files: Files, run_dir: Path, state_dir: Path) -> None:
@@ -176,7 +219,7 @@ def _failover(
     poller.on_signals(lambda _number: stop())
     server = UnixServer(run_dir / "failover.sock", poller, on_request)
     say(f"failover {__version__} of node {config.node.name} runs, pid {os.getpid()}")
-    notify.about = lambda: summary_of(engine)
+    notify.about = lambda: service.troubles.about(summary_of(engine))
     # A bug ends the process in there, and the next one takes over what it held.
     service.run(stop if leaving else notify.ready)
     server.close()

@@ -47,7 +47,8 @@ MASTER = "MASTER"
 
 
 class Agent:
-    """`root` is what absolute paths of sections are below; the lab gives each firewall its own."""
+    """`root` is what absolute paths of sections are below; the lab gives each firewall its own.
+    `group_text` is what counts in place of a group.toml that cannot be used."""
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Agent:
         run_dir: Path,
         state_dir: Path,
         root: Path = Path("/"),
+        group_text: str | None = None,
         now_s: Callable[[], float] = clock.monotonic_s,
         wall_iso: Callable[[], str] = clock.wall_iso,
     ) -> None:
@@ -81,7 +83,7 @@ class Agent:
         self.services: Services = Heeded(self._services, self._heed)
         self.peers: dict[str, PeerClient] = {}  # they follow node.toml
         self.peers.update(self._clients(config))
-        sections, problems = load_sections(config_dir, root=root)
+        sections, problems = load_sections(config_dir, root=root, text=group_text)
         for problem in problems:
             say(f"agent: {problem}; `carpool check` tells more")
         self.sections = sections

@@ -30,14 +30,28 @@ STOP_WAIT_S = 3.0  # for requests under way; systemd, and people, wait 5 s and m
 
 
 def run(
-    config: Config, *, config_dir: Path, run_dir: Path, state_dir: Path, root: Path = Path("/")
+    config: Config,
+    *,
+    config_dir: Path,
+    run_dir: Path,
+    state_dir: Path,
+    root: Path = Path("/"),
+    group_text: str | None = None,
 ) -> int:
-    """Serve until SIGTERM or SIGINT; the exit code. Raises KernelError when it cannot listen."""
+    """Serve until SIGTERM or SIGINT; the exit code. Raises KernelError when it cannot listen.
+    `group_text`: a group.toml that counts in place of the file."""
     make_run_dir(run_dir)
     keep_for_pieces()
     never_wait_for_stderr()
     notify = Notify()
-    agent = Agent(config, config_dir=config_dir, run_dir=run_dir, state_dir=state_dir, root=root)
+    agent = Agent(
+        config,
+        config_dir=config_dir,
+        run_dir=run_dir,
+        state_dir=state_dir,
+        root=root,
+        group_text=group_text,
+    )
     _log_to(agent.refusals)
     sys.setswitchinterval(SWITCH_S)
     asyncio.run(serve(agent, notify))

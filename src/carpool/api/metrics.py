@@ -45,7 +45,7 @@ def text(answers: Answers) -> str:
     """Everything that the processes tell; of one that does not answer, that it does not."""
     lines = list(_family(UP, [({"process": p}, float(_answers(a))) for p, a in answers.items()]))
     told = {process: answer for process, answer in answers.items() if isinstance(answer, Mapping)}
-    for metric in (INFO, UPTIME):
+    for metric in (INFO, UPTIME, TROUBLE):
         found = [
             ({"process": process, **labels}, value)
             for process, answer in told.items()
@@ -230,6 +230,13 @@ def _kinds(key: str, label: str, kinds: Mapping[str, tuple[str, float]]) -> Read
 UP = Metric("", "carpool_up", "gauge", "Whether the process answers.", _one("ok"))
 INFO = Metric("", "carpool_info", "gauge", "Always 1; node and version are labels.", _info)
 UPTIME = Metric("", "carpool_uptime_seconds", "gauge", "Since the process began.", _one("uptime_s"))
+TROUBLE = Metric(
+    "",
+    "carpool_trouble_seconds",
+    "gauge",
+    "Since something is wrong that a person has to mend, or to wait for.",
+    _each("troubles", ("key",), "since_s"),
+)
 
 _VHOST = ("interface", "vhid")
 _LAGS = {"0.5": ("p50_ms", 0.001), "0.99": ("p99_ms", 0.001)}

@@ -49,6 +49,8 @@ def status(report: Report) -> RenderableType:
         blocks = list(_failover_down(report.failover, report.config))
     else:
         blocks = list(_failover(report.failover))
+    answers = [one for one in (report.failover, report.states) if isinstance(one, Mapping)]
+    blocks[1:1] = named("Trouble", _troubles(answers), BAD)
     blocks.append(_states(report.states))
     if report.drift:
         lines = [_configuration(peer, stands) for peer, stands in report.drift.items() if stands]
@@ -97,6 +99,14 @@ def _failover(answer: Fields) -> Iterator[RenderableType]:
     yield from named("Why", _reasons(rows))
     yield from named("Demoted", _demotion(answer), WARN)
     yield from named("Interfaces", _interfaces(answer))
+
+
+def _troubles(answers: Sequence[Fields]) -> Iterator[Text]:
+    """What a person has to mend, or to wait for: what, since when, what to do."""
+    for row in (row for answer in answers for row in entries_of(answer, "troubles")):
+        since = duration(number_of(row, "since_s"))
+        yield Text.assemble((text_of(row, "text"), BAD), f" (for {since})")
+        yield Text(f"  {text_of(row, 'hint')}")
 
 
 def _headline(answer: Fields) -> Iterator[str]:

@@ -7,9 +7,11 @@ does (`service/groupchange.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from carpool.api.settings import judge, load, load_texts
+from carpool.api.tomlfile import FILE_MAX_BYTES
 from carpool.errors import ConfigError, KernelError
 from carpool.kernel.appliedfile import Applied, AppliedFile, Sources, put_back
 from carpool.kernel.journal import say
@@ -19,9 +21,43 @@ from carpool.machine.wireform import as_one
 from carpool.model.config import Config, Problem
 from carpool.model.finding import GROUP_FILE, NODE_FILE
 from carpool.model.validate import check_system
-from carpool.service.groupchange import Files, Form, Start
+from carpool.service.groupchange import Files, Form, Look, Start
 
 TOLD_MAX = 5  # problems in one refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a process begins with, and what is wrong with the files. `unusable` says why `form` is
+    what failover went by last, and not what they say; without a form there is no such thing."""
+
+    form: Form | None
+    problems: list[Problem]
+    unusable: str = ""
+
+
+def begin(config_dir: Path, state_dir: Path) -> Beginning:
+    """For each process that starts. A file that was damaged must not take the gateway with it; but
+    who removed both files wants no carpool here."""
+    config, problems, texts = load_texts(config_dir)
+    if config is not None:
+        return Beginning(Form(config, texts), problems)
+    why = why_unusable(problems)
+    applied = AppliedFile(state_dir).read()
+    if applied is None or not any((config_dir / name).exists() for name in (NODE_FILE, GROUP_FILE)):
+        return Beginning(None, problems, why)
+    last = applied.before or applied.now
+    config = judge(last)
+    return Beginning(None if config is None else Form(config, last), problems, why)
+
+
+def why_unusable(problems: Sequence[Problem]) -> str:
+    """The first mistake, and how many more there are."""
+    fatal = [one for one in problems if one.fatal]
+    more = f", and {len(fatal) - 1} more" if len(fatal) > 1 else ""
+    first = fatal[0]
+    where = f"{first.file}:{first.line}" if first.line else first.file
+    return f"{where}: {first.key}: found {first.found}, expected {first.expected}{more}"
 
 
 def read(config_dir: Path) -> Config:
@@ -39,6 +75,7 @@ class RunningFiles(Files):
     def __init__(self, config_dir: Path, state_dir: Path) -> None:
         self._config_dir = config_dir
         self._file = AppliedFile(state_dir)
+        self._looked: tuple[list[bytes | str], Look] | None = None  # at what, and what it is
 
     def start(self, given: Form, *, again: bool) -> Start:
         """A change of the files while no process ran is one like any other: older forms count."""
@@ -62,6 +99,15 @@ class RunningFiles(Files):
         problems += check_system(config, device_facts(config.node.interfaces.values()))
         return Form(config, texts), problems
 
+    def look(self) -> Look:
+        """Judged again only when it has changed."""
+        found = [_content(self._config_dir / name) for name in (NODE_FILE, GROUP_FILE)]
+        if self._looked is None or self._looked[0] != found:
+            config, problems, texts = load_texts(self._config_dir)
+            look = Look("" if config is not None else why_unusable(problems), texts)
+            self._looked = found, look
+        return self._looked[1]
+
     def keep(self, now: Form, older: Sequence[Form], before: Form | None) -> None:
         texts = tuple(one.texts for one in older)
         self._file.write(Applied(now.texts, texts, None if before is None else before.texts))
@@ -75,6 +121,15 @@ class RunningFiles(Files):
             self.put_back(texts)
         except KernelError as error:
             say(f"failover: {error.message}: put back what {self._config_dir} says by hand")
+
+
+def _content(path: Path) -> bytes | str:
+    """Or why there is none."""
+    try:
+        with path.open("rb") as file:
+            return file.read(FILE_MAX_BYTES + 1)
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def _form(texts: Sources, given: Form) -> Form:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from carpool.api import metrics
 from carpool.api.control import FAILOVER, STATES, Answer, status
-from carpool.api.settings import load
+from carpool.api.running import begin
 from carpool.cli import drift, scripts
 from carpool.errors import EXIT_OK, CarpoolError, UnreachableError
 
@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
     answers: dict[str, Answer | CarpoolError] = {
         process: status(args.run_dir, process) for process in (FAILOVER, STATES)
     }
-    config, _problems = load(args.config_dir)
+    form = begin(args.config_dir, args.state_dir).form
+    config = None if form is None else form.config  # what counts, also where a file is broken
     agent = drift.ask(args.run_dir, config, DRIFT_WAIT_S)
     if agent is not None:
         answers[metrics.AGENT] = agent

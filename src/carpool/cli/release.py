@@ -11,7 +11,7 @@ from pathlib import Path
 
 from carpool.api.clean import clean_lines
 from carpool.api.control import FAILOVER, STATES, status
-from carpool.api.settings import load_texts
+from carpool.api.running import RunningFiles, begin
 from carpool.errors import EXIT_OK, CarpoolError, NotRunningError
 
 
@@ -67,15 +67,13 @@ def _states(args: argparse.Namespace) -> list[str]:
 
 def _hand_over(config_dir: Path, run_dir: Path, state_dir: Path) -> None:
     """Gracefully, if what is held is in the configuration; or it is only taken away."""
-    config, _problems, texts = load_texts(config_dir)
-    if config is None:
+    begun = begin(config_dir, state_dir)
+    if begun.form is None:
         print(f"no peer is told: {config_dir} is not usable; `carpool check` tells more")
         return
     from carpool import daemon
-    from carpool.api.running import RunningFiles
-    from carpool.service.groupchange import Form
 
     try:
-        daemon.leave(Form(config, texts), RunningFiles(config_dir, state_dir), run_dir, state_dir)
+        daemon.leave(begun.form, RunningFiles(config_dir, state_dir), run_dir, state_dir)
     except CarpoolError as error:
         print(f"no peer is told: {clean_lines(error.message)}")

@@ -1,7 +1,7 @@
 """`carpool run failover|states|agent`: load the configuration, then become that process.
 
-Room: cli. Refuses to start with a configuration that has a fatal problem; loads the standard
-library and what the process itself needs, nothing else.
+Room: cli. Never starts with a configuration that has a fatal problem; loads the standard library
+and what the process itself needs, nothing else.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from carpool.api.settings import load_texts
+from carpool.api.running import Beginning, RunningFiles, begin, read
 from carpool.cli.problems import counted, told
-from carpool.errors import EXIT_CONFIG, EXIT_OK
+from carpool.errors import EXIT_CONFIG, EXIT_OK, CarpoolError
+from carpool.kernel.notify import Notify
+from carpool.service.groupchange import Form
 
 PROCESSES = ("failover", "states", "agent")
 
@@ -42,31 +44,55 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Until the process ends; EXIT_CONFIG, with all problems on stderr, when it may not start."""
-    config, problems, texts = load_texts(args.config_dir)
-    for problem in problems:
+    """Until the process ends. With files that cannot be used it goes by what counted last; where
+    nothing did, it waits for them under systemd, and elsewhere it is EXIT_CONFIG. All problems are
+    on stderr."""
+    begun = begin(args.config_dir, args.state_dir)
+    for problem in begun.problems:
         print(told(problem, args.config_dir), file=sys.stderr)
-    if config is None:
-        print(f"carpool: {args.process} does not start: {counted(problems)}", file=sys.stderr)
+    if begun.form is None:
+        return _wait(args, begun)
+    if begun.unusable:
+        print(f"carpool: {args.process} goes by what counted before", file=sys.stderr)
+    try:
+        return _run(args, begun, begun.form)
+    except CarpoolError as error:
+        Notify().last_words(f"TROUBLE: it ended: {error.message}")
+        raise
+
+
+def _wait(args: argparse.Namespace, begun: Beginning) -> int:
+    """systemd starts it once, and whoever mends the files need not know that."""
+    counts = counted(begun.problems)
+    if "NOTIFY_SOCKET" not in os.environ:
+        print(f"carpool: {args.process} does not start: {counts}", file=sys.stderr)
         return EXIT_CONFIG
+    print(f"carpool: {args.process} waits for a configuration: {counts}", file=sys.stderr)
+    from carpool import daemon
+
+    def unusable() -> str:
+        found = begin(args.config_dir, args.state_dir)
+        return "" if found.form is not None else found.unusable
+
+    return daemon.wait_for_files(args.process, unusable)
+
+
+def _run(args: argparse.Namespace, begun: Beginning, form: Form) -> int:
+    config = form.config
     if args.process == "states" and config.group.states is None:
         print("carpool: group.toml has no [states]: nothing to replicate", file=sys.stderr)
-        from carpool.kernel.notify import Notify
-
         Notify().ready()  # or systemd takes it for a failure
         return EXIT_OK
     if args.process == "agent":
         from carpool.agent import server  # what the other processes never load
 
         directories = {name: getattr(args, name) for name in ("config_dir", "run_dir", "state_dir")}
-        return server.run(config, **directories, root=args.root)
+        group = form.texts.group if begun.unusable else None
+        return server.run(config, **directories, root=args.root, group_text=group)
     from carpool import daemon
-    from carpool.api.running import RunningFiles, read
 
     if args.process == "failover":
-        from carpool.service.groupchange import Form
-
         files = RunningFiles(args.config_dir, args.state_dir)
-        return daemon.run_failover(Form(config, texts), files, args.run_dir, args.state_dir)
+        return daemon.run_failover(form, files, args.run_dir, args.state_dir, begun.unusable)
     again = partial(read, args.config_dir)
     return daemon.run_states(config, args.run_dir, args.config_dir, again)

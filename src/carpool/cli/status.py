@@ -9,7 +9,7 @@ import argparse
 import json
 
 from carpool.api.control import FAILOVER, STATES, Answer, as_json, status
-from carpool.api.settings import load
+from carpool.api.running import begin
 from carpool.cli import drift, scripts
 from carpool.errors import EXIT_OK, CarpoolError, UnreachableError
 
@@ -29,7 +29,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Show the status; the exit code is the failover process's."""
-    config, _problems = load(args.config_dir)
+    form = begin(args.config_dir, args.state_dir).form
+    config = None if form is None else form.config  # what counts, also where a file is broken
     failover = status(args.run_dir, FAILOVER)
     states: Answer | CarpoolError | None = status(args.run_dir, STATES)
     if isinstance(states, UnreachableError) and config is not None and config.group.states is None:

@@ -98,6 +98,15 @@ class AddressHolder:
         self._sysctls = sysctl.Sysctls(run_dir / SYSCTL_FILE)
         self._background = Background("hold addresses")
 
+    @property
+    def unsaved(self) -> str:
+        """Why kernel settings would not be put back after a kill; nothing when they would."""
+        return self._sysctls.unsaved
+
+    def save(self) -> None:
+        """Try again to remember them."""
+        self._sysctls.save()
+
     # -------------------------------------------------------------------------------- prepare
 
     def follow(self, config: Config) -> None:

@@ -19,13 +19,26 @@ class FlagFile:
     def __init__(self, path: Path, later: Later) -> None:
         self._path = path
         self._later = later
+        self._wanted = False
+        self.unwritten = ""  # why the disk does not say what was set last
 
     def is_set(self) -> bool:
         return self._path.exists()
 
     def set(self, on: bool, done: Callable[[str | None], None]) -> None:
         """Write the flag; `done(None)` when it is on the disk, `done(why)` when it cannot be."""
-        self._later.do(lambda: self._write(on), done)
+        self._wanted = on
+
+        def written(error: str | None) -> None:
+            self.unwritten = error or ""
+            done(error)
+
+        self._later.do(lambda: self._write(on), written)
+
+    def set_again(self) -> None:
+        """If the disk did not take it: it may by now."""
+        if self.unwritten:
+            self.set(self._wanted, lambda _error: None)
 
     def _write(self, on: bool) -> str | None:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from collections import deque
 from collections.abc import Mapping
@@ -25,21 +26,32 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._kept: deque[Event] = deque(_load(path), maxlen=KEPT_EVENTS)
-        self._broken = False  # say once that the file cannot be written
+        self._unstored: deque[Event] = deque(maxlen=KEPT_EVENTS)
+        self.broken = ""  # why the file cannot be written; said once
 
     def add(self, event: Event) -> None:
-        """Keep, store and tell an event. Never raises for a file that cannot be written."""
+        """Keep and store an event. Never raises for a file that cannot be written."""
         self._kept.append(event)
+        self._unstored.append(event)
+        self.store()
+
+    def store(self) -> None:
+        """Write what is not in the file yet; what a full disk took half of is in it once more."""
+        if not self._unstored:
+            return
         try:
             if self._path.exists() and self._path.stat().st_size >= FILE_MAX_BYTES:
                 self._path.replace(self._path.with_name(self._path.name + ".1"))
+            lines = [json.dumps(event, separators=(",", ":")) + "\n" for event in self._unstored]
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(event, separators=(",", ":")) + "\n")
-            self._broken = False
+                file.write("\n" * bool(self.broken) + "".join(lines))
         except OSError as error:
-            if not self._broken:
+            if not self.broken:
                 say(f"events are not stored: {self._path}: {error.strerror}")
-            self._broken = True
+            self.broken = f"{self._path}: {error.strerror}"
+        else:
+            self.broken = ""
+            self._unstored.clear()
 
     def last(self, limit: int) -> list[Event]:
         """The newest `limit` events, oldest of them first."""
@@ -64,10 +76,12 @@ def _load(path: Path) -> list[Event]:
 
 
 def never_wait_for_stderr() -> None:
-    """From now on a full pipe on stderr loses lines instead of stopping the process. A terminal
-    or a file is left alone: its flags belong to others, too."""
+    """From now on a full pipe on stderr, or on the console's stdout, loses lines instead of
+    stopping the process. A terminal or a file is left alone: its flags belong to others, too."""
     if not (sys.stderr.isatty() or os.path.isfile("/dev/fd/2")):
         os.set_blocking(2, False)
+    if _console() == 1:
+        os.set_blocking(1, False)
 
 
 def say(text: str) -> None:
@@ -76,3 +90,23 @@ def say(text: str) -> None:
         os.write(2, f"carpool: {text}\n".encode())
     except OSError:
         pass
+
+
+def tell_console(text: str) -> None:
+    """One line where a person with a monitor sees it. In the units, stdout is a stream of the
+    journal that is forwarded to the console, and stderr is one that is not; elsewhere it is said as
+    anything else. No device is opened: a sandbox has none."""
+    try:
+        os.write(_console(), f"carpool: {text}\n".encode())
+    except OSError:
+        pass
+
+
+def _console() -> int:
+    """Its descriptor: stdout if that is a socket of its own."""
+    try:
+        out, err = os.fstat(1), os.fstat(2)
+    except OSError:
+        return 2
+    own = (out.st_dev, out.st_ino) != (err.st_dev, err.st_ino)
+    return 1 if own and stat.S_ISSOCK(out.st_mode) else 2

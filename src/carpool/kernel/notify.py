@@ -48,6 +48,11 @@ class Notify:
         self.about = None
         self._tell(STOPPING="1", STATUS=status)
 
+    def last_words(self, text: str) -> None:
+        """Why it ends: systemd keeps it until the next start, on no disk."""
+        self.about = None
+        self._tell(STATUS=_line(text))
+
     def alive(self, now_s: float) -> None:
         """The loop turns. Tells so when it is time."""
         if self.deadline_s is None or now_s < self.deadline_s:

@@ -46,6 +46,7 @@ class Sysctls:
         """`file`: in the run directory, which a reboot empties as it resets the settings."""
         self._file = Path(file)
         self._changed = _load(self._file)  # key -> (before, ours)
+        self.unsaved = ""  # why the file does not say what was changed, if it does not
 
     def set(self, key: str, value: int) -> None:
         """Change a setting; harmless when it has that value. Raises KernelError."""
@@ -54,7 +55,7 @@ class Sysctls:
             return
         if now is not None:
             self._changed[key] = (now, value)
-            self._save()
+            self.save()
         write(key, value)
 
     def at_least(self, key: str, value: int) -> None:
@@ -70,20 +71,22 @@ class Sysctls:
                 with contextlib.suppress(KernelError):  # it went between our look and our write
                     write(key, before)
         self._changed.clear()
+        self.unsaved = ""
         self._file.unlink(missing_ok=True)
 
-    def _save(self) -> None:
-        """Before the change: a value too many is harmless, one too few is lost."""
+    def save(self) -> None:
+        """Before the change: a value too many is harmless, one too few is lost. But a disk that is
+        full keeps no firewall from its addresses: then a process that is killed leaves them."""
         text = json.dumps({key: list(pair) for key, pair in self._changed.items()}, indent=1)
         new = self._file.with_suffix(".new")
         try:
             new.write_text(text + "\n", encoding="ascii")
             os.replace(new, self._file)
+            self.unsaved = ""
         except OSError as error:
-            raise KernelError(
-                f"remember kernel settings in {self._file}: {error.strerror}",
-                hint="make the run directory writable (--run-dir)",
-            ) from error
+            self.unsaved = f"{self._file}: {error.strerror}"
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
 
 
 def _load(file: Path) -> dict[str, tuple[int, int]]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from carpool.machine.demotion import BULK_SYNC, MAINTENANCE, SWITCHOVER, link_down
 from carpool.machine.effects import State
-from carpool.model.status import FailoverStatus, InterfaceStatus, VhostStatus
+from carpool.model.status import FailoverStatus, InterfaceStatus, Trouble, VhostStatus
 
 if TYPE_CHECKING:
     from carpool.machine.engine import Engine
@@ -63,6 +64,35 @@ def role_of(engine: Engine) -> str:
     if taking_part:
         return "SPLIT"
     return State.DISABLED if State.DISABLED in states else State.INIT
+
+
+def troubles_of(engine: Engine) -> list[Trouble]:
+    """What is wrong, and nobody asked for."""
+    told = [
+        Trouble(
+            f"interface {name}",
+            f"{name}: {port.reason}: {_instead(engine)}",
+            "It is taken up again by itself when it is back",
+        )
+        for name, port in engine.ports.items()
+        if not port.ready
+    ]
+    wanted = {MAINTENANCE, BULK_SYNC, SWITCHOVER, *map(link_down, engine.ports)}
+    wanted -= {link_down(name) for name, port in engine.ports.items() if port.ready}
+    told += [
+        Trouble(reason, f"demoted, {reason}: {_instead(engine)}", "`carpool events` tells more")
+        for one in engine.demotion.reasons()
+        if (reason := one.reason) not in wanted
+    ]
+    return told
+
+
+def _instead(engine: Engine) -> str:
+    """Who is the gateway meanwhile, as far as this node knows."""
+    if engine.is_master:
+        return "this node is the gateway still, as nobody else is"
+    heard = engine.masters_heard()
+    return f"{heard} is the gateway" if heard else "this node is no gateway"
 
 
 def summary_of(engine: Engine) -> str:

@@ -58,3 +58,18 @@ class FailoverStatus:
     interfaces: tuple[InterfaceStatus, ...]
     vhosts: tuple[VhostStatus, ...]
     counters: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that a person has to mend, or to wait for; on the console, in status and metrics.
+
+    `key` names it as long as it lasts; `text` says what is wrong and what this node does about it,
+    `hint` what to do. Before `after_s` seconds it may be over by itself: then no console hears of
+    it.
+    """
+
+    key: str
+    text: str
+    hint: str
+    after_s: float = 5.0

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from carpool.errors import KernelError
 from carpool.kernel.addresses import AddressHolder
 from carpool.kernel.adverts import AdvertSocket
+from carpool.kernel.appliedfile import Sources
 from carpool.kernel.flagfile import FlagFile
 from carpool.kernel.journal import Journal
 from carpool.kernel.later import Later
@@ -24,6 +25,8 @@ from carpool.machine.engine import Engine
 from carpool.model.config import Address, Family, MacMode, Transport, VhostKey, family_of
 from carpool.proto.ipheader import group_of
 from carpool.service.checkwish import checks_of
+from carpool.service.failovertroubles import FailoverTroubles
+from carpool.service.filewatch import FileWatch
 from carpool.service.groupchange import CONFIRM_MAX_S, Files, GroupChange, Start, Wish
 from carpool.service.watchers import Watchers
 
@@ -86,6 +89,18 @@ class FailoverService:
             self._watchers.put_back,
         )
 
+        def counts() -> Sources:
+            return self.change.texts
+
+        self.troubles = FailoverTroubles(
+            engine,
+            (self.holder, self.journal, self.flag),
+            self.change,
+            FileWatch(hands.files, hands.later, counts, start.unusable, self._watchers.put_back),
+            self.wall_iso,
+            lambda line: self._record("trouble", None, line),
+        )
+
     # --------------------------------------------------------------------------------- loop
 
     def run(self, on_ready: Callable[[], None] | None = None) -> None:
@@ -101,11 +116,13 @@ class FailoverService:
             on_ready()
         while not self.stopped:
             due_s = [self.engine.deadline_s, self.change.deadline_s, self._follow_again_s]
+            due_s.append(self.troubles.deadline_s)
             self.poller.run_once(min((at_s for at_s in due_s if at_s is not None), default=None))
             deadline_s = self.engine.deadline_s
             if deadline_s is not None and self.now_s() >= deadline_s:
                 self.put(fx.Tick())
             self.change.on_time()
+            self.troubles.on_time(self.now_s())
             if self._follow_again_s is not None and self.now_s() >= self._follow_again_s:
                 self._reconfigure()
 
@@ -331,7 +348,8 @@ class FailoverService:
             for name, count in socket.counters.items():
                 status["counters"][f"{interface}_{name}"] = count
         uptime_s = round(now_s - self.started_s, 3)
-        return {**self.identity, "uptime_s": uptime_s, **status, **self.change.status()}
+        told = {**self.change.status(), **self.troubles.status(now_s)}
+        return {**self.identity, "uptime_s": uptime_s, **status, **told}
 
     def _reload(self, client: Client, request: Mapping[str, object]) -> None:
         within_s = request.get("confirm_within_s")

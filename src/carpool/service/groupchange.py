@@ -53,6 +53,15 @@ class Start:
 
     form: Form
     older: tuple[Form, ...] = ()
+    unusable: str = ""  # why `form` is what counted last, and not what the files say
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is in the files: what is wrong there, or a form."""
+
+    error: str
+    texts: Sources
 
 
 class Files(Protocol):
@@ -65,6 +74,10 @@ class Files(Protocol):
 
     def read(self) -> tuple[Form | None, list[Problem]]:
         """What the files say now, judged with what the kernel says of the devices."""
+        ...
+
+    def look(self) -> Look:
+        """Whether a process that starts now could use what the files say. Raises nothing."""
         ...
 
     def keep(self, now: Form, older: Sequence[Form], before: Form | None) -> None:
@@ -119,6 +132,8 @@ class GroupChange:
         self._since_s = now_s()
         self._pending: _Pending | None = None
         self._busy = False
+        self._left: Form | None = None  # `before` of the last `_keep`
+        self.unkept = ""  # why the next process would not go by what counts, if it would not
         self.failures: deque[str] = deque(maxlen=TOLD_MAX)
         self._keep(lambda _error: None)
 
@@ -215,6 +230,16 @@ class GroupChange:
             changed, self._older = bool(self._older), []
             self._put(fx.Settle())
             self._keep(lambda error: _answer(client, error, {"changed": changed}))
+
+    def keep_again(self) -> None:
+        """What the disk did not take may fit by now."""
+        if self.unkept and not self._busy:
+            self._keep(lambda _error: None, self._pending.before if self._pending else self._left)
+
+    @property
+    def texts(self) -> Sources:
+        """What counts, as it is written."""
+        return self._form.texts
 
     def on_time(self) -> None:
         """Nobody has confirmed it."""
@@ -336,8 +361,13 @@ class GroupChange:
 
     def _keep(self, done: Callable[[str | None], None], before: Form | None = None) -> None:
         """`before`: what the next process is to put back."""
-        form, older = self._form, tuple(self._older)
-        self._later.do(lambda: _tried(lambda: self._files.keep(form, older, before)), done)
+        form, older, self._left = self._form, tuple(self._older), before
+
+        def written(error: str | None) -> None:
+            self.unkept = error or ""
+            done(error)
+
+        self._later.do(lambda: _tried(lambda: self._files.keep(form, older, before)), written)
 
 
 _WAITS = (

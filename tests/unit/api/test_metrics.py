@@ -18,7 +18,7 @@ from tests.unit.api.test_renderstates import FULL, PEER
 
 DOCS = Path(__file__).parents[3] / "docs" / "metrics.md"
 DOWN = UnreachableError("the states process does not answer", hint="is it running?")
-ALL = (metrics.UP, metrics.INFO, metrics.UPTIME, *metrics.METRICS)
+ALL = (metrics.UP, metrics.INFO, metrics.UPTIME, metrics.TROUBLE, *metrics.METRICS)
 WHOLE: Answer = {
     **FULL,
     "version": "0.1.0",
@@ -80,6 +80,7 @@ def whole() -> str:
         **answers.failover(answers.TROUBLED),
         "counters": {"adverts_sent": 5, 'odd"name\\\n': 1},
         "change": {"since_s": 75.5, "changes": [], "confirm_left_s": None},
+        "troubles": [{"key": "files", "text": "group.toml:3: ...", "hint": "", "since_s": 61.5}],
     }
     return metrics.text({"failover": told(failover), "states": told(WHOLE), "agent": AGENT})
 
@@ -97,6 +98,8 @@ def test_prometheus_reads_what_is_told() -> None:
     assert found["carpool_failover_events_total", (("event", 'odd"name\\?'),)] == 1
     assert found["carpool_group_changing", ()] == 1
     assert found["carpool_group_changing_seconds", ()] == 75.5
+    files = (("key", "files"), ("process", "failover"))
+    assert found["carpool_trouble_seconds", files] == 61.5
     fw2 = ("peer", "fw2")
     assert found["carpool_states_entries", ()] == 1234567
     assert found["carpool_states_events_total", (("event", "skipped_local"),)] == 12345

@@ -14,7 +14,7 @@ from carpool.api.settings import judge
 from carpool.errors import ConfigError
 from carpool.kernel.appliedfile import NAME, SET_ASIDE, Sources
 from carpool.machine.regroup import OLDER_MAX
-from carpool.service.groupchange import Form
+from carpool.service.groupchange import Form, Look
 from tests.unit.api.files import GROUP, NODE, write
 
 
@@ -40,6 +40,10 @@ class Home:
     def start(self, given: Form, *, again: bool = False) -> tuple[Form, tuple[Form, ...]]:
         started = self.files.start(given, again=again)
         return started.form, started.older
+
+    def begin(self) -> tuple[Form | None, str]:
+        begun = running.begin(self.config, self.state)
+        return begun.form, begun.unusable
 
     def group_file(self) -> str:
         return (self.config / "group.toml").read_text()
@@ -176,6 +180,65 @@ def test_reading_tells_all_problems_and_the_texts_that_were_read(
     found, problems = home.files.read()
     assert found is None
     assert any(problem.fatal for problem in problems)
+
+
+BROKEN = ["", "name = ", "name = 3", "\0\0\0\0"]  # cut off, half written, wrong, never written
+
+
+@pytest.mark.parametrize("text", BROKEN)
+@pytest.mark.parametrize("name", ["node.toml", "group.toml"])
+def test_a_broken_file_does_not_take_what_counted_last(home: Home, name: str, text: str) -> None:
+    home.write(A)
+    home.keep(A)
+    assert home.begin() == (A, "")
+    (home.config / name).write_text(text)
+    found, why = home.begin()
+    assert found == A
+    assert why.startswith(name)
+
+
+def test_a_file_that_is_gone_or_cannot_be_read_is_broken_too(home: Home) -> None:
+    home.write(A)
+    home.keep(A)
+    (home.config / "group.toml").unlink()
+    assert home.begin()[0] == A
+    (home.config / "group.toml").mkdir()
+    assert home.begin()[0] == A
+
+
+def test_who_removed_both_files_wants_no_carpool_here(home: Home) -> None:
+    home.keep(A)
+    assert home.begin()[0] is None
+
+
+def test_without_anything_that_counted_there_is_nothing_to_go_by(home: Home) -> None:
+    home.write(A)
+    (home.config / "group.toml").write_text("")
+    assert home.begin()[0] is None
+    home.keep(A)
+    (home.state / NAME).write_text("{")
+    assert home.begin()[0] is None
+
+
+def test_what_nobody_confirmed_does_not_count_for_a_broken_file_either(home: Home) -> None:
+    home.write(B)
+    home.keep(B, [A], before=A)
+    (home.config / "group.toml").write_text("")
+    found, _why = home.begin()
+    assert found == A
+    assert home.start(A) == (A, (B,))
+    assert home.group_file() == A.texts.group
+
+
+def test_looking_tells_when_it_is_mended(home: Home) -> None:
+    home.write(A)
+    files = home.files
+    assert files.look() == Look("", A.texts)
+    (home.config / "group.toml").write_text("name = 3")
+    assert files.look().error.startswith("group.toml: vip: found nothing")
+    assert "and 1 more" in files.look().error
+    home.write(B)
+    assert files.look() == Look("", B.texts)
 
 
 def test_who_needs_a_configuration_is_told_what_is_wrong(home: Home) -> None:

@@ -115,7 +115,7 @@ def test_each_service_has_little_that_an_attacker_could_use(root: Path, name: st
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_service_is_ready_watched_and_waits_for_no_configuration(root: Path, name: str) -> None:
     text = (root / f"carpool-{name}.service").read_text()
-    for line in ("Type=notify", "ConditionPathExists=/etc/carpool/group.toml"):
+    for line in ("Type=notify", "ConditionPathExists=|/etc/carpool/group.toml"):
         assert f"{line}\n" in text
     assert re.search(r"^WatchdogSec=\d+s$", text, re.MULTILINE)
     assert re.search(r"^RuntimeDirectoryPreserve=yes$", text, re.MULTILINE)  # others' sockets

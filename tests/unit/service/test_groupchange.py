@@ -15,7 +15,7 @@ from carpool.kernel.poller import Poller
 from carpool.machine import effects as fx
 from carpool.machine.engine import Engine
 from carpool.model.config import Problem
-from carpool.service.groupchange import Files, Form, GroupChange, Start, Wish
+from carpool.service.groupchange import Files, Form, GroupChange, Look, Start, Wish
 from tests.unit.machine.group import LAN, config, vip
 from tests.unit.service.asker import Asker
 
@@ -40,6 +40,9 @@ class Disk(Files):
 
     def read(self) -> tuple[Form | None, list[Problem]]:
         return (NEW if self.files == NEW.texts else OLD), []
+
+    def look(self) -> Look:
+        raise NotImplementedError
 
     def keep(self, now: Form, older: Sequence[Form], before: Form | None) -> None:
         self._write()

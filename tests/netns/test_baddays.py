@@ -1,0 +1,148 @@
+"""Bad days with real processes: what a node does, what it says, and how it comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.netns.lab import Namespace, Network, wait_until
+from tests.netns.node import CarpNode, running, vip
+from tests.netns.test_notify import Unit
+
+VIP = "10.10.1.1"
+WAN_VIP = "10.10.2.1"
+
+
+@dataclass
+class Pair:
+    fw1: CarpNode
+    fw2: CarpNode
+    switch: Namespace
+
+
+@pytest.fixture
+def pair(network: Network, tmp_path: Path) -> Pair:
+    one, two = network.host("fw1", forwarding=True), network.host("fw2", forwarding=True)
+    lan = network.bridge(
+        "lan", [(one, "lan0", ("10.10.1.2/24",)), (two, "lan0", ("10.10.1.3/24",))]
+    )
+    network.bridge("wan", [(one, "wan0", ("10.10.2.2/24",)), (two, "wan0", ("10.10.2.3/24",))])
+    fw1, fw2 = CarpNode(one, tmp_path, "fw1", 0), CarpNode(two, tmp_path, "fw2", 100)
+    for node, peer, last in ((fw1, "fw2", 3), (fw2, "fw1", 2)):
+        node.configure(
+            vip(),
+            vip("wan", 52, (f"{WAN_VIP}/24",)),
+            peers={peer: {"lan": f"10.10.1.{last}", "wan": f"10.10.2.{last}"}},
+            interfaces=("lan", "wan"),
+        )
+    return Pair(fw1, fw2, lan)
+
+
+def troubles(node: CarpNode) -> dict[str, str]:
+    """By key."""
+    return {row["key"]: row["text"] for row in node.status()["troubles"]}
+
+
+def group_file(node: CarpNode) -> Path:
+    return node.directory / "group.toml"
+
+
+@contextlib.contextmanager
+def small(path: Path, megabytes: int = 1) -> Iterator[Path]:
+    """A file system of so many MiB, mounted there."""
+    path.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(path)], check=True
+    )
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def fill(directory: Path) -> Path:
+    """To the last byte."""
+    filler = directory / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    return filler
+
+
+# --------------------------------------------------------------------------- a broken group.toml
+
+
+def test_a_master_whose_group_file_was_damaged_stays_the_gateway_over_a_restart(pair: Pair) -> None:
+    text = group_file(pair.fw1).read_text()
+    with running(pair.fw1, pair.fw2):
+        pair.fw1.becomes("MASTER")
+        pair.fw2.becomes("BACKUP")
+        pair.fw1.stop()
+        group_file(pair.fw1).write_text("")  # as after a power cut
+        pair.fw1.start()
+        pair.fw1.becomes("MASTER")
+        pair.fw2.becomes("BACKUP")
+        assert "group.toml: name: found nothing" in troubles(pair.fw1)["files"]
+        shown = pair.fw1.carpool("status")
+        assert shown.returncode == 0
+        assert "this node goes by what counted before" in " ".join(shown.stdout.split())
+        assert "group.toml: name" in pair.fw1.carpool("events").stdout
+        refused = pair.fw1.carpool("apply")
+        assert refused.returncode == 3  # EXIT_CONFIG; nothing was taken up
+
+        group_file(pair.fw1).write_text(text)  # as it was: over by itself
+        wait_until(lambda: not troubles(pair.fw1), 10, "the trouble is over")
+        assert pair.fw1.role == "MASTER"
+
+
+def test_another_group_file_than_before_is_taken_up_when_somebody_says_so(pair: Pair) -> None:
+    text = group_file(pair.fw1).read_text()
+    with running(pair.fw1):
+        pair.fw1.becomes("MASTER")
+        pair.fw1.stop()
+        group_file(pair.fw1).write_text("name =")
+        pair.fw1.start()
+        pair.fw1.becomes("MASTER")
+        group_file(pair.fw1).write_text(text.replace("10.10.1.1/24", "10.10.1.7/24"))
+        wait_until(lambda: "another one" in troubles(pair.fw1)["files"], 10)
+        assert pair.fw1.owns(VIP)
+        assert pair.fw1.carpool("apply").returncode == 0
+        wait_until(lambda: not troubles(pair.fw1) and pair.fw1.owns("10.10.1.7"), 10)
+        assert not pair.fw1.owns(VIP)
+
+
+def test_a_worker_that_dies_meanwhile_goes_by_the_same(pair: Pair) -> None:
+    with running(pair.fw1):
+        pair.fw1.becomes("MASTER")
+        group_file(pair.fw1).unlink()
+        pair.fw1.namespace.run("kill", "-KILL", str(pair.fw1.worker_pid()))
+        wait_until(lambda: pair.fw1.role == "MASTER" and "files" in troubles(pair.fw1), 10)
+        assert "group.toml: file: found no file" in troubles(pair.fw1)["files"]
+
+
+@pytest.mark.parametrize("process", ["failover", "states", "agent"])
+def test_who_never_had_a_configuration_waits_for_one(
+    process: str, network: Network, tmp_path: Path
+) -> None:
+    firewall = network.host("fw1", forwarding=True)
+    other = network.host("other")
+    network.bridge("lan", [(firewall, "lan0", ["10.1.0.2/24"]), (other, "lan0", ["10.1.0.3/24"])])
+    from tests.netns import test_notify
+
+    (tmp_path / "node.toml").write_text(test_notify.NODE)
+    (tmp_path / "group.toml").write_text("name = ")
+    with contextlib.closing(Unit(firewall, tmp_path, process)) as unit:
+        unit.hears("STATUS", f"TROUBLE: {process} waits for a configuration: group.toml")
+        assert unit.has_told("READY", "1")  # nothing that boots waits for it
+        unit.hears("WATCHDOG", "1")
+        unit.told.clear()
+        (tmp_path / "group.toml").write_text(test_notify.GROUP)
+        unit.hears("READY", "1")
+        about = {"failover": "VHIDs", "states": "streams", "agent": "listens"}
+        unit.hears("STATUS", about[process])
+        assert unit.process.poll() is None
