@@ -146,3 +146,72 @@ def test_who_never_had_a_configuration_waits_for_one(
         about = {"failover": "VHIDs", "states": "streams", "agent": "listens"}
         unit.hears("STATUS", about[process])
         assert unit.process.poll() is None
+
+
+# ----------------------------------------------------------------------------------- a full disk
+
+
+def test_full_disks_keep_no_firewall_from_its_addresses(pair: Pair) -> None:
+    """At a boot, and while it runs; what could not be written is written when there is room."""
+    node = pair.fw1
+    with small(node.directory / "state") as state, small(node.directory / "run") as run:
+        fillers = [fill(state), fill(run)]
+        with running(node):
+            node.becomes("MASTER")
+            assert node.owns(VIP)
+            wait_until(lambda: len(troubles(node)) == 3, 10, "it tells what it could not write")
+            assert set(troubles(node)) == {
+                "disk what the next process goes by",
+                "disk the event log",
+                "disk how kernel settings were",
+            }
+            refused = node.ask("maintenance", on=True)
+            assert (
+                not refused["ok"] or (state / "maintenance").exists()
+            )  # a file of no bytes may fit
+            node.ask("maintenance", on=False)
+            kept = [event["kind"] for event in node.ask("events", limit=1000)["events"]]
+            assert "transition" in kept
+            for filler in fillers:
+                filler.unlink()
+            wait_until(lambda: not troubles(node), 25, "it writes it when there is room")
+            assert (state / "applied.json").stat().st_size
+            assert (run / "sysctls.json").stat().st_size
+            stored = (run / "failover.events").read_text()
+            assert stored.count("BACKUP") >= 2  # what happened when there was none
+        assert node.process is not None and node.process.returncode == 0
+        with running(node):  # nothing half-written is in the way
+            node.becomes("MASTER")
+            assert not troubles(node)
+
+
+# ---------------------------------------------------------------------------- a missing interface
+
+
+def test_an_interface_that_is_missing_at_the_boot_and_comes_later(pair: Pair) -> None:
+    pair.fw1.namespace.run("ip", "link", "set", "wan0", "down", "name", "eth9")
+    with running(pair.fw2, pair.fw1):
+        pair.fw2.becomes("MASTER")
+        wait_until(lambda: "interface wan" in troubles(pair.fw1), 5)
+        assert "wan: device wan0 is gone: " in troubles(pair.fw1)["interface wan"]
+        wait_until(lambda: "fw2 is the gateway" in troubles(pair.fw1)["interface wan"], 10)
+        # The group is whole: the other link is not taken by the better node alone.
+        assert pair.fw2.owns(VIP) and pair.fw2.owns(WAN_VIP) and not pair.fw1.owns(VIP)
+        pair.fw1.namespace.sh(
+            "ip link set eth9 name wan0 && ip link set wan0 up &&"
+            " (ip address add 10.10.2.2/24 dev wan0 || true)"
+        )
+        pair.fw1.becomes("MASTER", 15)
+        assert not troubles(pair.fw1)
+
+
+def test_a_device_that_is_renamed_or_dies_under_the_only_node(pair: Pair) -> None:
+    """Half a gateway is what there is then: the other link stays."""
+    with running(pair.fw1):
+        pair.fw1.becomes("MASTER")
+        pair.fw1.namespace.run("ip", "link", "delete", "wan0")
+        wait_until(lambda: "interface wan" in troubles(pair.fw1), 5)
+        assert "this node is the gateway still" in troubles(pair.fw1)["interface wan"]
+        assert pair.fw1.owns(VIP)
+        shown = " ".join(pair.fw1.carpool("status").stdout.split())
+        assert "Trouble wan: device wan0 is gone" in shown

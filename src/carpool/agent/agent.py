@@ -28,6 +28,7 @@ from carpool.agent.services import CommandServices, Services
 from carpool.agent.switch import Heeded
 from carpool.agent.systemd import SystemdServices
 from carpool.agent.transient import runner_for
+from carpool.agent.troubles import Surroundings
 from carpool.agent.watch import reread
 from carpool.api import control, ownrules
 from carpool.api.control import Answer
@@ -113,6 +114,7 @@ class Agent:
             *kept,
             self.checks.hear,
         )
+        self.surroundings = Surroundings(lambda: self.keys, state_dir, now_s, config.node.name)
         self._read_anew = asyncio.Condition()
         self._reading = asyncio.Lock()  # or the older files might come last
 

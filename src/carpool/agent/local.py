@@ -60,6 +60,13 @@ async def status(agent: ThisAgent) -> Status:
     return Status(failover=shown, states=as_json(states))
 
 
+@router.get("/troubles")
+async def troubles(agent: ThisAgent) -> dict[str, object]:
+    """What is wrong with the clock, certificates or the disk of this node: `key`, `text`, `hint`
+    and `since_s` of each. What is wrong with failover and states is in their own status."""
+    return {"troubles": agent.surroundings.status()}
+
+
 @router.post("/reload")
 async def reload(agent: ThisAgent) -> dict[str, object]:
     """Read node.toml and group.toml anew: sections, and what fills templates. In `restart`: what

@@ -41,6 +41,7 @@ class Report:
     waiting: Fields | None = None  # a change of this node's configuration, to be confirmed
     waiting_on: Mapping[str, Fields] = field(default_factory=dict)  # the same by peer
     trouble: Sequence[Text] = ()  # of checks and hooks
+    around: Sequence[object] = ()  # troubles that the agent finds around carpool
 
 
 def status(report: Report) -> RenderableType:
@@ -50,6 +51,7 @@ def status(report: Report) -> RenderableType:
     else:
         blocks = list(_failover(report.failover))
     answers = [one for one in (report.failover, report.states) if isinstance(one, Mapping)]
+    answers.append({"troubles": list(report.around)})
     blocks[1:1] = named("Trouble", _troubles(answers), BAD)
     blocks.append(_states(report.states))
     if report.drift:

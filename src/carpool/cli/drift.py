@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from carpool.agent.localclient import LocalClient
+from carpool.agent.localclient import SOCKET, LocalClient
 from carpool.api.control import Answer
 from carpool.errors import CarpoolError
 from carpool.model.config import Config
@@ -62,3 +62,15 @@ def waiting_on(answer: Answer | CarpoolError | None) -> Mapping[str, Answer]:
     """The same on peers, by name."""
     found = answer.get("waiting_on") if isinstance(answer, dict) else None
     return found if isinstance(found, dict) else {}
+
+
+def troubles(run_dir: Path, config: Config | None) -> list[object]:
+    """What the agent finds wrong around carpool; none where there is no agent."""
+    if config is None or not (run_dir / SOCKET).exists():
+        return []
+    try:
+        with LocalClient(run_dir) as agent:
+            found = agent.get("/v1/troubles", timeout_s=AT_ONCE_S).get("troubles")
+    except CarpoolError:
+        return []
+    return found if isinstance(found, list) else []

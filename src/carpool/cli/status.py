@@ -40,11 +40,12 @@ def run(args: argparse.Namespace) -> int:
     waiting_on = drift.waiting_on(asked)
     agent = asked if isinstance(asked, CarpoolError) else None
     schedule = drift.schedule(args.run_dir, config)
+    around = drift.troubles(args.run_dir, config)
     asked_scripts = list(scripts.ask(args.run_dir))
     if args.json:
         told: dict[str, object] = {"failover": as_json(failover), "states": as_json(states)}
         told |= {"schedule": as_json(schedule), "agent": as_json(agent), "waiting": waiting}
-        told |= {"drift": stands, "waiting_on": dict(waiting_on)}
+        told |= {"drift": stands, "waiting_on": dict(waiting_on), "troubles": around}
         told |= {"checks": scripts.rows(asked_scripts, "checks")}
         told |= {"hooks": scripts.rows(asked_scripts, "hooks")}
         print(json.dumps(told, indent=1))
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         report = render.Report(
             *(failover, states, config, stands, schedule, agent, waiting, waiting_on),
             trouble=list(renderscripts.trouble(asked_scripts)),
+            around=around,
         )
         Console(highlight=False).print(render.status(report))
     return failover.exit_code if isinstance(failover, CarpoolError) else EXIT_OK

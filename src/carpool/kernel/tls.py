@@ -1,8 +1,9 @@
 """TLS 1.3 between paired nodes: a stream on which each end has proven to be the one that is pinned.
 
 Room: kernel. Nothing but the pinned certificate is trusted: no authority, no name, no resumed
-session. Those that carpool makes are valid until 9999; of any other that is pinned, OpenSSL minds
-the dates. Refuses to know what is sent, and how certificates come to be pinned.
+session. Dates decide nothing: a node whose clock stands in 1970 after a power cut must find its
+peer, and who is not to be trusted any more is unpaired. Refuses to know what is sent, and how
+certificates come to be pinned.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _RECORD_MAX_BYTES = 16 * 1024  # of plain text, RFC 8446 5.1
 # Read at a time. What is plain is shorter, but for the rest of a record that came before.
 ROUND_BYTES = 128 * 1024
 _CERTIFICATE_MESSAGE = 11  # RFC 8446 4
+_NO_CHECK_TIME = 0x200000  # x509_vfy.h: X509_V_FLAG_NO_CHECK_TIME
 
 
 class Tls(Wire):
@@ -81,6 +83,7 @@ def pinning(credentials: Credentials, *, server: bool) -> ssl.SSLContext:
     """TLS 1.3 with our certificate, for the holder of the pinned one only. Raises Trouble."""
     context = bare(credentials.path, server=server)
     context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= _NO_CHECK_TIME
     try:
         context.load_verify_locations(cadata=credentials.pinned)
     except OSError as error:
@@ -241,13 +244,15 @@ def explained(
     node, peer = names
     reason = getattr(error, "reason", None)
     if reason == "CERTIFICATE_VERIFY_FAILED":
-        dated = _DATED.get(getattr(error, "verify_code", 0))
-        if dated is not None and presented in (None, credentials.pinned):
-            return _out_of_date(dated, "its", peer, credentials.pinned)
         return wrong_certificate(peer, credentials, presented)
     if reason == "SSLV3_ALERT_CERTIFICATE_EXPIRED":
-        said = _out_of_date("has expired", "it says that our", node, credentials.own)
-        return Trouble("refused_by_peer", said.message, hint=said.hint)
+        return Trouble(
+            "refused_by_peer",
+            f"it says that our certificate ({shown(credentials.own)}) has expired",
+            hint="an older carpool minds that: upgrade it, or remove the identity of "
+            f"{node} here (`carpool check` names the file): a new one, which does not expire, is "
+            f"made when {node} is paired again, with --replace",
+        )
     if reason in _REFUSALS:
         return Trouble(
             "refused_by_peer",
@@ -274,18 +279,6 @@ def wrong_certificate(peer: str, credentials: Credentials, presented: bytes | No
     )
 
 
-def _out_of_date(how: str, whose: str, node: str, certificate: bytes) -> Trouble:
-    """It is the pinned one, and OpenSSL takes it no more, or not yet."""
-    return Trouble(
-        "wrong_certificate",
-        f"{whose} certificate ({shown(certificate)}) {how}",
-        hint=f"are the clocks of both nodes right? if so, remove the identity of {node} there "
-        f"(`carpool check` names the file): a new one, which does not expire, is made when {node} "
-        "is paired again, with --replace",
-    )
-
-
-_DATED = {9: "is not valid yet", 10: "has expired"}  # x509_vfy.h: X509_V_ERR_CERT_...
 _END = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _REFUSALS = {  # alerts about our certificate, RFC 8446 6.2
     "TLSV1_ALERT_UNKNOWN_CA",

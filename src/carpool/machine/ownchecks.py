@@ -109,16 +109,15 @@ def certificates(facts: Facts) -> Iterator[Finding]:
         if one.begins_s <= facts.now_s < one.ends_s - EXPIRES_SOON_S:
             continue
         days = (one.ends_s - facts.now_s) / DAY_S
-        over = days < 0 or facts.now_s < one.begins_s
         when = f"expired {-days:.0f} days ago" if days < 0 else f"expires in {days:.0f} days"
         if facts.now_s < one.begins_s:
             when = "is not valid yet, by this node's clock"
         yield Diagnosis(
             "certificates",
-            Severity.ERROR if over else Severity.WARNING,
+            Severity.WARNING,
             f"{one.path} {when}",
-            "with it the nodes replicate and synchronise nothing; certificates that `carpool init` "
-            "makes do not expire",
+            "it counts because it is pinned, but a peer with an older carpool refuses it; "
+            "certificates that `carpool init` makes do not expire",
             "remove the file on its node and pair again: `carpool init --replace`, then "
             "`carpool join --replace`",
         )

@@ -39,9 +39,10 @@ from carpool.service.statesflow import DRAIN_MAX, Inflow, Outflow
 from carpool.service.stateslabels import Labels
 from carpool.service.stateslink import Link
 from carpool.service.statesreload import Read, reload
-from carpool.service.statesreport import LOOKS, compare, peer_status
+from carpool.service.statesreport import LOOKS, compare, peer_status, troubles_of
 from carpool.service.statessweep import Sweep
 from carpool.service.statestable import Table
+from carpool.service.troubles import TroubleTeller
 
 STEP_WITHIN_S = 0.002  # of anything that came in: not each time, for events may come in thousands
 LISTEN_ON_S = 5.0  # after mastership is lost: neighbours may take a while to notice
@@ -126,6 +127,9 @@ class StatesService:
         self._gathering, self._idle = Gathering(), Idle()
         self._deaf_s: float | None = None  # no events are wanted from then on
         self._check_s, self._overflows_told = 0.0, 0
+        self._troubles = TroubleTeller(
+            config.node.name, lambda: troubles_of(self.links), clock.wall_iso
+        )
         self._checks = cycle(
             (self._check_mask, self._check_rules, self._check_files, self._check_tables)
         )
@@ -229,6 +233,7 @@ class StatesService:
             self._patcher.rules = rules
 
     def _check_files(self) -> None:
+        self._troubles.on_time(self.now_s())
         for link in self.links:
             link.check()
             link.give_up_on_deaf(self.now_s())
@@ -435,6 +440,7 @@ class StatesService:
             "hold": {"on": hold.on, "reason": hold.reason},
             "counters": {**self.counters, **self._patcher.causes, "parsed": self._patcher.parsed},
             "entries_max": conntrack.entries_max(),
+            "troubles": self._troubles.status(now_s),
             "peers": [
                 peer_status(link, self._comparisons[link.name], now_s) for link in self.links
             ],

@@ -72,6 +72,7 @@ class Link:
         self.poller = poller
         self.since_s = owner.now_s()  # of being connected, or not
         self.last_error: str | None = None
+        self.was_up = False  # ever
         self.meter = Meter(self, self.since_s)
         self.sent = self.received = self.injected = self.errors = 0  # requests, since the start
         self._dial: Dial | None = None
@@ -245,6 +246,7 @@ class Link:
             old.close()
             self._down(old, "replaced by a newer stream of the same peer")
         self.since_s = self.owner.now_s()
+        self.was_up = True
         self.owner.link_up(self)
 
     def ended(self, connection: _Connection, reason: str) -> None:

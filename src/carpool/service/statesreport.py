@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from carpool.kernel.unixserver import Client
+from carpool.model.status import Trouble
 from carpool.proto.statecheck import Found, Mode
 from carpool.service.statescompare import Comparison, Look
 from carpool.service.stateslink import Link
 
+PEER_AFTER_S = 30.0  # that a peer may take to boot, or to be restarted
 LOOKS = {"verify": Mode.LOOK, "resync": Mode.RESYNC}  # commands
 
 
@@ -79,6 +81,21 @@ def _result(look: Look) -> dict[str, object]:
             {"here": message.hex(), "there": create.hex()} for message, create in look.different
         ],
     }
+
+
+def troubles_of(links: Sequence[Link]) -> list[Trouble]:
+    """Peers that get nothing, and give nothing."""
+    return [
+        Trouble(
+            f"peer {link.name}",
+            f"no stream of states with {link.name} ({link.target})"
+            f"{'' if link.was_up else ' since it began'}: {link.last_error or 'none yet'}",
+            "A failover now would lose connections; it connects again by itself when it can",
+            PEER_AFTER_S,
+        )
+        for link in links
+        if not link.up
+    ]
 
 
 def peer_status(link: Link, comparison: Comparison, now_s: float) -> dict[str, object]:

@@ -51,7 +51,9 @@ class TroubleTeller:
         return now[0].text if now else ""
 
     def status(self, now_s: float) -> list[dict[str, object]]:
-        """`troubles` of the answer to `status`."""
+        """`troubles` of the answer to `status`: as it is now."""
+        self.deadline_s = now_s
+        self.on_time(now_s)
         return self._troubles.status(now_s)
 
 

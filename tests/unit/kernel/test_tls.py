@@ -265,12 +265,9 @@ def test_a_certificate_that_the_pinned_one_has_signed_is_another_one(bench: Benc
     assert not bench.fw2.got
 
 
-@pytest.mark.parametrize(
-    ("begins", "ends", "how"),
-    [(1970, 2001, "has expired"), (9000, 9999, "is not valid yet")],
-)
-def test_a_pinned_certificate_that_is_out_of_date_is_told_as_such(
-    bench: Bench, begins: int, ends: int, how: str
+@pytest.mark.parametrize(("begins", "ends"), [(1970, 2001), (9000, 9999)])
+def test_the_dates_of_a_pinned_certificate_decide_nothing(
+    bench: Bench, begins: int, ends: int
 ) -> None:
     """One that carpool did not make."""
     fw1 = bench.keys["fw1"]
@@ -289,16 +286,10 @@ def test_a_pinned_certificate_that_is_out_of_date_is_told_as_such(
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     fw1.store_identity(private + dated.public_bytes(Encoding.PEM))
     bench.keys["fw2"].pin("fw1", fw1.own())
-    near, _far = bench.begin()
-    near.send(b"never")
-    bench.until(lambda: bench.fw1.ends and bench.fw2.ends)
-    digits = fingerprint(fw1.own())[:16]
-    assert (bench.fw2.cause, bench.fw1.cause) == ("wrong_certificate", "refused_by_peer")
-    assert f"its certificate (SHA-256 {digits}...) {how}" in bench.fw2.ends[0]
-    assert "clocks" in bench.fw2.ends[0] and "--replace" in bench.fw2.ends[0]
-    if how == "has expired":
-        assert f"it says that our certificate (SHA-256 {digits}...) {how}" in bench.fw1.ends[0]
-    assert bench.fw2.got == b""
+    near, far = bench.begin()
+    near.send(b"to fw2")
+    far.send(b"to fw1")
+    bench.until(lambda: bench.fw2.got == b"to fw2" and bench.fw1.got == b"to fw1")
 
 
 def test_the_one_who_dials_is_as_careful(bench: Bench) -> None:
