@@ -62,6 +62,7 @@ class CarpNode:
         self.name = name
         self.advskew = advskew
         self.process: subprocess.Popen[str] | None = None
+        self.wrapper: tuple[str, ...] = ()  # a command that becomes the process
         self.directory.mkdir(parents=True, exist_ok=True)
 
     def configure(
@@ -81,7 +82,7 @@ class CarpNode:
         (self.directory / "group.toml").write_text(group)
 
     def start(self) -> None:
-        argv = [sys.executable, "-m", "carpool", "run", "failover"]
+        argv = [*self.wrapper, sys.executable, "-m", "carpool", "run", "failover"]
         self.process = self.namespace.start(*argv, env=self._env())
         wait_until(self.answers, 10, f"{self.name} answers on its control socket")
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.lab import Namespace, Network, wait_until
+from tests.netns.lab import Namespace, Network, holds_for, wait_until
 from tests.netns.node import CarpNode, running, vip
 from tests.netns.test_notify import Unit
+from tests.netns.wallclock import WallClock
 
 VIP = "10.10.1.1"
 WAN_VIP = "10.10.2.1"
@@ -215,3 +216,35 @@ def test_a_device_that_is_renamed_or_dies_under_the_only_node(pair: Pair) -> Non
         assert pair.fw1.owns(VIP)
         shown = " ".join(pair.fw1.carpool("status").stdout.split())
         assert "Trouble wan: device wan0 is gone" in shown
+
+
+# --------------------------------------------------------------------- a clock that stands in 1970
+
+
+def test_a_clock_in_1970_that_leaps_moves_no_address(pair: Pair, tmp_path: Path) -> None:
+    clock = WallClock(tmp_path / "clock")
+    clock.stand_in_1970()
+    pair.fw1.wrapper = clock.wrapper
+    with running(pair.fw2, pair.fw1):
+        pair.fw1.becomes("MASTER")  # by its advskew: a low counter is no old packet
+        pair.fw2.becomes("BACKUP")
+        first = pair.fw1.ask("events", limit=1000)["events"][0]
+        assert first["time"].startswith("1970-01-01")
+        before = pair.fw1.transitions(), pair.fw2.transitions()
+        group = group_file(pair.fw1)
+        group.write_text(group.read_text().replace("10.10.1.1/24", "10.10.1.7/24"))
+        assert pair.fw1.carpool("apply", "--confirm-within", "60s", "--force").returncode == 0
+
+        clock.right()  # by 56 years: what waits for a minute still does
+        pair.fw1.ask("maintenance", on=False)
+        holds_for(lambda: pair.fw1.owns("10.10.1.7"), 4.0, "it waits to be confirmed")
+        left_s = pair.fw1.status()["change"]["confirm_left_s"]
+        assert 0 < left_s < 60
+        assert (pair.fw1.transitions(), pair.fw2.transitions()) == before
+        assert pair.fw1.ask("take_back")["ok"]
+
+        clock.stand_in_1970()  # and back: a worker that is replaced begins with a lower counter
+        pair.fw1.namespace.run("kill", "-KILL", str(pair.fw1.worker_pid()))
+        wait_until(lambda: {pair.fw1.role, pair.fw2.role} == {"MASTER", "BACKUP"}, 15)
+        pair.fw1.becomes("MASTER", 60)
+        assert pair.fw2.role == "BACKUP"

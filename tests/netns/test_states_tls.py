@@ -7,16 +7,22 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from carpool.api.identity import introduce, keys_of, make
 from carpool.kernel.keys import fingerprint
 from carpool.proto import statestream as ss
-from tests.netns.lab import Network, wait_until
-from tests.netns.pair import GROUP, OUTSIDER, SERVER, SYNC, Pair, StatesNode, flow
+from tests.netns.lab import Network, holds_for, wait_until
+from tests.netns.pair import GROUP, OUTSIDER, SERVER, SYNC, Pair, StatesNode, arrives, flow
+from tests.netns.wallclock import WallClock
 
 PORT = 3782
 PLAIN = GROUP + 'encryption = "none"\n'
@@ -231,3 +237,42 @@ def test_plain_text_must_be_asked_for_on_both_sides(pair: Pair) -> None:
     with flow(socket.SOCK_STREAM, pair.client, pair.server, (SERVER, 80)) as made:
         assert made.echoes()
         wait_until(lambda: pair.fw2.find(6, 80), 5, "the connection is on fw2")
+
+
+# ------------------------------------------------------------------------ certificates and clocks
+
+
+def dated(node: str, begins: int, ends: int) -> bytes:
+    """A key and a certificate that an operator made: valid for some years, and not for ever."""
+    key = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, node)])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(begins, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(ends, 1, 1, tzinfo=UTC))
+        .sign(key, None)
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return private + made.public_bytes(Encoding.PEM)
+
+
+def test_a_pair_that_boots_in_1970_replicates_and_so_does_an_expired_certificate(
+    pair: Pair, tmp_path: Path
+) -> None:
+    clock = WallClock(tmp_path / "clock")
+    clock.stand_in_1970()
+    keys = {node.name: keys_of(node.directory, node.name) for node in pair.nodes}
+    keys["fw1"].store_identity(dated("fw1", 2025, 2999))  # not yet, by that clock
+    keys["fw2"].store_identity(dated("fw2", 2001, 2002))
+    introduce({node.name: node.directory for node in pair.nodes})
+    pair.fw2.wrapper = clock.wrapper
+    pair.start()
+    with flow(socket.SOCK_STREAM, pair.client, pair.server, (SERVER, 80)) as connection:
+        assert connection.echoes()
+        arrives(pair.fw2, 6, 80)
+    clock.right()
+    holds_for(lambda: not pair.fw2.lost_peer() and not pair.fw1.lost_peer(), 2.0)

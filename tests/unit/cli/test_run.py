@@ -16,7 +16,8 @@ from tests.unit.api.files import GROUP, NODE, write
 
 
 def places(directory: Path) -> list[str]:
-    return ["--config-dir", str(directory), "--run-dir", str(directory / "node.toml" / "run")]
+    below = str(directory / "node.toml" / "run")
+    return ["--config-dir", str(directory), "--run-dir", below, "--state-dir", below]
 
 
 @pytest.mark.parametrize("process", ["failover", "states"])
