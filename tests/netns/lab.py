@@ -194,6 +194,16 @@ class Network:
             namespace.sysctl("net/ipv6/conf/all/forwarding", 1)
         return namespace
 
+    def attach(self, name: str, pid: int) -> Namespace:
+        """The namespace of a process that is there, until this network is closed."""
+        namespace = Namespace(f"{self.prefix}-{name}")
+        subprocess.run(
+            ("ip", "netns", "attach", namespace.name, str(pid)), check=True, capture_output=True
+        )
+        self.hosts[name] = namespace
+        namespace.run("ip", "link", "set", "lo", "up")
+        return namespace
+
     def veth(
         self,
         left: Namespace,

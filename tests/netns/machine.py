@@ -25,8 +25,8 @@ SEEN = "/mnt/carpool"  # the checkout in there: what is below /tmp here, a servi
 BOOT = r"""
 set -eu
 mount --make-rprivate /
-mount -t tmpfs -o mode=0755 tmpfs "$DIR"
-mkdir "$DIR/upper" "$DIR/work" "$DIR/root"
+[ -n "$DISK" ] || mount -t tmpfs -o mode=0755 tmpfs "$DIR"
+mkdir -p "$DIR/upper" "$DIR/work" "$DIR/root"
 mount -t overlay -o "lowerdir=/,upperdir=$DIR/upper,workdir=$DIR/work" overlay "$DIR/root"
 cd "$DIR/root"
 for one in run tmp dev etc/systemd/system var/log; do
@@ -35,6 +35,7 @@ done
 for one in null zero full random urandom tty; do
     touch "dev/$one" && mount --bind "/dev/$one" "dev/$one"
 done
+[ -z "$CONSOLE" ] || { touch dev/console && mount --bind "$CONSOLE" dev/console; }
 mkdir dev/pts dev/shm dev/mqueue
 mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts && ln -s pts/ptmx dev/ptmx
 mount -t tmpfs -o mode=1777 tmpfs dev/shm
@@ -43,7 +44,7 @@ mount -t sysfs sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mkdir -p "$DIR/root$SEEN" && mount --bind "$CHECKOUT" "$DIR/root$SEEN"
 cp -r "$UNITS/." etc/systemd/system
-mkdir old
+mkdir -p old
 pivot_root . old
 umount -l old
 exec env -i container=carpool-test PATH="$PATH" "$SYSTEMD" --unit=test.target --show-status=no \
@@ -65,9 +66,11 @@ class Refused(Exception):
 
 
 class Machine:
-    """`units`: files for /etc/systemd/system, by name."""
+    """`units`: files for /etc/systemd/system, by name. What is written to its console is in
+    `console`, a file. `disk`: a mounted file system on which what it writes to its own stays
+    for another boot, below `upper`."""
 
-    def __init__(self, directory: Path, units: dict[str, str]) -> None:
+    def __init__(self, directory: Path, units: dict[str, str], disk: Path | None = None) -> None:
         missing = [
             name
             for name in ("dbus-daemon", "setpriv", "unshare", "busctl")
@@ -81,8 +84,9 @@ class Machine:
             raise Refused("needs cgroup v2")
         self.cgroup = cgroup / f"carpool-test-{uuid.uuid4().hex[:8]}"
         written, empty = directory / "units", directory / "machine"
+        shutil.rmtree(written, ignore_errors=True)  # of an earlier boot
         written.mkdir()
-        empty.mkdir()
+        empty.mkdir(exist_ok=True)
         for name, text in {**UNITS, **units}.items():
             (written / name).parent.mkdir(exist_ok=True)
             (written / name).write_text(text + "\n")
@@ -92,11 +96,13 @@ class Machine:
             raise Refused(f"cannot make a cgroup: {error.strerror}") from error
         environment = {
             "PATH": os.environ["PATH"],
-            "DIR": str(empty),
+            "DIR": str(disk or empty),
+            "DISK": str(disk or ""),
             "UNITS": str(written),
             "SYSTEMD": str(SYSTEMD),
             "CHECKOUT": str(CHECKOUT),
             "SEEN": SEEN,
+            "CONSOLE": self._open_console(directory / "console"),
         }
         # It dies with us, and its init with it (--kill-child), and with that all in there.
         enter = f'echo $$ >"{self.cgroup}/cgroup.procs" && exec setpriv --pdeathsig KILL "$@"'
@@ -108,6 +114,15 @@ class Machine:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def _open_console(self, log: Path) -> str:
+        """A terminal, as journald wants one, which somebody always reads; its name."""
+        self.console = log
+        near, self._terminal = os.openpty()
+        with log.open("ab") as file:
+            self._monitor = subprocess.Popen(["cat"], stdin=near, stdout=file)
+        os.close(near)
+        return os.ttyname(self._terminal)
 
     def booted(self) -> None:
         """Wait until systemd can be spoken with. Raises Refused."""
@@ -157,6 +172,9 @@ class Machine:
         self._unshare.wait()
         if self._unshare.stderr is not None:
             self._unshare.stderr.close()
+        self._monitor.kill()
+        self._monitor.wait()
+        os.close(self._terminal)
         if self.cgroup.exists():
             wait_until(self._cgroup_is_gone, 10, "its processes have ended")
 

@@ -21,20 +21,20 @@ time.sleep = lambda seconds: select.select([], [], [], seconds)
 
 class WallClock:
     """Processes that are started with `variables` go by it, and look at it each time. `seen` is
-    where they see `directory`."""
+    where they see `directory`, which may move."""
 
     def __init__(self, directory: Path, seen: str = "", python_path: str = "") -> None:
         if not LIBRARIES:
             pytest.skip("needs libfaketime")
-        directory.mkdir()
-        self._file = directory / "off"
+        directory.mkdir(parents=True)
+        self.directory = directory
         (directory / "sitecustomize.py").write_text(SITE)
         self.right()
         seen = seen or str(directory)
         path = python_path or os.environ.get("PYTHONPATH", "")
         self.variables = {
             "LD_PRELOAD": str(LIBRARIES[0]),
-            "FAKETIME_TIMESTAMP_FILE": f"{seen}/{self._file.name}",
+            "FAKETIME_TIMESTAMP_FILE": f"{seen}/off",
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "PYTHONPATH": f"{seen}:{path}" if path else seen,
@@ -55,6 +55,6 @@ class WallClock:
 
     def _write(self, text: str) -> None:
         """What is half written would be no time at all."""
-        fresh = self._file.with_suffix(".new")
+        fresh = self.directory / "off.new"
         fresh.write_text(text)
-        fresh.replace(self._file)
+        fresh.replace(self.directory / "off")

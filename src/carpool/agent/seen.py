@@ -18,6 +18,7 @@ from carpool.errors import KernelError
 from carpool.kernel import clock
 from carpool.kernel.journal import say
 
+UNSET = "2025-"  # a time before that was told by a clock that had not been set
 Since = dict[str, dict[str, tuple[str, str]]]  # by peer and section: how it stands, RFC 3339
 
 
@@ -47,12 +48,14 @@ class Seen:
             for name, stand in stands.items():
                 before = self._since.get(peer, {}).get(name)
                 if stand.silent:
+                    if _was_unset(self._silent.get((peer, name), now), now):
+                        del self._silent[peer, name]
                     answer[peer][name] = self._silent.setdefault((peer, name), now)
                     if before is not None:
                         fresh[peer][name] = before
                     continue
                 self._silent.pop((peer, name), None)
-                if before is None or before[0] != stand.drift:
+                if before is None or before[0] != stand.drift or _was_unset(before[1], now):
                     before = (str(stand.drift), now)
                 fresh[peer][name] = before
                 answer[peer][name] = before[1]
@@ -77,3 +80,8 @@ class Seen:
             write_whole(self._file, self._since, sync=False)
         except KernelError as error:
             say(f"agent: {error.message}")
+
+
+def _was_unset(time: str, now: str) -> bool:
+    """Whether the clock has been set since."""
+    return time[4:5] == "-" and time < UNSET <= now

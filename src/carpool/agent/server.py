@@ -102,8 +102,9 @@ async def _keep_telling(notify: Notify, now_s: Callable[[], float]) -> None:
 
 def _about(agent: Agent) -> str:
     if agent.link is None:
-        return "listens to this machine alone: group.toml has no [sync]"
-    return f"listens to this machine and to {', '.join(agent.peers) or 'nobody else'}"
+        return agent.surroundings.about("listens to this machine alone: group.toml has no [sync]")
+    peers = ", ".join(agent.peers) or "nobody else"
+    return agent.surroundings.about(f"listens to this machine and to {peers}")
 
 
 class _Log(logging.Handler):

@@ -46,6 +46,9 @@ class Surroundings:
             self._teller.on_time(now_s)
             await asyncio.sleep(LOOK_EVERY_S)
 
+    def about(self, summary: str) -> str:
+        return self._teller.about(summary)
+
     def status(self) -> list[dict[str, object]]:
         """As in the answers of failover and states."""
         return self._teller.status(self._now_s())

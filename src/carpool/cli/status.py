@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from carpool.api.control import FAILOVER, STATES, Answer, as_json, status
 from carpool.api.running import begin
 from carpool.cli import drift, scripts
 from carpool.errors import EXIT_OK, CarpoolError, UnreachableError
+from carpool.kernel.unitstate import of_unit
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,14 +33,14 @@ def run(args: argparse.Namespace) -> int:
     """Show the status; the exit code is the failover process's."""
     form = begin(args.config_dir, args.state_dir).form
     config = None if form is None else form.config  # what counts, also where a file is broken
-    failover = status(args.run_dir, FAILOVER)
-    states: Answer | CarpoolError | None = status(args.run_dir, STATES)
+    failover = _status(args.run_dir, FAILOVER)
+    states: Answer | CarpoolError | None = _status(args.run_dir, STATES)
     if isinstance(states, UnreachableError) and config is not None and config.group.states is None:
         states = None
     asked = drift.ask(args.run_dir, config, drift.AT_ONCE_S)
     stands, waiting = drift.stands(asked), drift.waiting(asked)
     waiting_on = drift.waiting_on(asked)
-    agent = asked if isinstance(asked, CarpoolError) else None
+    agent = _explained(asked, args.run_dir, "agent") if isinstance(asked, CarpoolError) else None
     schedule = drift.schedule(args.run_dir, config)
     around = drift.troubles(args.run_dir, config)
     asked_scripts = list(scripts.ask(args.run_dir))
@@ -61,3 +63,14 @@ def run(args: argparse.Namespace) -> int:
         )
         Console(highlight=False).print(render.status(report))
     return failover.exit_code if isinstance(failover, CarpoolError) else EXIT_OK
+
+
+def _status(run_dir: Path, process: str) -> Answer | CarpoolError:
+    found = status(run_dir, process)
+    return _explained(found, run_dir, process) if isinstance(found, CarpoolError) else found
+
+
+def _explained(error: CarpoolError, run_dir: Path, process: str) -> CarpoolError:
+    """With what systemd knows of a process that does not answer."""
+    known = of_unit(run_dir, process) if isinstance(error, UnreachableError) else ""
+    return type(error)(error.message, hint=known or error.hint)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from carpool.machine.calendar import Zone, next_run
+from carpool.machine.surroundings import CLOCK_MIN_S
 from carpool.model.calendar import calendar
 
 LATE_MAX_S = 300.0  # a run that could not begin for so long (no agent, no power) is missed
@@ -100,7 +101,10 @@ class Schedule:
         return next_run(self._calendar, after_s, self._zone)
 
     def look(self, wall_s: float, now_s: float) -> Due | None:
-        """What is due or comes next: to be begun when `begin_s` is there. `now_s` is monotonic."""
+        """What is due or comes next: to be begun when `begin_s` is there. `now_s` is monotonic.
+        None also while the clock stands before there was a carpool: it has not been set yet."""
+        if wall_s < CLOCK_MIN_S:
+            return None
         self._mind_the_clock(wall_s, now_s)
         until_s = self.memory.until_s
         first = next_run(self._calendar, until_s, self._zone)
@@ -166,6 +170,8 @@ class Schedule:
     def _mind_the_clock(self, wall_s: float, now_s: float) -> None:
         """What was done already is not done again when the clock is put back: it is waited for. But
         not for ever, or a clock that was years ahead for a minute would end the schedule."""
+        if self.memory.until_s < CLOCK_MIN_S:  # it began before the clock was set
+            self.memory = replace(self.memory, until_s=wall_s)
         if wall_s >= self.memory.until_s:
             self._behind_s = None
         elif self._behind_s is None:

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from carpool.model.status import Trouble
 
-CLOCK_MIN_S = 1767225600.0  # 2026-01-01: there was no carpool before
+CLOCK_MIN_S = 1735689600.0  # 2025-01-01: there was no carpool before
 DAY_S = 86400.0
 EXPIRES_SOON_S = 30 * DAY_S
 ROOM_MIN_BYTES = 16 * 1024 * 1024  # of the state directory: what one more change may take
-SYNCHRONISES_S = 60.0  # that a machine without a clock of its own takes to learn the time
+SYNCHRONISES_S = 20.0  # that a machine without a clock of its own takes to learn the time
 
 
 class Dates(NamedTuple):

@@ -59,8 +59,7 @@ class FailoverTroubles:
 
     def about(self, summary: str) -> str:
         """One line for who asks systemd."""
-        first = self._teller.first
-        return f"{summary}; TROUBLE: {first}" if first else summary
+        return self._teller.about(summary)
 
     def status(self, now_s: float) -> dict[str, object]:
         return {"troubles": self._teller.status(now_s)}

@@ -162,7 +162,8 @@ class StatesService:
         """For who asks systemd."""
         streams = f"streams with {sum(link.up for link in self.links)} of {len(self.links)} peers"
         hold = self._hold_told
-        return f"{streams}; {hold.reason}" if hold and hold.on else streams
+        text = f"{streams}; {hold.reason}" if hold and hold.on else streams
+        return self._troubles.about(text)
 
     def _deadline_s(self) -> float:
         now_s = self.now_s()

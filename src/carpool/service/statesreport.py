@@ -15,7 +15,7 @@ from carpool.proto.statecheck import Found, Mode
 from carpool.service.statescompare import Comparison, Look
 from carpool.service.stateslink import Link
 
-PEER_AFTER_S = 30.0  # that a peer may take to boot, or to be restarted
+PEER_AFTER_S = 20.0  # that a peer may take to boot, or to be restarted
 LOOKS = {"verify": Mode.LOOK, "resync": Mode.RESYNC}  # commands
 
 

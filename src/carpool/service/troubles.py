@@ -44,11 +44,10 @@ class TroubleTeller:
             self._record(line)
         return True
 
-    @property
-    def first(self) -> str:
-        """The oldest that holds, in words, or nothing."""
+    def about(self, summary: str) -> str:
+        """One line for who asks systemd: with the oldest that holds."""
         now = self._troubles.now
-        return now[0].text if now else ""
+        return f"{summary}; TROUBLE: {now[0].text}" if now else summary
 
     def status(self, now_s: float) -> list[dict[str, object]]:
         """`troubles` of the answer to `status`: as it is now."""

@@ -42,6 +42,17 @@ def test_a_silent_peer_stands_as_it_stood(tmp_path: Path) -> None:
     assert [looked(seen, one) for one in states] == ["1", "2", "2", "1", "5", "6"]
 
 
+def test_a_clock_that_is_set_later_dates_nothing_back(tmp_path: Path) -> None:
+    clock = iter(["1970-01-01T00:01", "1970-01-01T00:02", "2026-11-23", "2026-11-24"] * 2)
+    seen = Seen(tmp_path, lambda: next(clock))
+    found = [looked(seen, Drift.AHEAD) for _ in range(4)]
+    assert found == ["1970-01-01T00:01", "1970-01-01T00:01", "2026-11-23", "2026-11-23"]
+    silent = [looked(Seen(tmp_path / "other", lambda: "1970"), SILENT)]
+    other = Seen(tmp_path / "other", lambda: next(clock))
+    silent += [looked(other, SILENT) for _ in range(4)]
+    assert silent[1:] == ["1970-01-01T00:01", "1970-01-01T00:01", "2026-11-23", "2026-11-23"]
+
+
 def test_a_section_that_is_asked_for_no_more_is_forgotten(tmp_path: Path) -> None:
     seen = Seen(tmp_path, ticking())
     looked(seen, Drift.AHEAD)

@@ -394,3 +394,26 @@ def test_on_a_standby_it_changes_no_state() -> None:
     node.go(600, NONE)
     node.schedule.synchronised(THREE + 600)
     assert node.state() is State.STANDBY and node.memory.success_s == THREE + 600
+
+
+def test_nothing_runs_or_is_missed_while_the_clock_stands_in_1970() -> None:
+    node = Node(60.0, "*:0/10")
+    for _ in range(20):
+        assert node.look() is None
+        node.pass_(600)
+    node.wall_s = float(THREE - 60)  # it is set
+    node.go(120)
+    assert node.runs == [float(THREE)]
+    assert node.schedule.memory.state is State.OK
+
+
+def test_what_ran_before_a_boot_in_1970_is_not_missed_after_it() -> None:
+    memory = Memory("03:00", float(THREE), State.OK)
+    node = Node(60.0, "03:00", memory=memory)
+    for _ in range(50):  # more than a day
+        assert node.look() is None
+        node.pass_(3600)
+    node.wall_s = THREE + 7200.0
+    due = node.look()
+    assert due is not None and not due.missed
+    assert due.point_s == THREE + 86400
