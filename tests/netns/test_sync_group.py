@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from carpool.errors import UnreachableError
 from carpool.lab import processes, shell
 from carpool.lab.firewall import PASSWORD, ROLES, Firewall
 from carpool.lab.lab import Lab
@@ -297,3 +298,31 @@ def test_a_pull_that_demotes_this_node_is_for_who_insists(lab: Lab) -> None:
         lambda: {row["state"] for row in status(fw2)["vhosts"]} == {"MASTER"}, 15, "fw2 is better"
     )
     assert one_form(lab)
+
+
+def test_a_peer_whose_file_was_damaged_gets_it_back_by_a_sync(lab: Lab) -> None:
+    fw1, fw2 = lab.firewalls["fw1"], lab.firewalls["fw2"]
+    before = transitions(fw1)
+    ending = [one for role in (*ROLES, "agent") if (one := lab.tracked("fw2", role))]
+    processes.end(ending)
+    text = (fw2.config_dir / "group.toml").read_text()
+    (fw2.config_dir / "group.toml").write_text("")
+    lab.start_missing("fw2")
+    wait_until(lambda: "files" in keys_of_troubles(fw2), 20, "it goes by what counted before")
+    assert transitions(fw1) == before
+
+    wait_until(lambda: "fw2" in carpool(fw1, "diff", "carpool").stdout, 20, "its agent is there")
+    wait_until(lambda: "cannot connect" not in carpool(fw1, "diff", "carpool").stdout, 20)
+    done = carpool(fw1, "sync", "carpool")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (fw2.config_dir / "group.toml").read_text() == text
+    wait_until(lambda: "files" not in keys_of_troubles(fw2), 10, "it is mended")
+    assert transitions(fw1) == before
+    wait_until(lambda: lab.troubles() == [], 30, "the group is whole")
+
+
+def keys_of_troubles(firewall: Firewall) -> list[str]:
+    try:
+        return [row["key"] for row in status(firewall)["troubles"]]
+    except UnreachableError:
+        return ["it starts"]

@@ -39,10 +39,13 @@ class TroubleTeller:
         if now_s < self.deadline_s:
             return False
         self.deadline_s = now_s + LOOK_EVERY_S
+        self._look(now_s)
+        return True
+
+    def _look(self, now_s: float) -> None:
         for line in self._troubles.update(self._find(), now_s):
             tell_console(f"{self._node}: {line} ({self._wall_iso()[:19]}Z)")
             self._record(line)
-        return True
 
     def about(self, summary: str) -> str:
         """One line for who asks systemd: with the oldest that holds."""
@@ -50,9 +53,9 @@ class TroubleTeller:
         return f"{summary}; TROUBLE: {now[0].text}" if now else summary
 
     def status(self, now_s: float) -> list[dict[str, object]]:
-        """`troubles` of the answer to `status`: as it is now."""
-        self.deadline_s = now_s
-        self.on_time(now_s)
+        """`troubles` of the answer to `status`: as it is now. Who asks all the time puts off
+        nothing that is due."""
+        self._look(now_s)
         return self._troubles.status(now_s)
 
 
