@@ -90,10 +90,16 @@ def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, text: str) -> None:
     assert sysctl.read(IGNORE) == 0
 
 
-def test_a_run_directory_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
+def test_a_run_directory_that_cannot_be_written_keeps_nothing_from_being_set(
+    tmp_path: Path,
+) -> None:
     sysctls = Sysctls(tmp_path / "missing" / "sysctls.json")
+    sysctls.set(IGNORE, 1)
+    assert sysctl.read(IGNORE) == 1
+    assert sysctls.unsaved.endswith("sysctls.json: No such file or directory")
 
-    with pytest.raises(KernelError, match="make the run directory writable"):
-        sysctls.set(IGNORE, 1)
-
+    (tmp_path / "missing").mkdir()
+    sysctls.save()
+    assert not sysctls.unsaved
+    Sysctls(tmp_path / "missing" / "sysctls.json").restore()
     assert sysctl.read(IGNORE) == 0

@@ -86,6 +86,7 @@ def test_without_a_usable_configuration_it_is_taken_away_all_the_same(
         fw1.becomes("MASTER")
         die(fw1)
         (fw1.directory / "group.toml").write_text("no = [")
+        (fw1.directory / "state" / "applied.json").unlink()
         done = fw1.carpool("release")
     assert done.returncode == 0, done.stderr
     assert "no peer is told" in done.stdout

@@ -73,6 +73,25 @@ fw3: last error: connect to 10.10.3.3 port 3782: Connection refused
     )
 
 
+def test_what_is_wrong_stands_below_the_first_line() -> None:
+    trouble = {"key": "files", "text": "group.toml:3: name", "hint": "`carpool check`"}
+    failover = {**answers.failover(), "troubles": [{**trouble, "since_s": 61.0}]}
+    clock = {"key": "clock", "text": "it is 1970\x1b[2J", "hint": "set it", "since_s": 5.0}
+    report = Report(as_answered(failover), None, config(), troubles=[clock, "odd"])
+    assert seen(render.status(report)).startswith(
+        """
+fw1: master of all 2 VHIDs
+
+Trouble
+  group.toml:3: name (for 1 min)
+    `carpool check`
+  it is 1970?[2J (for 5.0 s)
+    set it
+
+group edge"""
+    )
+
+
 def test_a_bad_day() -> None:
     report = Report(as_answered(answers.failover(answers.TROUBLED)), STATES_DOWN, config())
     assert (

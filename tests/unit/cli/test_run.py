@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from carpool.cli.main import main
-from carpool.errors import EXIT_CONFIG, EXIT_OK
+from carpool.errors import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
+from carpool.kernel.appliedfile import Applied, AppliedFile, Sources
 from tests.unit.api.files import GROUP, NODE, write
 
 
@@ -31,6 +32,20 @@ def test_a_process_does_not_start_with_a_mistake(
     assert f"warning: {tmp_path}/node.toml: peer\n" in shown.err
     assert f"error: {tmp_path}/group.toml:6: vip[0].vhid\n" in shown.err
     assert shown.err.endswith(f"carpool: {process} does not start: 1 error and 1 warning\n")
+
+
+def test_what_counted_before_is_gone_by(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its run directory cannot be made: that is as far as it comes here."""
+    write(tmp_path)
+    applied = Applied(Sources(NODE, GROUP))
+    AppliedFile(tmp_path / "state").write(applied)
+    (tmp_path / "group.toml").write_text("name = ")
+    argv = [*places(tmp_path)[:4], "--state-dir", str(tmp_path / "state"), "run", "failover"]
+    assert main(argv) == EXIT_FAILED
+    said = capsys.readouterr().err
+    assert f"error: {tmp_path}/group.toml:1: syntax\n" in said
+    assert "carpool: failover goes by what counted before\n" in said
+    assert "make the run directory" in said
 
 
 def test_without_states_there_is_nothing_to_do(

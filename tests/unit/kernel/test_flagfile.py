@@ -34,3 +34,18 @@ def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     FlagFile(tmp_path / "state" / "maintenance", Later("test", poller)).set(True, answers.append)
     run_until(poller, answers, 1)
     assert answers[0] is not None and "maintenance: " in answers[0]
+
+
+def test_what_could_not_be_written_is_written_later(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where a directory should be")
+    poller, answers = Poller(), list[str | None]()
+    later = Later("test", poller)
+    flag = FlagFile(tmp_path / "state" / "maintenance", later)
+    flag.set(True, answers.append)
+    run_until(poller, answers, 1)
+    assert "maintenance: " in flag.unwritten
+    (tmp_path / "state").unlink()
+    flag.set_again()
+    later.do(lambda: None, answers.append)  # after it
+    run_until(poller, answers, 2)
+    assert flag.is_set() and not flag.unwritten

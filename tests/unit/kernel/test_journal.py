@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 from carpool.kernel import journal
@@ -42,3 +45,30 @@ def test_unwritable_file_loses_nothing_in_memory(tmp_path: Path) -> None:
     kept = Journal(tmp_path / "no" / "such" / "directory")
     kept.add({"number": 1})
     assert [event["number"] for event in kept.last(10)] == [1]
+
+
+def test_what_a_full_disk_did_not_take_is_stored_later(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "failover.events"
+    kept = Journal(path)
+    kept.add({"number": 1})
+    kept.add({"number": 2})
+    assert kept.broken.endswith("failover.events: No such file or directory")
+    path.parent.mkdir()
+    path.write_text('{"numb')  # what there was room for
+    kept.store()
+    assert not kept.broken
+    kept.add({"number": 3})
+    assert [event["number"] for event in Journal(path).last(10)] == [1, 2, 3]
+
+
+def test_the_console_is_a_stdout_that_is_a_socket_of_its_own() -> None:
+    """As systemd makes it; a terminal, a pipe and a file are told as everything else is."""
+    said = "from carpool.kernel.journal import tell_console; tell_console('a line')"
+    near, far = socket.socketpair()
+    with near, far:
+        done = subprocess.run(
+            [sys.executable, "-c", said], stdout=far.fileno(), stderr=subprocess.PIPE, check=True
+        )
+        assert (near.recv(100), done.stderr) == (b"carpool: a line\n", b"")
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"carpool: a line\n")

@@ -63,6 +63,17 @@ def test_ready_reloading_stopping(systemd: socket.socket, address: str, made: Ma
     assert heard(systemd) == ["READY=1", "RELOADING=1", "STOPPING=1 STATUS=leaving"]
 
 
+def test_last_words_are_a_status_that_nothing_follows(
+    systemd: socket.socket, address: str, made: Made
+) -> None:
+    notify = made(address)
+    notify.about = lambda: "well"
+    notify.alive(0.0)
+    notify.last_words("TROUBLE: it ended:\n no room")
+    notify.alive(100.0)
+    assert heard(systemd)[-1] == "STATUS=TROUBLE: it ended: no room"
+
+
 def test_alive_in_a_third_of_the_watchdogs_time(
     systemd: socket.socket, address: str, made: Made
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from carpool.machine import effects as fx
 from carpool.machine.engine import Engine
+from carpool.machine.report import troubles_of
 from carpool.model.status import DemotionReason, InterfaceStatus, VhostStatus
 from tests.unit.machine.group import LAN, WAN, Sender, backup, config, down, master, vip
 
@@ -112,3 +113,19 @@ def after(engine: Engine, *events: fx.Input) -> Engine:
 def test_role_and_the_one_sentence(engine: Engine, role: str, summary: str) -> None:
     status = engine.status(1.0)
     assert (status.role, status.summary) == (role, summary)
+
+
+def test_a_link_that_is_lost_is_told_with_who_is_the_gateway_now() -> None:
+    engine = after(master(), down("lan"))
+    (told,) = troubles_of(engine)
+    assert told.key == "interface lan"
+    assert told.text.endswith("this node is the gateway still, as nobody else is")
+    (told,) = troubles_of(after(hearing(), down("wan")))
+    assert told.text.endswith("fw2 is the gateway")
+
+
+def test_what_somebody_asked_for_is_no_trouble_and_what_befell_the_node_is() -> None:
+    assert troubles_of(after(master(), fx.SetMaintenance(True))) == []
+    refused = "Operation not permitted"
+    engine = after(master(), fx.AddressResult(LAN, refused))
+    assert [one.key for one in troubles_of(engine)] == ["addresses 51@lan"]
