@@ -96,7 +96,7 @@ class FailoverService:
             engine,
             (self.holder, self.journal, self.flag),
             self.change,
-            FileWatch(hands.files, hands.later, counts, start.unusable, self._watchers.put_back),
+            FileWatch(hands.files, hands.later, counts, start.unusable),
             self.wall_iso,
             lambda line: self._record("trouble", None, line),
         )

@@ -19,8 +19,8 @@ _CHECK = "`carpool check` shows every mistake"
 
 
 class FileWatch:
-    """`unusable`: why the process began with what counted last. `on_mended`: then the files say
-    that again."""
+    """`counts` is what this node goes by; `unusable`, why the process began with that. Files that
+    say the same again are news for nobody: the other processes began with it, too."""
 
     def __init__(
         self,
@@ -28,14 +28,12 @@ class FileWatch:
         later: Later,
         counts: Callable[[], Sources],
         unusable: str,
-        on_mended: Callable[[], None],
     ) -> None:
         self._files = files
         self._later = later
         self._counts = counts
         self._instead = bool(unusable)
         self._look = Look(unusable, counts())
-        self._on_mended = on_mended
         self._looking = False
         self._due_s = 0.0
 
@@ -64,4 +62,3 @@ class FileWatch:
         self._looking, self._look = False, look
         if self._instead and not look.error and look.texts == self._counts():
             self._instead = False
-            self._on_mended()

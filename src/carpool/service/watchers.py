@@ -64,7 +64,7 @@ class Watchers:
             self._send(line, moves=True)
 
     def put_back(self) -> None:
-        """The files were, for which nobody asked, or they can be used again."""
+        """The files were, for which nobody asked."""
         self._send({**self._master, "reload": True}, moves=False)
 
     def _send(self, line: dict[str, object], *, moves: bool) -> None:

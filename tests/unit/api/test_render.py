@@ -77,7 +77,7 @@ def test_what_is_wrong_stands_below_the_first_line() -> None:
     trouble = {"key": "files", "text": "group.toml:3: name", "hint": "`carpool check`"}
     failover = {**answers.failover(), "troubles": [{**trouble, "since_s": 61.0}]}
     clock = {"key": "clock", "text": "it is 1970\x1b[2J", "hint": "set it", "since_s": 5.0}
-    report = Report(as_answered(failover), None, config(), troubles=[clock, "odd"])
+    report = Report(as_answered(failover), None, config(), around=[clock, "odd"])
     assert seen(render.status(report)).startswith(
         """
 fw1: master of all 2 VHIDs

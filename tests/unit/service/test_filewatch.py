@@ -48,12 +48,9 @@ class Watch:
     """One, and what it is asked with."""
 
     def __init__(self, unusable: str = "") -> None:
-        self.editor, self.mended, self.counts, self.now_s = Editor(), 0, COUNTS, 0.0
+        self.editor, self.counts, self.now_s = Editor(), COUNTS, 0.0
         later: Any = AtOnce()
-        self.watch = FileWatch(self.editor, later, lambda: self.counts, unusable, self._mended)
-
-    def _mended(self) -> None:
-        self.mended += 1
+        self.watch = FileWatch(self.editor, later, lambda: self.counts, unusable)
 
     def sees(self, look: Look) -> list[tuple[str, float]]:
         """Of each trouble its text, and how long it must last to be told."""
@@ -78,16 +75,13 @@ def test_who_edits_is_not_told_of_each_step(watch: Watch) -> None:
     assert text.startswith("group.toml:3: name: this node goes by what counted before")
     assert after_s == EDITED_S
     assert watch.sees(Look("", COUNTS)) == []
-    assert watch.mended == 0
 
 
 def test_what_was_broken_when_the_process_began_is_told_at_once_and_mended_by_the_same() -> None:
     watch = Watch("group.toml: file")
     assert [one.after_s for one in watch.watch.troubles] == [0.0]
     assert watch.sees(Look("", COUNTS)) == []
-    assert watch.mended == 1
-    assert watch.sees(Look("", COUNTS)) == []
-    assert watch.mended == 1
+    assert watch.sees(Look("", Sources("node", "edited"))) == []  # like any other edit from now on
 
 
 def test_another_configuration_is_taken_up_when_somebody_says_so() -> None:
@@ -98,7 +92,6 @@ def test_another_configuration_is_taken_up_when_somebody_says_so() -> None:
     assert watch.watch.troubles[0].hint.startswith("`carpool apply`")
     watch.counts = other
     assert watch.sees(Look("", other)) == []
-    assert watch.mended == 1
 
 
 def test_it_looks_now_and_then(watch: Watch) -> None:
