@@ -172,6 +172,31 @@ def test_down_removes_what_a_killed_up_has_left(made: image.Image) -> None:
     assert "there is no lab" in carpool_lab("down", name).stderr
 
 
+def test_a_machine_whose_disk_lost_group_toml_is_what_it_was_and_says_so_on_its_console(
+    lab: Lab,
+) -> None:
+    here, there = machine(lab, "fw1"), machine(lab, "fw2")
+    console = LABS_DIR / lab.name / "fw2" / "console.log"
+    text = there.run(["cat", "/etc/carpool/group.toml"])
+    there.run(["truncate", "--size=0", "/etc/carpool/group.toml"])
+    there.run(["systemctl", "reboot", "--no-block"])
+    wait_until(lab.troubles, UP_S, "it goes down")
+    wait_until(lambda: there.container.leader() is not None and not there.troubles(), UP_S)
+    lab.wait_healthy()
+    wait_until(lambda: "goes by what counted before" in console.read_text(errors="replace"), UP_S)
+
+    def status() -> str:
+        return " ".join(there.run(["carpool", "status"]).split())
+
+    wait_until(lambda: status().startswith("fw2: backup, hearing fw1"), UP_S)
+    assert "Trouble group.toml: name: found nothing" in status()
+    agent = "systemctl is-active --quiet carpool-agent"
+    wait_until(lambda: there.run(["sh", "-c", f"{agent} && echo yes || true"]), UP_S)
+    here.run(["carpool", "sync", "carpool"])
+    assert there.run(["cat", "/etc/carpool/group.toml"]) == text
+    wait_until(lambda: "Trouble" not in status(), UP_S, "it is mended")
+
+
 def test_blank_machines_have_carpool_installed_and_nothing_configured(made: image.Image) -> None:
     lab = Lab(f"cpl-{secrets.token_hex(3)}")
     with lab.held():
