@@ -74,7 +74,6 @@ class Agent:
         self.started_s = now_s()
         self.keys = keys_of(config_dir, config.node.name)
         self.refusals = Refusals(now_s)
-        self.examiner = Examiner(now_s)
         self._services: Services = (
             CommandServices(config.node.service_command)
             if config.node.service_command
@@ -101,7 +100,8 @@ class Agent:
             self.masters,
         )
         self.schedule = ScheduleKeeper.of(self)
-        runner = runner_for(self.services, root, now_s)
+        runner = runner_for(self._services, root, now_s)
+        self.examiner = Examiner(runner, now_s)
         self.journal = Journal(run_dir / control.AGENT_EVENTS)
         kept = self.journal, Clocks(now_s, wall_iso)
         failover = control.socket_of(run_dir, control.FAILOVER)

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from carpool.agent.answers import NO_ROUTE, FactsBody, HeardBody, ListenBody, checked
 from carpool.agent.apply import Refused
 from carpool.agent.client import PeerClient
+from carpool.agent.hear import hear
+from carpool.agent.scriptrun import Runner
 from carpool.agent.waits import LISTEN_MORE_S
 from carpool.api import factsjson, hostfacts
 from carpool.errors import CarpoolError
-from carpool.kernel import clock, hearing
+from carpool.kernel import clock
 from carpool.machine.bucket import Bucket
 from carpool.machine.checkup import vip_devices
 from carpool.model.config import Config
-from carpool.model.facts import Heard
 
 FACTS_PER_S, FACTS_BURST = 2.0, 10  # that peers may ask for: each reads all devices and addresses
 FACTS_MAX_BYTES = 1024 * 1024
@@ -29,7 +30,8 @@ OLDER = "carpool there is older than this, and has no answer to that"
 class Examiner:
     """The doctor's hand in the agent."""
 
-    def __init__(self, now_s: Callable[[], float] = clock.monotonic_s) -> None:
+    def __init__(self, runner: Runner, now_s: Callable[[], float] = clock.monotonic_s) -> None:
+        self._runner = runner
         self._now_s = now_s
         self._listens = asyncio.Lock()
         self._bucket = Bucket(FACTS_PER_S, FACTS_BURST, now_s())
@@ -50,10 +52,9 @@ class Examiner:
         if self._listens.locked():
             raise Refused("this node listens already", hint="ask again in some seconds")
         async with self._listens:
-            found = await asyncio.to_thread(
-                hearing.listen, vip_devices(config), body.seconds, bytes.fromhex(body.nonce)
-            )
-        return HeardBody.model_validate({"heard": [_heard(one) for one in found]})
+            nonce = bytes.fromhex(body.nonce)
+            found = await hear(self._runner, vip_devices(config), body.seconds, nonce)
+        return HeardBody.model_validate({"heard": found})
 
     async def ask_to_listen(self, peer: PeerClient, body: ListenBody) -> dict[str, object]:
         """What a peer hears, or `error` and `hint`."""
@@ -89,13 +90,3 @@ def _told(peer: PeerClient, error: CarpoolError) -> dict[str, object]:
     if message.startswith(f"{peer.name}: {NO_ROUTE}"):
         message = f"{peer.name}: {OLDER}"
     return {"error": message, "hint": error.hint}
-
-
-def _heard(one: Heard) -> dict[str, object]:
-    return {
-        "interface": one.interface,
-        "source": one.source,
-        "mac": one.mac,
-        "kind": one.kind,
-        "vhid": one.vhid,
-    }
