@@ -172,8 +172,9 @@ def _failover(
 ) -> int:
     config = start.form.config
     never_wait_for_stderr()
-    for refused in be_realtime():
-        say(f"failover: {refused}")
+    refused = be_realtime()
+    for words in refused:
+        say(f"failover: {words}")
     poller = Poller(notify)
     later = Later("files", poller)
     flag = FlagFile(state_dir / "maintenance", later)
@@ -205,6 +206,7 @@ def _failover(
         "version": __version__,
         "pid": os.getpid(),
         "guard_pid": os.getppid(),
+        "refused": refused,
     }
     service = FailoverService(engine, hands, identity, start)
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from carpool.api import control, identity
+from carpool.api.clean import clean
 from carpool.api.control import Answer
 from carpool.api.scriptproblems import script_problems
 from carpool.api.settings import load, secrecy
@@ -50,6 +51,8 @@ def gather(config_dir: Path, run_dir: Path, checks: Collection[str]) -> Facts:
         certificates=_certificates(config, config_dir),
         missing=features.missing() if "kernel" in checks else _UNASKED,
         silent=_silent(answers),
+        running={name: _version(answer) for name, answer in answers.items()},
+        refused=_refused(answers.get(control.FAILOVER)),
         roles=_roles(answers.get(control.FAILOVER)),
         reached=_reached(config, answers.get(control.STATES)) if "reach" in checks else {},
         passed=_passed(config, node) if "path-mtu" in checks else {},
@@ -158,6 +161,16 @@ def _silent(answers: Mapping[str, Answer | CarpoolError]) -> dict[str, str]:
         for name, answer in answers.items()
         if isinstance(answer, UnreachableError)
     }
+
+
+def _version(answer: Answer | CarpoolError) -> str:
+    """Of the program that a process was started with; "" if it does not say."""
+    return clean(str(answer.get("version") or "")) if isinstance(answer, dict) else ""
+
+
+def _refused(answer: Answer | CarpoolError | None) -> tuple[str, ...]:
+    words = answer.get("refused") if isinstance(answer, dict) else None
+    return tuple(clean(str(one)) for one in words) if isinstance(words, list) else ()
 
 
 def _roles(answer: Answer | CarpoolError | None) -> dict[str, str]:

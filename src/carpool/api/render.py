@@ -18,6 +18,7 @@ from rich.text import Text
 
 from carpool.api.clean import clean
 from carpool.errors import CarpoolError, UnreachableError
+from carpool.machine.outdated import lines, outdated, restart
 from carpool.model.config import Config
 from carpool.model.section import Drift
 
@@ -42,6 +43,7 @@ class Report:
     waiting_on: Mapping[str, Fields] = field(default_factory=dict)  # the same by peer
     trouble: Sequence[Text] = ()  # of checks and hooks
     around: Sequence[object] = ()  # troubles that the agent finds around carpool
+    installed: str = ""  # version of carpool; "": not known
 
 
 def status(report: Report) -> RenderableType:
@@ -54,6 +56,7 @@ def status(report: Report) -> RenderableType:
     answers.append({"troubles": list(report.around)})
     blocks[1:1] = named("Trouble", _troubles(answers), BAD)
     blocks.append(_states(report.states))
+    blocks += named(f"Not the installed carpool {clean(report.installed)}", _outdated(report), WARN)
     if report.drift:
         lines = [_configuration(peer, stands) for peer, stands in report.drift.items() if stands]
         blocks.append(Group(*lines))
@@ -100,6 +103,7 @@ def _failover(answer: Fields) -> Iterator[RenderableType]:
     yield table
     yield from named("Why", _reasons(rows))
     yield from named("Demoted", _demotion(answer), WARN)
+    yield from named("Refused by the kernel", map(Text, words_of(answer, "refused")), WARN)
     yield from named("Interfaces", _interfaces(answer))
 
 
@@ -128,6 +132,18 @@ def _switched_off(answer: Fields) -> Iterator[Text]:
         yield Text("Maintenance mode is on: `carpool maintenance off` ends it", WARN)
     if answer.get("enabled") is False:
         yield Text("CARP is disabled until a restart: `carpool enable` ends it", WARN)
+
+
+def _outdated(report: Report) -> Iterator[Text]:
+    """An upgrade leaves failover alone where it is MASTER."""
+    told = {"failover": report.failover, "states": report.states}
+    answers = {name: one for name, one in told.items() if isinstance(one, Mapping)}
+    versions = {name: text_of(one, "version") for name, one in answers.items()}
+    rows = entries_of(answers.get("failover", {}), "vhosts")
+    master = any(row.get("state") == "MASTER" for row in rows)
+    for name, version in outdated(versions, report.installed).items() if report.installed else ():
+        yield Text(f"{name} runs carpool {version}; to end that:")
+        yield Text("\n".join(f"  {line}" for line in lines(restart(name, master=master))))
 
 
 def _change_of_group(answer: Fields) -> Iterator[Text]:

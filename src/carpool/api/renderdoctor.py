@@ -14,6 +14,7 @@ from rich.text import Text
 from carpool.api.clean import clean
 from carpool.api.render import BAD, DIM, GOOD, WARN
 from carpool.machine.doctor import Report
+from carpool.machine.outdated import lines
 from carpool.model.diagnosis import Diagnosis, Severity
 
 WIDTH = 80
@@ -51,8 +52,13 @@ def _finding(one: Diagnosis) -> Text:
 
 def _wrapped(words: str, indent: str) -> str:
     """Within WIDTH, all lines but the first indented; what is to be copied is not cut."""
-    lines = wrap(words, WIDTH - len(indent), break_long_words=False, break_on_hyphens=False)
-    return f"\n{indent}".join(lines)
+    width = WIDTH - len(indent)
+    wrapped = [
+        line
+        for part in lines(words)
+        for line in wrap(part, width, break_long_words=False, break_on_hyphens=False)
+    ]
+    return f"\n{indent}".join(wrapped)
 
 
 def _skipped(report: Report) -> Iterator[Text]:

@@ -13,10 +13,12 @@ import sys
 from pathlib import Path
 
 import carpool
+from carpool.api.clean import clean
 from carpool.api.control import FAILOVER, Answer, status
 from carpool.cli.files import LOCAL, NEEDRESTART, VENDOR, files
 from carpool.errors import EXIT_OK, CarpoolError, KernelError
 from carpool.kernel.sysctlfile import path_below
+from carpool.machine.outdated import lines, restart
 
 RUNNING = "/run/systemd/system"  # sd_booted(3)
 PACKAGED = f"{VENDOR.units}/carpool.target"
@@ -26,9 +28,9 @@ NEXT = """\
 next: write /etc/carpool/node.toml and group.toml (man carpool has a pair to begin with), then
       carpool check && systemctl start carpool.target"""
 OLDER = """\
-failover runs on with the program that it was started with: it is MASTER of {}.
+failover runs on with the program that it was started with{}: it is MASTER of {}.
 When it suits you (a peer takes over, no connection is lost):
-      carpool maintenance on && systemctl restart carpool-failover && carpool maintenance off"""
+{}"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -213,11 +215,12 @@ def _restart(work: _Work, run_dir: Path) -> None:
     """What runs already is to run the new program, but no VIP moves for it."""
     work.call("systemctl", "try-reload-or-restart", "carpool-rules.service", must=False)
     work.call("systemctl", "try-restart", "carpool-states.service", "carpool-agent.service")
-    master = masters(status(run_dir, FAILOVER))
+    told = status(run_dir, FAILOVER)
+    master = masters(told)
     if master is None:
         return
     if master:
-        print(OLDER.format(", ".join(master)))
+        print(older(told, master))
     else:
         work.call("systemctl", "try-restart", "carpool-failover.service")
 
@@ -228,6 +231,14 @@ def masters(told: Answer | CarpoolError) -> list[str] | None:
     if not isinstance(vhosts, list):
         return None
     return [f"{one['vhid']}@{one['interface']}" for one in vhosts if one["state"] == "MASTER"]
+
+
+def older(told: Answer | CarpoolError, master: list[str]) -> str:
+    """What goes on with the old program, and how to end that."""
+    version = told.get("version") if isinstance(told, dict) else None
+    of = f" (carpool {clean(str(version))}; {carpool.__version__} is installed)" if version else ""
+    command = "\n".join(f"      {line}" for line in lines(restart(FAILOVER, master=True)))
+    return OLDER.format(of, ", ".join(master), command)
 
 
 def _services() -> list[str]:

@@ -9,6 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
+from carpool import __version__
 from carpool.api.control import FAILOVER, STATES, Answer, as_json, status
 from carpool.api.running import begin
 from carpool.cli import drift, scripts
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         told |= {"schedule": as_json(schedule), "agent": as_json(agent), "waiting": waiting}
         told |= {"drift": stands, "waiting_on": dict(waiting_on), "troubles": around}
         told |= {"checks": scripts.rows(asked_scripts, "checks")}
-        told |= {"hooks": scripts.rows(asked_scripts, "hooks")}
+        told |= {"hooks": scripts.rows(asked_scripts, "hooks"), "installed": __version__}
         print(json.dumps(told, indent=1))
     else:
         from rich.console import Console  # a script that wants JSON does not wait for it
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
             *(failover, states, config, stands, schedule, agent, waiting, waiting_on),
             trouble=list(renderscripts.trouble(asked_scripts)),
             around=around,
+            installed=__version__,
         )
         Console(highlight=False).print(render.status(report))
     return failover.exit_code if isinstance(failover, CarpoolError) else EXIT_OK

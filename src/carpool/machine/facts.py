@@ -30,6 +30,8 @@ class Facts:
     certificates: tuple[Certificate, ...] | Unseen = _UNSEEN
     missing: Mapping[str, str] | Unseen = _UNSEEN  # what the kernel has not, and what it says
     silent: Mapping[str, str] = field(default_factory=dict)  # processes that run not, and why
+    running: Mapping[str, str] = field(default_factory=dict)  # versions of carpool by process
+    refused: tuple[str, ...] = ()  # what failover asked of the kernel, and does without
     roles: Mapping[str, str] = field(default_factory=dict)  # by VIP (`51@lan`)
     peers: Mapping[str, PeerFacts | Unseen] = field(default_factory=dict)  # all of node.toml
     reached: Mapping[Link, str] = field(default_factory=dict)  # why not; "" if it answers

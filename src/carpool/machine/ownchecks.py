@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from carpool.machine.checkup import Check, Finding, unconfigured
 from carpool.machine.facts import Facts
+from carpool.machine.outdated import outdated, restart
 from carpool.model.config import MacMode
 from carpool.model.diagnosis import Diagnosis, Setting, Severity, Skipped
 from carpool.model.facts import Unseen
@@ -56,6 +57,24 @@ def processes(facts: Facts) -> Iterator[Finding]:
             f"not running: {names} ({next(iter(facts.silent.values()))})",
             "this node takes over nothing without failover, and connections end without states",
             f"carpool run {next(iter(facts.silent))}",
+        )
+    master = "MASTER" in facts.roles.values()
+    for name, version in outdated(facts.running, facts.node.version).items():
+        yield Diagnosis(
+            "processes",
+            Severity.WARNING,
+            f"{name} runs carpool {version}, {facts.node.version} is installed",
+            "what was mended since is not mended here; an upgrade restarts no failover that is "
+            "MASTER",
+            restart(name, master=master),
+        )
+    for words in facts.refused:
+        yield Diagnosis(
+            "processes",
+            Severity.WARNING,
+            f"failover, refused by the kernel: {words}",
+            "a peer that hears nothing of this node for three intervals takes over",
+            "look what takes it from the unit that carpool brings: systemctl cat carpool-failover",
         )
 
 

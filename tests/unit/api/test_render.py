@@ -199,6 +199,30 @@ def test_states_without_a_count_and_without_peers() -> None:
     )
 
 
+def test_processes_that_run_another_version_are_told_with_what_ends_that() -> None:
+    report = Report(as_answered(answers.failover()), as_answered(answers.STATES), config())
+    assert "Not the installed" not in seen(render.status(replace(report, installed="0.1.0")), 200)
+    text = seen(render.status(replace(report, installed="0.2.0")), 200)
+    assert "Not the installed carpool 0.2.0\n" in text
+    assert (
+        """
+  failover runs carpool 0.1.0; to end that:
+    carpool maintenance on &&
+    systemctl restart carpool-failover &&
+    carpool maintenance off
+  states runs carpool 0.1.0; to end that:
+    systemctl restart carpool-states
+"""
+        in text
+    )
+
+
+def test_what_the_kernel_refused_is_told() -> None:
+    answer = {**answers.failover(), "refused": ["no real-time priority (why): grant it"]}
+    text = seen(render.status(Report(as_answered(answer), None, config())))
+    assert "Refused by the kernel\n  no real-time priority (why): grant it\n" in text
+
+
 def test_many_vhids_with_one_reason_are_counted() -> None:
     vhosts = tuple(replace(answers.LAN, vhid=vhid) for vhid in range(1, 201))
     status = replace(answers.MASTER, vhosts=vhosts)

@@ -67,6 +67,20 @@ def test_processes_that_are_silent() -> None:
     assert (one.severity, one.fix) == (Severity.WARNING, "carpool run states")
 
 
+def test_processes_that_go_on_with_an_older_program() -> None:
+    running = {"failover": "0.0.9", "states": NODE_FACTS.version}
+    (backup,) = found(processes, facts(running=running, roles={"51@lan": "BACKUP"}))
+    assert backup.found == f"failover runs carpool 0.0.9, {NODE_FACTS.version} is installed"
+    assert backup.fix == "systemctl restart carpool-failover"
+    (master,) = found(processes, facts(running=running, roles={"51@lan": "MASTER"}))
+    assert master.fix.startswith("carpool maintenance on && systemctl restart")
+
+
+def test_what_the_kernel_refuses_failover() -> None:
+    (one,) = found(processes, facts(refused=("no real-time priority: grant CAP_SYS_NICE",)))
+    assert "no real-time priority" in one.found
+
+
 @pytest.mark.parametrize(
     ("count", "most", "ill"), [(81, 100, True), (80, 100, False), (9, 0, False)]
 )
