@@ -210,8 +210,6 @@ def test_processes_that_run_another_version_are_told_with_what_ends_that() -> No
     carpool maintenance on &&
     systemctl restart carpool-failover &&
     carpool maintenance off
-  states runs carpool 0.1.0; to end that:
-    systemctl restart carpool-states
 """
         in text
     )
