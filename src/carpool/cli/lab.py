@@ -50,12 +50,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         ("status", "both firewalls side by side"),
         ("drill", "break the master under live traffic, and measure"),
         ("demo", "watch a failover happen"),
+        ("power", "pull the plug of a firewall, or put it in again"),
         ("exec", "run a command on a node"),
         ("shell", "a shell on a node"),
     ):
         parser = verbs.add_parser(verb, help=about, description=about)
         default = "carpool-demo" if verb == "demo" else "carpool"
-        parser.add_argument("--name", default=default, help=f"which lab (default: {default})")
+        parser.add_argument(
+            "--name",
+            default=os.environ.get("CARPOOL_LAB") or default,
+            help=f"which lab (default: $CARPOOL_LAB, or {default})",
+        )
         if verb in _ADD_ARGUMENTS:
             _ADD_ARGUMENTS[verb](parser)
 
@@ -115,12 +120,24 @@ def _up_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--agent", action="store_true", help="start the agents too, to synchronise configuration"
     )
+    parser.add_argument(
+        "--bare",
+        action="store_true",
+        help="machines on which carpool is not installed yet: its package is in /root",
+    )
+
+
+def _power_arguments(parser: argparse.ArgumentParser) -> None:
+    firewalls = NODE_NAMES[2:4]
+    parser.add_argument("node", choices=firewalls, metavar="NODE", help=", ".join(firewalls))
+    parser.add_argument("state", choices=("on", "off"), metavar="on|off", help="on boots it")
 
 
 _ADD_ARGUMENTS = {
     "up": _up_arguments,
     "drill": _drill_arguments,
     "demo": _demo_arguments,
+    "power": _power_arguments,
     "exec": _exec_arguments,
     "shell": _node_argument,
 }
@@ -145,12 +162,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _image(args: argparse.Namespace) -> Image | None:
     """What machines boot; None when processes will do."""
-    if not args.machines and args.deb is None:
+    bare = bool(getattr(args, "bare", False))
+    if not args.machines and args.deb is None and not bare:
         return None
     from carpool.lab import container, image
 
     container.require_tools()
-    return image.made(_say, args.deb)
+    return image.made(_say, args.deb, bare=bare)
 
 
 def _up(lab: Lab, args: argparse.Namespace) -> int:
@@ -159,6 +177,9 @@ def _up(lab: Lab, args: argparse.Namespace) -> int:
         raise CarpoolError("only machines can be blank", hint="add --machines")
     with lab.held():
         lab.up(with_agent=args.agent, image=image, blank=args.blank)
+    if lab.plan.bare:
+        _say(f"`carpool lab shell fw1 --name {lab.name}`: now docs/quick-start.md")
+        return EXIT_OK
     _say(f"`carpool lab status --name {lab.name}` shows it, `carpool lab drill crash` breaks it")
     return EXIT_OK
 
@@ -217,6 +238,19 @@ def _demo(lab: Lab, args: argparse.Namespace) -> int:
     return demo.run(lab, _image(args), once=args.once, as_json=args.json)
 
 
+def _power(lab: Lab, args: argparse.Namespace) -> int:
+    with lab.held():
+        if not lab.is_up:
+            raise CarpoolError(f"the lab {lab.name!r} is not up", hint="`carpool lab up` builds it")
+        if args.state == "off":
+            lab.pull_plug(args.node)
+        elif not lab.network.is_cut(args.node):
+            _say(f"{args.node} is on already")
+        else:
+            lab.power_on(args.node)
+    return EXIT_OK
+
+
 def _exec(lab: Lab, args: argparse.Namespace) -> int:
     argv = lab.inside(args.node, args.command or [os.environ.get("SHELL", "/bin/sh")])
     os.execvp(argv[0], argv)  # noqa: S606 (what the operator asked for)
@@ -233,6 +267,7 @@ _VERBS = {
     "status": _status,
     "drill": _drill,
     "demo": _demo,
+    "power": _power,
     "exec": _exec,
     "shell": _shell,
 }

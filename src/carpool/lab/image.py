@@ -21,6 +21,7 @@ from carpool.errors import CarpoolError, KernelError
 from carpool.lab import layer
 
 CACHE = Path("/var/cache/carpool-lab")
+BARE = "bare"  # the layer with the package that waits
 KEPT = 4  # of each kind: checkouts that are worked in side by side
 SERVICES = ("nftables", "dnsmasq", "chrony", "nginx", "haproxy")
 # What they run on, and what a drill or a person calls in there; most of it is on any Debian.
@@ -41,21 +42,30 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """Layers as archives, the uppermost first."""
+    """Layers as archives, the uppermost first; a package that is not installed lies in /root."""
 
     layers: tuple[Path, ...]
+    package: Path | None = None
 
     def places(self, directory: Path) -> str:
         """Where `unpack` lays them, as an overlay's `lowerdir` says it."""
-        return ":".join(str(directory / archive.stem) for archive in self.layers)
+        names = [archive.stem for archive in self.layers]
+        if self.package is not None:
+            names.insert(0, BARE)
+        return ":".join(str(directory / name) for name in names)
 
     def unpack(self, directory: Path) -> None:
         for archive in self.layers:
             layer.unpack(archive, directory / archive.stem)
+        if self.package is not None:
+            home = directory / BARE / "root"
+            home.mkdir(mode=0o700, parents=True)
+            shutil.copy(self.package, home)
 
 
-def made(say: Say, deb: Path | None = None, cache: Path = CACHE) -> Image:
+def made(say: Say, deb: Path | None = None, cache: Path = CACHE, *, bare: bool = False) -> Image:
     """The image for this host, with `deb` or with what this checkout makes; minutes the first time.
+    `bare`: the package is there, and not installed.
 
     CarpoolError when there is no package to install, KernelError with the words of what failed.
     """
@@ -71,6 +81,8 @@ def made(say: Say, deb: Path | None = None, cache: Path = CACHE) -> Image:
             repository = cache / f"packages-{base}"
             _download(repository)
             layer.build(services, repository, (*BASE, *SERVICES))
+        if bare:
+            return Image((services,), package)
         ours = cache / f"carpool-{_digest(base, _content([package]))}.tar"
         if not _fresh(ours):
             say(f"installing {package.name} for the machines; once, it is kept")

@@ -42,7 +42,8 @@ class Plan:
     agent: bool = False
     machines: bool = False
     lower: str = ""  # of the machines' disks
-    blank: bool = False  # carpool is installed on the machines, and somebody else configures it
+    blank: bool = False  # nothing of carpool is configured on the machines: somebody else does it
+    bare: bool = False  # nor installed
 
 
 class Lab:
@@ -66,7 +67,8 @@ class Lab:
         """Be a lab of this kind."""
         self.plan = plan
         self.network = Network(self.name, plan.machines)
-        kind = partial(Machine, lower=plan.lower) if plan.machines else BareFirewall
+        machine = partial(Machine, lower=plan.lower, bare=plan.bare)
+        kind = machine if plan.machines else BareFirewall
         self.firewalls: dict[str, Firewall] = {
             name: kind(name, self.network, self.root / name) for name in FIREWALLS
         }
@@ -108,7 +110,8 @@ class Lab:
         self, *, with_agent: bool = False, image: Image | None = None, blank: bool = False
     ) -> None:
         """Build the network, start both firewalls and wait until they are a healthy pair; with an
-        image they are machines, if `blank` without any configuration of carpool."""
+        image they are machines, if `blank` without any configuration of carpool; where carpool is
+        not installed in that, they only boot."""
         if self.is_up:
             raise CarpoolError(
                 f"the lab {self.name!r} is up already, or half of it",
@@ -117,8 +120,9 @@ class Lab:
         begun_s = monotonic_s()
         self.root.mkdir(parents=True, exist_ok=True)
         lower = image.places(disks(self.root)) if image else ""
-        machines = image is not None
-        self._write_record(Plan(with_agent or machines, machines, lower, blank and machines))
+        machines, bare = image is not None, image is not None and image.package is not None
+        blank = machines and (blank or bare)
+        self._write_record(Plan(with_agent or machines, machines, lower, blank, bare))
         if image is not None:
             self.say("disks of the machines, in memory")
             mount_disks(self.root)
@@ -209,6 +213,12 @@ class Lab:
             else:
                 self.network.mend(name)
                 self.start_missing(name)
+
+    def pull_plug(self, name: str) -> None:
+        """All links and all processes of a firewall at once; it stays off until `power_on`."""
+        self.power_off(name)
+        switch = self.network.namespace("switch")
+        shell.ip_batch(switch, self.network.cut_commands(name).splitlines())
 
     # ---------------------------------------------------------------------------- health
 

@@ -20,7 +20,7 @@ from carpool.lab.container import Container, innermost_pid
 from carpool.lab.firewall import AGENT, ROLES, Firewall, group_toml, node_toml
 from carpool.lab.image import SERVICES
 from carpool.lab.processes import Tracked
-from carpool.lab.topology import LAN, SEGMENTS, SYNC, WAN, Network
+from carpool.lab.topology import LAN, SEGMENTS, SERVER_IPV4, SYNC, WAN, Network
 
 BOOT_WAIT_S = 60.0
 POLL_S = 0.05
@@ -33,10 +33,14 @@ def disks(lab_root: Path) -> Path:
 
 
 class Machine(Firewall):
-    """`lower` is what its disk lies over, besides the host's root."""
+    """`lower` is what its disk lies over, besides the host's root. `bare`: a firewall by itself,
+    whose administrator has not heard of carpool."""
 
-    def __init__(self, name: str, network: Network, root: Path, lower: str = "") -> None:
+    def __init__(
+        self, name: str, network: Network, root: Path, lower: str = "", *, bare: bool = False
+    ) -> None:
         super().__init__(name, network, root)
+        self.bare = bare
         self.container = Container(
             name=name,
             cgroup_name=f"carpool-lab-{network.name}-{name}",
@@ -121,12 +125,14 @@ class Machine(Firewall):
         """What distinguishes it from its image: path below its root, and text."""
         machine_id = uuid.uuid5(uuid.NAMESPACE_DNS, f"{self.name}.{self.network.name}.lab").hex
         ruleset = rules.firewall_rules(LAN, WAN, SYNC)
+        if self.bare:
+            ruleset = rules.bare_rules(LAN, WAN)
         sysctls = "".join(f"{key} = {value}\n" for key, value in rules.FIREWALL_SYSCTLS.items())
         return {
             "etc/hostname": f"{self.name}\n",
             "etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {self.name}\n",
             "etc/machine-id": f"{machine_id}\n",
-            "etc/network/interfaces": interfaces(self.name),
+            "etc/network/interfaces": interfaces(self.name, gateway=self.bare),
             "etc/nftables.conf": f"#!/usr/sbin/nft -f\nflush ruleset\n{ruleset}",
             "etc/sysctl.d/90-router.conf": sysctls,
             "etc/carpool/node.toml": node_toml(self.name),
@@ -243,13 +249,14 @@ def service(role: str) -> str:
     return f"system.slice/{unit(role)}"
 
 
-def interfaces(name: str) -> str:
-    """/etc/network/interfaces, interfaces(5)."""
+def interfaces(name: str, *, gateway: bool = False) -> str:
+    """/etc/network/interfaces, interfaces(5); with a way out by the WAN's host, or none."""
     stanzas = ["auto lo\niface lo inet loopback\n"]
     for segment in SEGMENTS:
         ipv4, ipv6 = segment.own(name)
+        way = f"    gateway {SERVER_IPV4}\n" if gateway and segment is WAN else ""
         stanzas.append(
-            f"auto {segment.device}\niface {segment.device} inet static\n    address {ipv4}\n"
+            f"auto {segment.device}\niface {segment.device} inet static\n    address {ipv4}\n{way}"
             f"iface {segment.device} inet6 static\n    address {ipv6}\n    dad-attempts 0\n"
         )
     return "\n".join(stanzas)

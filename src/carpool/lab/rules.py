@@ -23,6 +23,34 @@ FIREWALL_SYSCTLS: Final = {
 }
 
 
+def bare_rules(lan: Segment, wan: Segment) -> str:
+    """What a single firewall has before it becomes one of a pair: it hides its clients behind its
+    own address, answers pings, and lets nobody in."""
+    return f"""
+table inet filter {{
+  chain input {{
+    type filter hook input priority filter; policy drop;
+    ct state invalid counter drop
+    ct state established,related accept
+    iifname "lo" accept
+    meta l4proto {{ icmp, ipv6-icmp }} accept
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy drop;
+    ct state invalid counter drop
+    ct state established,related accept
+    iifname "{lan.device}" oifname "{wan.device}" accept
+  }}
+}}
+table ip nat {{
+  chain postrouting {{
+    type nat hook postrouting priority srcnat;
+    ip saddr {lan.ipv4(0).network} oifname "{wan.device}" masquerade
+  }}
+}}
+"""
+
+
 def firewall_rules(lan: Segment, wan: Segment, sync: Segment) -> str:
     """An nftables ruleset for `nft -f -`: stateful, everything dropped that is not named. On the
     sync link states, pairing and agents are let in."""

@@ -200,6 +200,12 @@ class Network:
         """What to feed to `ip -n SWITCH -batch -` so that a firewall loses carrier on segments."""
         return "".join(f"link set {segment.port(firewall)} down\n" for segment in segments)
 
+    def is_cut(self, firewall: str) -> bool:
+        """Whether none of its cables is plugged in."""
+        switch = self.namespace("switch")
+        shown = shell.run(["ip", "-n", switch, "-oneline", "link", "show", "up"])
+        return not any(f" {segment.port(firewall)}@" in shown for segment in SEGMENTS)
+
     def mend(self, firewall: str) -> None:
         """Plug all cables of a firewall in again; harmless when they are."""
         lines = [f"link set {segment.port(firewall)} up" for segment in SEGMENTS]

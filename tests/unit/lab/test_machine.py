@@ -42,3 +42,11 @@ def test_every_interface_comes_up_with_both_addresses(name: str) -> None:
         host = 2 + FIREWALLS.index(name)
         assert f"iface {device} inet static\n    address 10.10.{octet}.{host}/24" in text
         assert f"iface {device} inet6 static\n    address fd00:10:{octet}::{host}/64" in text
+
+
+def test_a_bare_machine_is_a_firewall_by_itself(tmp_path: Path) -> None:
+    network = Network("try", machines=True)
+    bare = Machine("fw1", network, tmp_path / "try" / "fw1", bare=True).configuration()
+    assert "masquerade" in bare["etc/nftables.conf"]
+    assert "378" not in bare["etc/nftables.conf"], "no port of carpool is open"
+    assert "    gateway 10.10.2.10\n" in bare["etc/network/interfaces"]
