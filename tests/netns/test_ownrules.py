@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 from pathlib import Path
 
 from carpool.agent.localclient import LocalClient
+from carpool.errors import EXIT_CONFIG, EXIT_OK
+from carpool.kernel.appliedfile import Applied, AppliedFile, Sources
 from tests.netns.agents import made_pair, start
 from tests.netns.lab import Namespace, Network
 from tests.netns.pair import OUTSIDER, SYNC
@@ -20,9 +23,11 @@ OPEN = """table inet filter { chain input { type filter hook input priority filt
 """
 
 
-def carpool(host: Namespace, config_dir: Path, *words: str) -> str:
+def carpool(host: Namespace, config_dir: Path, *words: str, status: int = EXIT_OK) -> str:
     argv = (sys.executable, "-m", "carpool", "--config-dir", str(config_dir), *words)
-    return host.run(*argv).stdout
+    done = host.run(*argv, check=False)
+    assert done.returncode == status, done.stderr
+    return done.stdout
 
 
 def reaches(source: Namespace, bound: str, target: str, port: int) -> bool:
@@ -79,6 +84,21 @@ def test_the_port_is_open_for_the_peer_on_its_link_alone(network: Network, tmp_p
     finally:
         for one in listeners:
             one.close()
+
+
+def test_a_broken_file_opens_no_port_at_a_boot(network: Network, tmp_path: Path) -> None:
+    node, files, state = network.host("node"), write(tmp_path), tmp_path / "state"
+    words = ("--state-dir", str(state), "rules", "--load")
+    texts = Sources(*((files / name).read_text() for name in ("node.toml", "group.toml")))
+    AppliedFile(state).write(Applied(texts))
+    made = carpool(node, files, "rules")
+    (files / "group.toml").write_text("half wri")
+    carpool(node, files, *words)
+    (comment,) = set(re.findall('comment "(carpool rules [0-9a-f]+)"', made))
+    assert comment in node.run("nft", "list", "ruleset").stdout
+    (state / "applied.json").unlink()
+    carpool(node, files, *words, status=EXIT_CONFIG)
+    assert comment in node.run("nft", "list", "ruleset").stdout, "what is loaded stays"
 
 
 def test_the_agent_keeps_it_as_the_files_are_and_loads_none_by_itself(

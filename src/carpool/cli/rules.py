@@ -6,8 +6,9 @@ Room: cli. What is in it is `proto/ownrules.py`; nft loads it.
 from __future__ import annotations
 
 import argparse
+import sys
 
-from carpool.api.settings import load
+from carpool.api.running import begin
 from carpool.cli.problems import counted
 from carpool.errors import EXIT_OK, ConfigError
 from carpool.kernel import ownrules as hands
@@ -32,18 +33,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """ConfigError for files that cannot be used, KernelError when nft refuses."""
+    """Of files that cannot be used, what counted last is loaded, as every process begins with it.
+    ConfigError where nothing did, and for who wants to see the table; KernelError when nft
+    refuses."""
     if args.remove:
         if hands.is_loaded():
             hands.run(ownrules.removal())
         return EXIT_OK
-    config, problems = load(args.config_dir)
-    if config is None:
+    begun = begin(args.config_dir, args.state_dir)
+    if begun.form is None or (begun.unusable and not args.load):
         raise ConfigError(
-            f"the configuration cannot be used: {counted(problems)}", hint="`carpool check` tells"
+            f"the configuration cannot be used: {counted(begun.problems)}",
+            hint="`carpool check` tells",
         )
+    text = ownrules.text(begun.form.config)
+    if begun.unusable:
+        print(f"carpool: {begun.unusable}: the table is what counted before", file=sys.stderr)
     if args.load:
-        hands.run(ownrules.text(config))
+        hands.run(text)
     else:
-        print(ownrules.text(config), end="")
+        print(text, end="")
     return EXIT_OK
