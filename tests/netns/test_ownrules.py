@@ -21,6 +21,8 @@ OPEN = """table inet filter { chain input { type filter hook input priority filt
   }
 }
 """
+CARP = bytes((0x21, 51, 0, 7)) + bytes(32)  # what it looks like
+VRRP = bytes((0x21, 51, 100, 7, 0, 1)) + bytes(2 + 7 * 4 + 8)  # RFC 3768, for seven addresses
 
 
 def carpool(host: Namespace, config_dir: Path, *words: str, status: int = EXIT_OK) -> str:
@@ -56,6 +58,8 @@ def test_the_port_is_open_for_the_peer_on_its_link_alone(network: Network, tmp_p
     network.veth(node, "wan0", peer, "w0", left_addresses=["10.10.2.2/24"])
     for device, address in (("s0", "10.10.3.2"), ("s0", "10.10.3.77"), ("w0", "10.10.2.3")):
         peer.run("ip", "address", "add", f"{address}/24", "dev", device)
+    for host, device, number in ((node, "sync0", 1), (peer, "s0", 2)):
+        host.run("ip", "address", "add", f"fd00:10:3::{number}/64", "dev", device, "nodad")
     with node.entered():
         listeners = [socket.create_server(("0.0.0.0", port)) for port in (3782, 22)]
     try:
@@ -72,7 +76,11 @@ def test_the_port_is_open_for_the_peer_on_its_link_alone(network: Network, tmp_p
         assert dropped(node, "adverts") == 0
         advert(peer, "s0", "10.10.3.1")
         assert dropped(node, "adverts") == 1
+        advert(peer, "s0", "fd00:10:3::1")
+        assert dropped(node, "adverts") == 2
         assert "112" not in node.run("cat", "/proc/net/nf_conntrack", check=False).stdout
+        advert(peer, "s0", "10.10.3.1", VRRP)
+        assert dropped(node, "adverts") == 2, "keepalived with seven addresses"
 
         text = (files / "node.toml").read_text()
         (files / "node.toml").write_text(text.replace("10.10.3.2", "10.10.3.77"))
@@ -120,10 +128,11 @@ def test_the_agent_keeps_it_as_the_files_are_and_loads_none_by_itself(
     fw1.stop()
 
 
-def advert(host: Namespace, device: str, target: str) -> None:
-    """What CARP looks like. Unicast, as nobody here has joined the group."""
+def advert(host: Namespace, device: str, target: str, packet: bytes = CARP) -> None:
+    """Unicast, as nobody here has joined the group."""
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
     with host.entered():
-        sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, 112)
+        sock = socket.socket(family, socket.SOCK_RAW, 112)
     with sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-        sock.sendto(bytes((0x21, 51, 0, 7)) + bytes(32), (target, 0))
+        sock.sendto(packet, (target, 0))

@@ -14,14 +14,18 @@ from collections.abc import Iterable, Iterator
 from carpool.errors import ConfigError
 from carpool.model.config import STATES_PORT, Address, Config, family_of
 from carpool.model.keypath import quoted
-from carpool.proto.carp import AUTH_WORDS, PROTOCOL, VERSION_TYPE
+from carpool.proto.carp import AUTH_WORDS, LENGTH, PROTOCOL, VERSION_TYPE
 
 FAMILY, TABLE = "inet", "carpool_rules"
 MARK = "carpool rules"  # a rule's comment: this and the digest of the text tell whose files made it
 INPUT_PRIORITY = "filter - 10"  # before the operator's rules
 
-# VRRP has the same protocol number, and is another daemon's business.
-_CARP = f"meta l4proto {PROTOCOL} @th,0,8 {VERSION_TYPE} @th,24,8 {AUTH_WORDS}"
+# VRRP has the same protocol number, and is another daemon's business. Its version 2 has the same
+# first byte, too, and counts addresses where CARP has AUTH_WORDS: with seven it is of other length.
+_PACKETS = f"{{ {LENGTH + 20}, {LENGTH + 40} }}"  # bytes with an IPv4 header, an IPv6 header
+_CARP = (
+    f"meta l4proto {PROTOCOL} meta length {_PACKETS} @th,0,8 {VERSION_TYPE} @th,24,8 {AUTH_WORDS}"
+)
 _BEGINNING = "tcp flags & (fin | syn | rst | ack) == syn"  # what can begin a connection
 _PLAIN = re.compile(r"[A-Za-z0-9._@+-]{1,15}")  # nft reads `*` and quotes in names of devices
 
