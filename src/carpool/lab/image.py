@@ -69,9 +69,9 @@ def made(say: Say, deb: Path | None = None, cache: Path = CACHE, *, bare: bool =
 
     CarpoolError when there is no package to install, KernelError with the words of what failed.
     """
+    package = deb or package_of_checkout(say, cache)
     cache.mkdir(mode=0o755, parents=True, exist_ok=True)
     with _locked(cache / "lock"):
-        package = deb or _package(cache, say)
         host = _host()
         recipe = _content([Path(layer.__file__)])
         base = _digest(host, " ".join((*SERVICES, *BASE)), recipe)
@@ -88,17 +88,19 @@ def made(say: Say, deb: Path | None = None, cache: Path = CACHE, *, bare: bool =
             say(f"installing {package.name} for the machines; once, it is kept")
             with _repository_of(cache, package) as repository:
                 layer.build(ours, repository, ("carpool",), (services,))
-        for kind in ("services-*", "packages-*", "carpool-*", "package-*", "libraries-*"):
+        for kind in ("services-*", "packages-*", "carpool-*"):
             _forget(cache, kind)
     return Image((ours, services))
 
 
 def package_of_checkout(say: Say, cache: Path = CACHE) -> Path:
-    """The .deb alone, the same that machines have; made anew when a source has changed."""
+    """The .deb alone, the same that machines have; made anew when a source has changed. Under a
+    lock of its own: nobody who wants a package waits for an image, which takes minutes."""
     cache.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with _locked(cache / "lock"):
+    with _locked(cache / "package.lock"):
         made_now = _package(cache, say)
-        _forget(cache, "package-*")
+        for kind in ("package-*", "libraries-*"):
+            _forget(cache, kind)
     return made_now
 
 
@@ -119,7 +121,7 @@ def _forget(cache: Path, pattern: str) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Several labs may want the same image: the second one waits, and finds it made."""
+    """Several labs may want the same: the second one waits, and finds it made."""
     with path.open("w") as lock:
         flock(lock, LOCK_EX)
         yield
