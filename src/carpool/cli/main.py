@@ -62,6 +62,7 @@ VERBS = {  # verb: module, help
     "release": ("carpool.cli.release", "take away what a process that died left behind"),
     "install": ("carpool.cli.install", "write units and man pages, after pip or uv"),
     "lab": ("carpool.cli.lab", "a real network on this machine, to see failover work"),
+    "help": ("carpool.cli.help", "the manual, of carpool or of a verb"),
 }
 DIRECTORIES = (  # option, environment variable, default, what is there
     ("--config-dir", "CARPOOL_CONFIG_DIR", "/etc/carpool", "node.toml and group.toml"),
