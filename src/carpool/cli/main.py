@@ -64,6 +64,7 @@ VERBS = {  # verb: module, help
     "lab": ("carpool.cli.lab", "a real network on this machine, to see failover work"),
     "help": ("carpool.cli.help", "the manual, of carpool or of a verb"),
 }
+NAMES = "__names"  # what shells ask, and nobody else: which names fit an argument
 DIRECTORIES = (  # option, environment variable, default, what is there
     ("--config-dir", "CARPOOL_CONFIG_DIR", "/etc/carpool", "node.toml and group.toml"),
     ("--run-dir", "CARPOOL_RUN_DIR", "/run/carpool", "control sockets and the event log"),
@@ -74,6 +75,8 @@ DIRECTORIES = (  # option, environment variable, default, what is there
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the answer is the exit code. argparse exits by itself (0 or 2)."""
     words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == [NAMES]:
+        return int(import_module("carpool.cli.names").main(words[1:]))
     parser = build_parser(words)
     args = parser.parse_args(words)
     if args.face is None:
