@@ -12,6 +12,7 @@ import re
 import signal
 import tempfile
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -171,7 +172,8 @@ async def run(argv: Sequence[str], timeout_s: float) -> tuple[int, str]:
                 status = await process.wait()
         finally:
             if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it has ended, and asyncio has not said so yet
+                    os.killpg(process.pid, signal.SIGKILL)
             await _surely(_buried(process))
         said.seek(max(0, said.seek(0, os.SEEK_END) - TAIL_MAX_BYTES))
         return status, said.read().decode(errors="replace").strip()

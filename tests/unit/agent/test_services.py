@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from carpool.agent.services import (
     checked,
     run,
 )
+from tests.netns.lab import wait_until
 from tests.unit.agent.home import until
 from tests.unit.agent.offspring import children
 
@@ -173,3 +175,24 @@ def test_who_is_cancelled_twice_still_waits_for_the_child_that_it_killed(tmp_pat
     others = children()
     asyncio.run(days())
     assert children() == others
+
+
+def test_one_that_ends_as_it_is_cancelled_is_not_killed_again() -> None:
+    """asyncio may not have said yet what a thread of its own has reaped."""
+
+    async def cancelled() -> None:
+        before = children()
+        task = asyncio.create_task(run(["sleep", "0.2"], 10))
+        await until(lambda: children() - before, "it has begun")
+        (pid,) = children() - before
+        wait_until(lambda: reaped(pid), 10)  # in this loop nothing runs meanwhile
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(cancelled())
+
+
+def reaped(pid: int) -> bool:
+    """By a thread, before Python 3.12."""
+    return sys.version_info >= (3, 12) or not Path(f"/proc/{pid}").exists()
