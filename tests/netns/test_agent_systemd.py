@@ -12,11 +12,14 @@ import pytest
 
 from carpool.agent.scriptrun import Call, Ran
 from carpool.agent.services import Action, ServiceError, ServiceState
+from carpool.agent.switch import switch
 from carpool.agent.systemd import SystemdServices
 from carpool.agent.transient import TransientRunner
 from carpool.kernel.clock import monotonic_s
 from carpool.machine.roles import deeds
+from carpool.model.section import Service
 from tests.netns.machine import Machine, Refused
+from tests.unit.agent.home import until
 
 T = TypeVar("T")
 
@@ -245,7 +248,41 @@ def test_a_hook_that_is_no_program(machine: Machine) -> None:
     call = Call("carpool-hook-try", ("/run/none",), {}, b"", 10)
     ran = on(machine, lambda services: TransientRunner(services, monotonic_s).run(call))
     assert not ran.ok
-    assert "203" in ran.words or "cannot be started" in ran.words
+    assert ran.words == "cannot be started: /run/none is no program"
+
+
+def test_a_command_that_switches_a_service_is_a_unit_of_its_own(machine: Machine) -> None:
+    words = ("sh", "-c", 'cat /proc/self/cgroup; echo "$HOME $$ ${0}" | tr -d 0-9 >&2; exit 3')
+    service = Service("many@a", on_master=words, on_backup=("none-such",))
+
+    async def switched(services: SystemdServices, master: bool) -> None:
+        await switch(service, master, TransientRunner(services, monotonic_s))
+
+    with pytest.raises(ServiceError) as failed:
+        on(machine, lambda services: switched(services, True))
+    assert "exit status 3:" in failed.value.message
+    assert "/carpool-switch-many:a.service\n/root  sh" in failed.value.message, "words as written"
+    with pytest.raises(ServiceError, match="`none-such`: cannot be started: none-such is no prog"):
+        on(machine, lambda services: switched(services, False))
+
+
+def test_a_switch_that_is_overtaken_ends_at_once_with_all_that_it_started(machine: Machine) -> None:
+    up, down = ("sh", "-c", "touch /run/up; setsid sleep 1000 & wait"), ("touch", "/run/down")
+    service = Service("ospf", on_master=up, on_backup=down, timeout_s=20)
+
+    async def overtaken(services: SystemdServices) -> float:
+        runner = TransientRunner(services, monotonic_s)
+        hangs = asyncio.create_task(switch(service, True, runner))
+        await until((machine.root / "run/up").exists, "it runs")
+        begun_s = monotonic_s()
+        hangs.cancel()
+        await asyncio.wait([hangs])
+        assert hangs.cancelled() and processes_of(machine, "carpool-switch-ospf") == ""
+        await switch(service, False, runner)
+        return monotonic_s() - begun_s
+
+    assert on(machine, overtaken) < service.timeout_s
+    assert (machine.root / "run/down").exists()
 
 
 def test_without_a_bus_a_hook_runs_within_the_agent(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ class Agent:
             self.masters,
         )
         self.schedule = ScheduleKeeper.of(self)
-        runner = runner_for(self._services, root, now_s)
+        self._runner = runner = runner_for(self._services, root, now_s)
         self.examiner = Examiner(runner, now_s)
         self.journal = Journal(run_dir / control.AGENT_EVENTS)
         kept = self.journal, Clocks(now_s, wall_iso)
@@ -276,6 +276,7 @@ class Agent:
         keeper = RoleKeeper(
             failover,
             self._services,
+            self._runner,
             self.roster.duties,
             self.now_s,
             Waits(),

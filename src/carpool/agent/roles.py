@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from carpool.agent.scriptrun import Runner
 from carpool.agent.services import Action, Services, ServiceState
 from carpool.agent.switch import SWITCH, Move, switch
 from carpool.agent.together import together
@@ -56,6 +57,7 @@ class RoleKeeper:
         self,
         socket: Path,
         services: Services,
+        runner: Runner,
         duties: Callable[[], Sequence[Service]],
         now_s: Callable[[], float],
         waits: Waits,
@@ -65,6 +67,7 @@ class RoleKeeper:
         """`tell` is told each move, for log and events."""
         self._socket = socket
         self._services = services
+        self._runner = runner
         self._duties = duties
         self._now_s = now_s
         self._waits = waits
@@ -207,7 +210,8 @@ class RoleKeeper:
 
     async def _switch(self, service: Service, state: ServiceState, role: _Role) -> bool:
         self._switched.pop(service.name, None)
-        well = await self._done(service.name, SWITCH, switch(service, role.master), role)
+        deed = switch(service, role.master, self._runner)
+        well = await self._done(service.name, SWITCH, deed, role)
         if well:
             self._switched[service.name] = (role.master, state.changed)
         return well

@@ -27,10 +27,11 @@ PIECE_BYTES = 4096
 @dataclass(frozen=True, slots=True)
 class Call:
     unit: str  # a name for it: carpool-hook-cloud
-    argv: Sequence[str]  # the first by its absolute path
+    argv: Sequence[str]  # the first by its path, or a name to be found in that of ENVIRONMENT
     environment: Mapping[str, str]  # besides that of every script
     document: bytes  # on stdin
     timeout_s: float
+    outlives: bool = True  # an agent that ends; else it is ended as soon as `run` is cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Runner(Protocol):
 
 
 class DirectRunner:
-    """Children of this process, each in a session of its own."""
+    """Children of this process, each in a session of its own; none outlives it."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s

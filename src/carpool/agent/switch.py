@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from carpool.agent.scriptrun import Call, Runner
 from carpool.agent.services import (
+    TAIL_MAX_BYTES,
     Action,
     ServiceError,
     Services,
     ServiceState,
     checked,
-    run,
 )
 from carpool.model.section import SERVICE_TIMEOUT_S, Service
 
+UNIT_NAME_MAX = 200  # characters of a service's in it; systemd takes 255 in all
 SWITCH = "switch"  # beside the verbs of `Action`, in logs and in a `Move`
 
 
@@ -33,24 +35,22 @@ class Move:
     error: str = ""
 
 
-async def switch(service: Service, master: bool) -> None:
+async def switch(service: Service, master: bool, runner: Runner) -> None:
     """Run its command for this role. Raises ServiceError; killed, with all that it started, when
     its time is over or this is cancelled."""
-    checked(service.name)  # its instance is put into the words
+    instance = checked(service.name).replace("@", ":")  # it is put into the words, too
     argv = service.command(master)
+    unit = f"carpool-{SWITCH}-{instance[:UNIT_NAME_MAX]}"
+    ran = await runner.run(Call(unit, argv, {}, b"", service.timeout_s, outlives=False))
+    if ran.ok:
+        return
+    said = ran.output.strip()[-TAIL_MAX_BYTES:]
     key = "on_master" if master else "on_backup"
-    hint = f"run it by hand; it is {key} of {service.name}"
-    try:
-        status, said = await run(argv, service.timeout_s)
-    except TimeoutError:
-        what = f"did not end in {service.timeout_s:g} s"
-    except OSError as error:
-        what = f"cannot be run: {error.strerror}"
-    else:
-        if status == 0:
-            return
-        what = f"gave exit status {status}" + (f":\n{said}" if said else "")
-    raise ServiceError(f"{SWITCH} of {service.name} failed: `{' '.join(argv)}` {what}", hint=hint)
+    raise ServiceError(
+        f"{SWITCH} of {service.name} failed: `{' '.join(argv)}`: {ran.words}"
+        + (f":\n{said}" if said else ""),
+        hint=f"run it by hand; it is {key} of {service.name}",
+    )
 
 
 class Heeded:

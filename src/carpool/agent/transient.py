@@ -8,6 +8,8 @@ everything that was started. Decision 55.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 AGAIN_S = 0.2  # while one that an agent before this one began still runs
 MORE_S = 10.0  # than its limits, until systemd is taken for dead
 CLD_EXITED = 1  # waitid(2)
+EXIT_EXEC = 203  # systemd.exec(5): there is no such file, or it cannot be run
 LOG_WARNING = 4  # systemd does not log that it began and ended
 
 
@@ -77,6 +80,10 @@ class TransientRunner:
                 break
             except UnitExistsError:  # serially with itself
                 await asyncio.sleep(AGAIN_S)
+            except asyncio.CancelledError:
+                if not call.outlives:
+                    await self._stop(unit)
+                raise
         (path,) = await self._systemd.manager("GetUnit", "s", [unit])
         try:
             found = await self._systemd.properties(path, f"{SYSTEMD}.Service")
@@ -87,8 +94,18 @@ class TransientRunner:
             return Ran(None, took_s, output.text, over(call.timeout_s))
         if not found["ExecMainPID"]:
             return Ran(None, took_s, output.text, f"cannot be started: {found['Result']}")
+        if (found["ExecMainCode"], found["ExecMainStatus"]) == (CLD_EXITED, EXIT_EXEC):
+            failure = f"cannot be started: {call.argv[0]} is no program"
+            return Ran(None, took_s, output.text, failure)
         sign = 1 if found["ExecMainCode"] == CLD_EXITED else -1
         return Ran(sign * found["ExecMainStatus"], took_s, output.text)
+
+    async def _stop(self, unit: str) -> None:
+        """And let go of it, or its name would not be free. It may not have come to be."""
+        with contextlib.suppress(ServiceError, TimeoutError):
+            async with asyncio.timeout(GRACE_S + MORE_S):
+                await self._systemd.job("StopUnit", "ss", [unit, "replace"])
+                await self._systemd.manager("UnrefUnit", "s", [unit])
 
 
 def runner_for(services: Services, root: Path, now_s: Callable[[], float]) -> Runner:
@@ -102,11 +119,14 @@ def runner_for(services: Services, root: Path, now_s: Callable[[], float]) -> Ru
 def _properties(call: Call) -> list[list[Any]]:
     environment = [f"{key}={value}" for key, value in {**ENVIRONMENT, **call.environment}.items()]
     argv = list(call.argv)
+    program = shutil.which(argv[0], path=ENVIRONMENT["PATH"]) or argv[0]  # as DirectRunner does
+    # systemd would put its own variables in place of `$NAME` in the words.
+    command = [program, argv, ["no-env-expand"]]
     limits_us = {"TimeoutStartUSec": call.timeout_s, "TimeoutStopUSec": GRACE_S}
     return [
         ["Description", Variant("s", f"carpool: {argv[0]}")],
         ["Type", Variant("s", "oneshot")],  # so that its start has ended when it has
-        ["ExecStart", Variant("a(sasb)", [[argv[0], argv, False]])],
+        ["ExecStartEx", Variant("a(sasas)", [command])],
         ["Environment", Variant("as", environment)],
         ["StandardInputFileDescriptor", Variant("h", 0)],
         ["StandardOutputFileDescriptor", Variant("h", 1)],

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from carpool.agent.roles import RoleKeeper
+from carpool.agent.scriptrun import DirectRunner
 from carpool.agent.services import CommandServices
 from carpool.kernel.clock import monotonic_s
 from carpool.machine.roles import Waits
@@ -109,6 +110,7 @@ class Node:
         keeper = RoleKeeper(
             self.failover.path,
             self.services,
+            DirectRunner(monotonic_s),
             lambda: duties or ALONE,
             monotonic_s,
             replace(SHORT, look_s=look_s),
@@ -308,5 +310,5 @@ def test_a_switch_that_fails_or_hangs_is_told_and_tried_again(
     asyncio.run(days())
     told = capfd.readouterr().err
     assert "this node is MASTER, but switch of ospf failed" in told
-    assert "gave exit status 3" in told
+    assert "exit status 3:\nno such area" in told
     assert "this node is MASTER: switch ospf took" in told
