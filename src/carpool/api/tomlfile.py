@@ -23,6 +23,7 @@ SHOWN_MAX = 60  # characters of a value in a message
 _NUMBER_MAX = 2**63 - 1  # what TOML asks of every reader
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
+OTHER_NAMES = {"run-on": "role", "run_on": "role"}  # of keys, that people bring along
 
 
 @dataclass(slots=True)
@@ -71,7 +72,9 @@ class TomlFile:
         key = str(path[-1])
         home = f"`{key}` belongs to {self.homes[key]}" if key in self.homes else ""
         expected = f"one of {', '.join(known)}" if len(known) > 1 else known[0]
-        hint = home or closest(key, known)
+        name = OTHER_NAMES.get(key)
+        called = f"it is called {name}" if name in known else ""
+        hint = home or called or closest(key, known)
         self.problems.append(Problem(self.name, render(path), "an unknown key", expected, hint))
 
     def _bytes(self, path: Path) -> bytes | None:

@@ -272,6 +272,26 @@ COMMAND = 'a list of words: ["ip", "link", "set", "%i", "up"]'
 
 
 @pytest.mark.parametrize(
+    ("line", "key", "hint"),
+    [
+        ('run-on = "master"', "run-on", "it is called role"),
+        ('services = [{name = "x", run_on = "master"}]', "services[0].run_on", "it is called role"),
+        (
+            'services = [{name = "x", on-master = ["a"]}]',
+            "services[0].on-master",
+            'did you mean "on_master"?',
+        ),
+    ],
+)
+def test_a_key_that_is_called_otherwise_here(
+    line: str, key: str, hint: str, tmp_path: Path
+) -> None:
+    _, (problem,) = sections_of(tmp_path, f"[section.unbound]\n{line}\n", sync='"unbound"')
+    assert (problem.key, problem.found) == (f"section.unbound.{key}", "an unknown key")
+    assert problem.hint == hint
+
+
+@pytest.mark.parametrize(
     ("line", "key", "found", "expected"),
     [
         ("path = []", "path", "an unknown key", f"one of {', '.join(SECTION_KEYS)}"),
