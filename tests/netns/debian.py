@@ -182,7 +182,7 @@ class Copy:
             name
             for name in sorted({*self._touched()})
             if not NOT_OURS.fullmatch(name)
-            and _looks(self.path(name)) != _looks(self.debian.base / name)
+            and looks(self.path(name)) != looks(self.debian.base / name)
         ]
 
     def _touched(self) -> Iterator[str]:
@@ -195,7 +195,7 @@ class Copy:
                     yield str(inside / name)
 
 
-def _looks(path: Path) -> tuple[object, ...] | None:
+def looks(path: Path) -> tuple[object, ...] | None:
     """All that one could see of it, without times."""
     try:
         stat = path.lstat()

@@ -15,6 +15,7 @@ from pathlib import Path
 import carpool
 from carpool.api.clean import clean
 from carpool.api.control import FAILOVER, Answer, status
+from carpool.cli import setupundo
 from carpool.cli.files import LOCAL, NEEDRESTART, VENDOR, files
 from carpool.errors import EXIT_OK, CarpoolError, KernelError
 from carpool.kernel.sysctlfile import path_below
@@ -206,9 +207,25 @@ def _purge(work: _Work, args: argparse.Namespace) -> None:
     for path in (args.config_dir, args.state_dir, args.run_dir):
         work.clear(path)
     work.remove(str(path_below(work.root)))  # of `carpool doctor --fix`
+    _close(work)
     for program in ("userdel", "groupdel"):  # the group goes with the user, or was there before
         if shutil.which(program):
             work.call(program, WEB_USER, must=False)
+
+
+def _close(work: _Work) -> None:
+    """The rule that `carpool setup` added to the operator's: until they are loaded anew it lets a
+    peer come to ports on which nobody listens."""
+    rules = work.root / setupundo.RULES_FILE
+    try:
+        if setupundo.is_touched(rules):
+            print(f"take the rules of `carpool setup` out of {rules}")
+            if not work.dry:
+                setupundo.undo(rules)
+    except (OSError, UnicodeDecodeError) as error:
+        raise KernelError(f"change {rules}: {error}", hint="this needs root") from error
+    for kept in setupundo.backups(rules):
+        work.remove(str(kept.relative_to(work.root)))
 
 
 def _restart(work: _Work, run_dir: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carpool.api import control
-from carpool.cli import apply
+from carpool.cli import apply, setupundo
 from carpool.cli.install import RUNNING, WAIT_S
 from carpool.errors import CarpoolError, KernelError
 from carpool.kernel import nftload, ownrules, sysctl, sysctlfile
@@ -24,7 +24,7 @@ from carpool.model.diagnosis import Setting
 from carpool.model.finding import GROUP_FILE, NODE_FILE
 from carpool.proto import ownrules as table
 
-NFTABLES = "etc/nftables.conf"
+NFTABLES = setupundo.RULES_FILE
 UNITS = ("carpool.target", "carpool-rules", "carpool-failover", "carpool-states", "carpool-agent")
 
 
@@ -188,7 +188,7 @@ def _remember(plan: Plan, lines: str) -> str:
     if lines in before:
         return ""
     end = "" if before.endswith("\n") else "\n"
-    after = f"{before}{end}\n# carpool setup: the other node may come in\n{lines}"
+    after = f"{before}{end}\n{setupundo.OURS}\n{lines}"
     fresh = path.with_name(f".{path.name}.carpool")
     try:
         fresh.write_text(after, encoding="utf-8")
