@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from carpool.api import control
+from carpool.cli.main import EXIT_INTERRUPTED
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s
 from tests.netns.lab import Namespace, Network, wait_until
@@ -228,6 +229,11 @@ def test_two_bare_machines_become_a_pair_by_files_of_answers(machines: Machines)
     assert "all is well: fw1 and fw2 are a pair" in again.stdout
     assert re.search(r"after \d+ ms fw1 is BACKUP of everything; fw2 says MASTER", again.stdout)
     assert re.search(r"after \d+ ms fw1 is MASTER of everything; fw2 says BACKUP", again.stdout)
+    lost = fw1.begin("setup", "--answers", str(answers), "--listen", "0")
+    wait_until(lambda: fw1.role() == "BACKUP", 30, "a drill is under way")
+    lost.send_signal(signal.SIGHUP)
+    assert lost.wait(20) == EXIT_INTERRUPTED
+    wait_until(lambda: fw1.role() == "MASTER", 10, "whose end leaves nothing demoted")
     typed_again(fw2)
 
 

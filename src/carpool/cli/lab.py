@@ -11,9 +11,9 @@ import os
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
+from carpool.cli.signals import interrupt_on
 from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise CarpoolError("the lab needs root, to make network namespaces", hint="use sudo")
     shell.require_tools()
-    _interrupt_on(signal.SIGTERM, signal.SIGHUP)
+    interrupt_on(signal.SIGTERM, signal.SIGHUP)
     lab = Lab(args.name, _say)
     try:
         return _VERBS[args.verb](lab, args)
@@ -284,13 +284,3 @@ def _print_drills(reports: list[dict[str, object]]) -> None:
 def _say(text: str) -> None:
     """Progress: on stderr, so that stdout is the result alone."""
     print(text, file=sys.stderr, flush=True)
-
-
-def _interrupt_on(*numbers: signal.Signals) -> None:
-    """Let these signals clean up as Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    for number in numbers:
-        signal.signal(number, interrupt)

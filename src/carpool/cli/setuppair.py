@@ -5,12 +5,14 @@ Room: cli. Asks the processes of this node, and by its agent those of the peers.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
 from carpool.api import control, identity, pairing
 from carpool.cli.doctorpeers import peers_of
+from carpool.cli.signals import interrupt_on
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.kernel.keys import Keys, shown
@@ -167,12 +169,14 @@ def drill(config: Config, run_dir: Path) -> bool:
     if role != MASTER:
         _say(f"the drill begins on the MASTER, and {here} is {role}: say `carpool setup` there")
         return False
+    # Who came by a VIP, or through this node, may lose his terminal now: nothing is left demoted.
+    interrupt_on(signal.SIGHUP, signal.SIGTERM)
     _say(f"{here} gives all away: maintenance mode")
     try:
         went = _moves(config, run_dir, BACKUP, on=True)
         back = went and _well_again(config, run_dir)
     finally:
-        went_off = _maintenance(run_dir, on=False)
+        went_off = _end_maintenance(run_dir)
     if not back:
         _say("maintenance mode is off again: `carpool events` on both nodes tells more")
         return False
@@ -191,6 +195,26 @@ def _maintenance(run_dir: Path, *, on: bool) -> float:
     began_s = monotonic_s()
     path = control.socket_of(run_dir, control.FAILOVER)
     control.request(path, {"command": "maintenance", "on": on}, DRILL_WAIT_S)
+    return began_s
+
+
+def _end_maintenance(run_dir: Path) -> float:
+    """As `_maintenance`; a worker that died meanwhile is there again soon, and remembers it."""
+
+    def not_yet() -> list[str]:
+        try:
+            _maintenance(run_dir, on=False)
+        except CarpoolError as error:
+            return [error.message]
+        return []
+
+    began_s = monotonic_s()
+    refused = _until(not_yet, START_WAIT_S, LOOK_EVERY_S)
+    if refused:
+        raise CarpoolError(
+            f"this node is still in maintenance mode: {refused[0]}",
+            hint="`carpool maintenance off` when failover answers",
+        )
     return began_s
 
 
