@@ -92,6 +92,14 @@ def tables() -> set[TableName]:
     return {(words[1], words[2]) for words in lines if words[:1] == ["table"]}
 
 
+def give(script: str, *, dry: bool = False) -> str:
+    """Have nft do all of this script, or only check it; what it refuses it for, else nothing.
+    Blocking. Raises KernelError when nft cannot be run."""
+    checked = ("-c",) if dry else ()
+    status, said, _ = _run("nft", *checked, "-f", "-", script=script)
+    return "" if status == 0 else said.strip()[-SAID_MAX:] or f"exit status {status}"
+
+
 def _scratch(directory: Path) -> tempfile.TemporaryDirectory[str]:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -185,12 +193,12 @@ def _answer(*argv: str) -> str:
     return listed
 
 
-def _run(*argv: str) -> tuple[int, str, str]:
-    """Exit status, what it complained of, what it answered."""
+def _run(*argv: str, script: str = "") -> tuple[int, str, str]:
+    """Exit status, what it complained of, what it answered. `script` is on its stdin."""
     try:
         done = subprocess.run(
             argv,
-            stdin=subprocess.DEVNULL,
+            input=script.encode(),
             capture_output=True,
             timeout=NFT_WAIT_S,
             check=False,
