@@ -11,7 +11,7 @@ from pathlib import Path
 
 from carpool.agent.localclient import SOCKET, LocalClient
 from carpool.api.control import Answer
-from carpool.errors import CarpoolError
+from carpool.errors import CarpoolError, UnreachableError
 from carpool.model.config import Config
 
 AT_ONCE_S = 2.0  # for who wants something else, too
@@ -32,10 +32,15 @@ def ask(run_dir: Path, config: Config | None, wait_s: float) -> Answer | Carpool
         return error
 
 
-def schedule(run_dir: Path, config: Config | None) -> Answer | CarpoolError | None:
-    """How the schedule stands, or why nobody says so; None where there is none."""
+def schedule(
+    run_dir: Path, config: Config | None, asked: Answer | CarpoolError | None
+) -> Answer | CarpoolError | None:
+    """How the schedule stands, or why nobody says so; None where there is none. `asked` is what
+    `ask` returned: an agent that is silent is not waited for once more."""
     if config is None or config.group.sync is None or not config.group.sync.schedule:
         return None
+    if isinstance(asked, UnreachableError):
+        return asked
     try:
         with LocalClient(run_dir) as agent:
             found = agent.get("/v1/schedule", timeout_s=AT_ONCE_S).get("schedule")
@@ -64,13 +69,15 @@ def waiting_on(answer: Answer | CarpoolError | None) -> Mapping[str, Answer]:
     return found if isinstance(found, dict) else {}
 
 
-def troubles(run_dir: Path, config: Config | None) -> list[object]:
-    """What the agent finds wrong around carpool; none where there is no agent."""
-    if config is None or not (run_dir / SOCKET).exists():
-        return []
+def troubles(run_dir: Path, asked: Answer | CarpoolError | None) -> list[object] | None:
+    """What the agent finds wrong around carpool; None where there is no agent that answers."""
+    if isinstance(asked, UnreachableError) or not (run_dir / SOCKET).exists():
+        return None
     try:
         with LocalClient(run_dir) as agent:
             found = agent.get("/v1/troubles", timeout_s=AT_ONCE_S).get("troubles")
+    except UnreachableError:
+        return None
     except CarpoolError:
-        return []
+        return []  # of another version
     return found if isinstance(found, list) else []

@@ -46,13 +46,17 @@ def run(args: argparse.Namespace) -> int:
     agent = drift.ask(args.run_dir, config, DRIFT_WAIT_S)
     if agent is not None:
         answers[metrics.AGENT] = agent
-    schedule = drift.schedule(args.run_dir, config)
+    schedule = drift.schedule(args.run_dir, config, agent)
+    around = drift.troubles(args.run_dir, agent)
     if isinstance(schedule, dict):  # peers may be slow to say how they stand
         answers[metrics.AGENT] = {
             **(agent if isinstance(agent, dict) else {}),
             "schedule": schedule,
         }
-    for told in scripts.ask(args.run_dir):
+    more: list[Answer] = []
+    if around is not None:
+        more = [{"troubles": around}, *scripts.ask(args.run_dir)]
+    for told in more:
         agent = answers.get(metrics.AGENT)
         answers[metrics.AGENT] = {**(agent if isinstance(agent, dict) else {}), **told}
     if isinstance(answers[STATES], UnreachableError):

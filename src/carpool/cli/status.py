@@ -42,13 +42,13 @@ def run(args: argparse.Namespace) -> int:
     stands, waiting = drift.stands(asked), drift.waiting(asked)
     waiting_on = drift.waiting_on(asked)
     agent = _explained(asked, args.run_dir, "agent") if isinstance(asked, CarpoolError) else None
-    schedule = drift.schedule(args.run_dir, config)
-    around = drift.troubles(args.run_dir, config)
-    asked_scripts = list(scripts.ask(args.run_dir))
+    schedule = drift.schedule(args.run_dir, config, asked)
+    around = drift.troubles(args.run_dir, asked)
+    asked_scripts = [] if around is None else list(scripts.ask(args.run_dir))
     if args.json:
         told: dict[str, object] = {"failover": as_json(failover), "states": as_json(states)}
         told |= {"schedule": as_json(schedule), "agent": as_json(agent), "waiting": waiting}
-        told |= {"drift": stands, "waiting_on": dict(waiting_on), "troubles": around}
+        told |= {"drift": stands, "waiting_on": dict(waiting_on), "troubles": around or []}
         told |= {"checks": scripts.rows(asked_scripts, "checks")}
         told |= {"hooks": scripts.rows(asked_scripts, "hooks"), "installed": __version__}
         print(json.dumps(told, indent=1))
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         report = render.Report(
             *(failover, states, config, stands, schedule, agent, waiting, waiting_on),
             trouble=list(renderscripts.trouble(asked_scripts)),
-            around=around,
+            around=around or [],
             installed=__version__,
         )
         Console(highlight=False).print(render.status(report))

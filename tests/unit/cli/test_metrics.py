@@ -43,6 +43,19 @@ def test_states_that_are_down_or_not_wanted(
     assert "states" not in capsys.readouterr().out
 
 
+def test_what_the_agent_finds_wrong_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.dumps({"troubles": [{"key": "clock", "since_s": 42.0}]}).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content)
+    with process(tmp_path / "agent.sock", saying(head + content)):
+        assert (
+            main(["--run-dir", str(tmp_path), "--config-dir", str(tmp_path), "metrics"]) == EXIT_OK
+        )
+    line = 'carpool_trouble_seconds{process="agent",key="clock"} 42'
+    assert line in capsys.readouterr().out
+
+
 def test_an_agent_is_missed_where_it_should_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -86,6 +87,21 @@ def test_an_agent_that_is_configured_and_dead_is_told(
     told = json.loads(capsys.readouterr().out)
     assert "the agent does not run" in told["agent"]["error"]
     assert told["waiting"] is None
+
+
+@pytest.mark.parametrize("link", ['[sync]\ninterface = "sync"\nschedule = "daily"\n', ""])
+def test_an_agent_that_hangs_is_waited_for_once(
+    link: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, group=GROUP + link)
+    with socket.socket(socket.AF_UNIX) as hangs:
+        hangs.bind(str(tmp_path / "agent.sock"))
+        hangs.listen(9)
+        assert status(tmp_path, failover=True) == EXIT_OK
+        hangs.setblocking(False)
+        hangs.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            hangs.accept()
 
 
 def test_what_waits_to_be_confirmed_here(
