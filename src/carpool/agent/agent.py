@@ -23,7 +23,7 @@ from carpool.agent.roles import RoleKeeper
 from carpool.agent.roster import Roster
 from carpool.agent.rulesets import Rulesets
 from carpool.agent.schedule import ScheduleKeeper
-from carpool.agent.scriptlog import Clocks
+from carpool.agent.scriptlog import Clocks, event_of
 from carpool.agent.services import CommandServices, Services
 from carpool.agent.switch import Heeded
 from carpool.agent.systemd import SystemdServices
@@ -114,7 +114,7 @@ class Agent:
             *kept,
             self.checks.hear,
         )
-        self.surroundings = Surroundings(lambda: self.keys, state_dir, now_s, config.node.name)
+        self.surroundings = Surroundings(lambda: self.keys, state_dir, now_s, self.name, self._tell)
         self._read_anew = asyncio.Condition()
         self._reading = asyncio.Lock()  # or the older files might come last
 
@@ -225,17 +225,13 @@ class Agent:
 
     def _record_move(self, text: str) -> None:
         say(f"agent: {text}")
-        self.journal.add(
-            {
-                "time": self.wall_iso(),
-                "monotonic_s": round(self.now_s(), 6),
-                "kind": "service",
-                "vhost": None,
-                "old": None,
-                "new": None,
-                "text": text,
-            }
-        )
+        self._record("service", text)
+
+    def _tell(self, trouble: str) -> None:
+        self._record("trouble", trouble)
+
+    def _record(self, kind: str, text: str) -> None:
+        self.journal.add(event_of(kind, text, Clocks(self.now_s, self.wall_iso)))
 
     def _heed(self, service: str) -> None:
         if self._role_keeper is not None:

@@ -24,6 +24,19 @@ class Clocks:
     wall_iso: Callable[[], str]
 
 
+def event_of(kind: str, text: str, clocks: Clocks) -> Row:
+    """One of the agent's own, as failover's are: of no virtual host."""
+    return {
+        "time": clocks.wall_iso(),
+        "monotonic_s": round(clocks.now_s(), 6),
+        "kind": kind,
+        "vhost": None,
+        "old": None,
+        "new": None,
+        "text": text,
+    }
+
+
 class ScriptLog:
     """Of the scripts of one directory; `kind` is that of their events."""
 
@@ -48,18 +61,8 @@ class ScriptLog:
     def record(self, text: str, row: Row | None = None) -> None:
         """An event; `row` is for `earlier`."""
         say(f"agent: {self.kind} {text}")
-        self._journal.add(
-            {
-                "time": self.clocks.wall_iso(),
-                "monotonic_s": round(self.clocks.now_s(), 6),
-                "kind": self.kind,
-                "vhost": None,
-                "old": None,
-                "new": None,
-                "text": text,
-                **({self.kind: row} if row else {}),
-            }
-        )
+        more = {self.kind: row} if row else {}
+        self._journal.add({**event_of(self.kind, text, self.clocks), **more})
 
     def earlier(self) -> Iterator[Row]:
         """The rows of events that an agent before this one recorded, oldest first."""

@@ -27,14 +27,20 @@ class Surroundings:
     """Of one node. `run` until it is cancelled."""
 
     def __init__(
-        self, keys: Callable[[], Keys], state_dir: Path, now_s: Callable[[], float], name: str
+        self,
+        keys: Callable[[], Keys],
+        state_dir: Path,
+        now_s: Callable[[], float],
+        name: str,
+        record: Callable[[str], None],
     ) -> None:
+        """`record` makes an event of what the console is told."""
         self._keys = keys
         self._state_dir = state_dir
         self._now_s = now_s
         self._dates: list[surroundings.Dates] = []
         self._free_bytes = surroundings.ROOM_MIN_BYTES
-        self._teller = TroubleTeller(name, self._find, clock.wall_iso)
+        self._teller = TroubleTeller(name, self._find, clock.wall_iso, record)
 
     async def run(self) -> None:
         read_s = 0.0

@@ -33,7 +33,7 @@ def ask(run_dir: Path, config: Config | None, wait_s: float) -> Answer | Carpool
 
 
 def schedule(
-    run_dir: Path, config: Config | None, asked: Answer | CarpoolError | None
+    run_dir: Path, config: Config | None, asked: Answer | CarpoolError | None = None
 ) -> Answer | CarpoolError | None:
     """How the schedule stands, or why nobody says so; None where there is none. `asked` is what
     `ask` returned: an agent that is silent is not waited for once more."""
