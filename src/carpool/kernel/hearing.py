@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from carpool.errors import KernelError
 from carpool.kernel.adverts import member, packet_socket
 from carpool.kernel.clock import monotonic_s
-from carpool.kernel.links import Topology, read_topology
-from carpool.kernel.netlink import NETLINK_ROUTE, NetlinkSocket
+from carpool.kernel.links import topology_now
 from carpool.model.config import Address, Family, family_of
 from carpool.model.facts import Heard
 from carpool.proto import ipheader as ip
@@ -41,7 +40,7 @@ class _Wire:
 
 def ethernet_devices() -> dict[str, str]:
     """Those that are up, for a node that is not configured yet. Raises KernelError."""
-    links = _topology().links.values()
+    links = topology_now().links.values()
     names = [link.name for link in links if link.ethernet and link.up and link.carrier]
     return {name: name for name in names[:DEVICES_MAX]}
 
@@ -76,16 +75,8 @@ def listen(
     return list(heard)
 
 
-def _topology() -> Topology:
-    netlink = NetlinkSocket(NETLINK_ROUTE)
-    try:
-        return read_topology(netlink)
-    finally:
-        netlink.close()
-
-
 def _open(devices: Mapping[str, str]) -> list[_Wire]:
-    topology = _topology()
+    topology = topology_now()
     wires = []
     for interface, device in devices.items():
         link = topology.named(device)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from carpool import __version__
 from carpool.kernel import sysctl
-from carpool.kernel.links import read_topology
+from carpool.kernel.links import topology_now
 from carpool.kernel.netlink import NETLINK_ROUTE, NetlinkSocket, Request
 from carpool.model.config import Address
 from carpool.model.facts import InterfaceFacts, NodeFacts
@@ -32,11 +32,7 @@ def node_facts(devices: Mapping[str, str]) -> NodeFacts:
 
 def interface_facts(devices: Mapping[str, str]) -> dict[str, InterfaceFacts]:
     """By logical interface. Raises KernelError."""
-    socket = NetlinkSocket(NETLINK_ROUTE)
-    try:
-        topology = read_topology(socket)
-    finally:
-        socket.close()
+    topology = topology_now()
     facts = {}
     for name, device in devices.items():
         link = topology.named(device)

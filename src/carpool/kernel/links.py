@@ -94,13 +94,18 @@ def read_topology(socket: NetlinkSocket) -> Topology:
     )
 
 
-def device_facts(names: Iterable[str]) -> dict[str, DeviceFacts]:
-    """What the kernel says about these devices, without carpool's VIPs. Raises KernelError."""
+def topology_now() -> Topology:
+    """For who looks once. Raises KernelError."""
     socket = NetlinkSocket(NETLINK_ROUTE)
     try:
-        topology = read_topology(socket)
+        return read_topology(socket)
     finally:
         socket.close()
+
+
+def device_facts(names: Iterable[str]) -> dict[str, DeviceFacts]:
+    """What the kernel says about these devices, without carpool's VIPs. Raises KernelError."""
+    topology = topology_now()
     facts = {}
     for name in names:
         link = topology.named(name)

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from carpool.errors import KernelError
 from carpool.kernel.clock import monotonic_s, sleep_s
-from carpool.kernel.links import read_topology
+from carpool.kernel.links import read_topology, topology_now
 from carpool.kernel.netlink import NETLINK_ROUTE, NetlinkSocket, Request
 from carpool.model.config import Address
 from carpool.model.facts import Device
@@ -25,11 +25,7 @@ _OWN_KINDS = ("macvlan",)  # what carpool makes of a device is none to set up
 
 def devices() -> list[Device]:
     """Those that CARP may run on, in the order of the kernel. Raises KernelError."""
-    socket = NetlinkSocket(NETLINK_ROUTE)
-    try:
-        topology = read_topology(socket)
-    finally:
-        socket.close()
+    topology = topology_now()
     gateways = _gateways()
     found = []
     for link in topology.links.values():
