@@ -192,7 +192,7 @@ def test_a_machine_whose_disk_lost_group_toml_is_what_it_was_and_says_so_on_its_
     assert "Trouble group.toml: name: found nothing" in status()
     agent = "systemctl is-active --quiet carpool-agent"
     wait_until(lambda: there.run(["sh", "-c", f"{agent} && echo yes || true"]), UP_S)
-    here.run(["carpool", "sync", "carpool"])
+    here.run(["carpool", "sync", "carpool", "--force"])  # it was changed there, by whatever it was
     assert there.run(["cat", "/etc/carpool/group.toml"]) == text
     wait_until(lambda: "Trouble" not in status(), UP_S, "it is mended")
 

@@ -22,7 +22,8 @@ from tests.netns.test_install import wheels
 from tests.netns.test_setup import CODE
 
 __all__ = ["wheels"]  # a fixture
-pytestmark = pytest.mark.timeout(900)  # cold: an image and all wheels are fetched
+# cold: an image and all wheels are fetched
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 UNITS = [f"carpool-{name}.service" for name in ("rules", "failover", "states", "agent")]
 VENV = "/usr/local/lib/carpool"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +28,16 @@ A_DIRECTORY = 300  # files
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as made:
-        yield Path(made)
+    made = Path(tempfile.mkdtemp(dir=IN_MEMORY))
+    try:
+        yield made
+    finally:
+        wait_until(lambda: _is_removed(made), 30, "a git that outlived its agent ends")
+
+
+def _is_removed(directory: Path) -> bool:
+    shutil.rmtree(directory, ignore_errors=True)
+    return not directory.exists()
 
 
 @pytest.fixture

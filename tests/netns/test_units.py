@@ -97,7 +97,7 @@ def shown(machine: Machine, process: str, *names: str) -> dict[str, str]:
 
 
 def becomes(machine: Machine, process: str, wanted: str) -> None:
-    wait_until(lambda: state(machine, process) == wanted, 20, f"{process} is {wanted}")
+    wait_until(lambda: state(machine, process) == wanted, 60, f"{process} is {wanted}")
 
 
 def state(machine: Machine, process: str) -> str:

@@ -23,6 +23,7 @@ from carpool.lab.processes import Tracked
 from carpool.lab.topology import LAN, SEGMENTS, SERVER_IPV4, SYNC, WAN, Network
 
 BOOT_WAIT_S = 60.0
+RUN_WAIT_S = 120.0  # a command may install, boot or synchronise something
 POLL_S = 0.05
 FINE_POLL_S = 0.001
 
@@ -88,7 +89,7 @@ class Machine(Firewall):
 
     def run(self, argv: Sequence[str], text_in: str | None = None) -> str:
         """Run one command on it to its end; KernelError with its own words if it fails."""
-        return shell.run(self.inside(argv), text_in)
+        return shell.run(self.inside(argv), text_in, RUN_WAIT_S)
 
     def troubles(self) -> list[str]:
         """Units that failed, and that it is not done with booting."""

@@ -29,7 +29,7 @@ def require_tools() -> None:
         )
 
 
-def run(argv: Sequence[str], text_in: str | None = None) -> str:
+def run(argv: Sequence[str], text_in: str | None = None, wait_s: float = COMMAND_TIMEOUT_S) -> str:
     """Run one command to its end, give its output; KernelError with its own words if it fails."""
     try:
         done = subprocess.run(
@@ -38,11 +38,11 @@ def run(argv: Sequence[str], text_in: str | None = None) -> str:
             stdin=subprocess.DEVNULL if text_in is None else None,
             capture_output=True,
             text=True,
-            timeout=COMMAND_TIMEOUT_S,
+            timeout=wait_s,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise KernelError(f"`{' '.join(argv)}` did not end in {COMMAND_TIMEOUT_S:.0f} s") from error
+        raise KernelError(f"`{' '.join(argv)}` did not end in {wait_s:.0f} s") from error
     except OSError as error:
         raise KernelError(
             f"cannot run `{argv[0]}`: {error.strerror}", hint=f"install {PACKAGES}"
