@@ -17,7 +17,7 @@ from carpool.lab.machine import Machine, unit
 from carpool.lab.topology import HOST_NUMBER, LAN
 from tests.netns.lab import wait_until
 
-pytestmark = pytest.mark.timeout(400)  # the first one makes the package and its image
+pytestmark = pytest.mark.timeout(800)  # the first one makes the package and its image
 
 SECONDS = 20.0  # at most, where others are busy: a failover, a second that it must last, a start
 BOOT_S = 60.0

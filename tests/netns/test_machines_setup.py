@@ -99,6 +99,7 @@ def says(process: subprocess.Popen[str]) -> str:
     return said
 
 
+@pytest.mark.long  # the quick start types the wizard on two machines in the suite
 @pytest.mark.timeout(900)
 def test_two_machines_that_boot_become_a_pair_and_are_one_after_a_reboot_of_nftables(
     machines: Machines,

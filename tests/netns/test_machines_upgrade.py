@@ -23,7 +23,7 @@ from carpool.lab.machine import Machine, service, unit
 from carpool.lab.topology import FIREWALLS
 from tests.netns.lab import wait_until
 
-pytestmark = pytest.mark.timeout(400)  # the first one makes the package and its image
+pytestmark = pytest.mark.timeout(800)  # the first one makes the package and its image
 
 CONNECTIONS = 60
 CONTROL_S = 1.2  # what the machine by itself loses in a second; young connections are opened
