@@ -184,6 +184,7 @@ def _failover(
         now_s=started_s,
         counter_start_us=clock.wall_us(),
         maintenance=flag.is_set(),
+        maintenance_reason=flag.text(),
         await_bulk=config.group.states is not None,
         older=[one.config for one in start.older],
     )

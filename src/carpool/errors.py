@@ -9,6 +9,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2  # argparse's own
 EXIT_CONFIG = 3  # an operator has to edit a file
 EXIT_UNREACHABLE = 4  # a process of this node did not answer
+EXIT_INTERRUPTED = 130  # 128 and SIGINT, as shells say it
 
 
 class CarpoolError(Exception):

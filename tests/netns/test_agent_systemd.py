@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -242,6 +245,24 @@ def test_a_hook_runs_serially_with_itself_whoever_began_it(machine: Machine) -> 
 
     assert all(ran.ok for ran in on(machine, twice))
     assert (machine.root / "run" / "turns").read_text().split() == ["in", "out"] * 2
+
+
+def test_a_systemd_that_hung_does_not_keep_the_name_of_a_hook(machine: Machine) -> None:
+    call = Call("carpool-hook-try", (script(machine, "exit 0"),), {}, b"", 0.5)
+
+    async def hung(services: SystemdServices) -> tuple[Ran, Ran]:
+        await services.states(["dbus"])  # so that there is a connection
+        runner = TransientRunner(services, monotonic_s, patience_s=0.1)
+        os.kill(machine.pid, signal.SIGSTOP)
+        try:
+            first = await runner.run(call)
+        finally:
+            os.kill(machine.pid, signal.SIGCONT)
+        return first, await TransientRunner(services, monotonic_s).run(replace(call, timeout_s=10))
+
+    first, second = on(machine, hung)
+    assert first.words == "systemd did not say how it ended"
+    assert second.ok, second
 
 
 def test_a_hook_that_is_no_program(machine: Machine) -> None:

@@ -182,13 +182,15 @@ def test_operators_verbs_are_idempotent_and_say_so(pair: Pair) -> None:
         assert pair.fw2.carpool("switchover").returncode == 0
         pair.fw1.becomes("MASTER", 0.5)
 
-        assert pair.fw1.carpool("maintenance", "on").returncode == 0
+        assert pair.fw1.carpool("maintenance", "on", "--reason", "new disk").returncode == 0
         pair.fw2.becomes("MASTER", 0.5)
         assert "already" in pair.fw1.carpool("maintenance", "on").stdout
         pair.fw1.stop()
         pair.fw1.start()
         pair.fw1.becomes("BACKUP")
-        assert pair.fw1.status()["maintenance"] is True
+        told = pair.fw1.status()
+        assert told["maintenance"] is True
+        assert {"reason": "maintenance", "weight": 240, "text": "new disk"} in told["demotion"]
         holds_for(lambda: pair.fw1.role == "BACKUP", 1.6, "maintenance persists over a restart")
         assert pair.fw1.carpool("maintenance", "off").returncode == 0
         pair.fw1.becomes("MASTER", 3.0)

@@ -17,7 +17,10 @@ from tests.netns.debian import RELEASES, Copy, Debian, roots
 pytestmark = pytest.mark.timeout(900)  # cold: a root file system and all wheels are fetched
 
 CHECKOUT = Path(__file__).parents[2]
-UNITS = ("carpool.target", *(f"carpool-{name}.service" for name in ("failover", "states", "agent")))
+UNITS = (
+    "carpool.target",
+    *(f"carpool-{name}.service" for name in ("failover", "states", "agent", "web")),
+)
 PYTHONS = dict(zip(((3, 11), (3, 13)), RELEASES, strict=True))
 WAIT_S = 600.0
 

@@ -95,7 +95,10 @@ def drill(name: str, scenario: str, *words: str) -> tuple[int, dict[str, Any], s
     return done.returncode, report, done.stderr
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    "scenario",
+    [pytest.param(one, marks=pytest.mark.long if one == "kill" else ()) for one in SCENARIOS],
+)
 def test_nobody_dies_in_any_drill(healthy: str, scenario: str) -> None:
     code, report, said = drill(healthy, scenario)
     assert report["scenario"] == scenario
@@ -186,7 +189,9 @@ def test_the_demo_for_machines_tells_crash_and_return(name: str) -> None:
     assert traces(name) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("when", ["while it builds", "while traffic flows"])
 def test_a_demo_that_is_interrupted_leaves_nothing(
     name: str, when: str, number: signal.Signals

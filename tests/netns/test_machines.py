@@ -129,6 +129,7 @@ def test_connections_outlive_a_pulled_plug_and_the_disk_does_too(lab: Lab) -> No
     assert len(boots) >= 1 + PULLS  # what it said before each plug can be read
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scenario", ["poweroff", "killall"])
 def test_other_drills_are_the_real_thing(lab: Lab, scenario: str) -> None:
     with lab.held():
@@ -174,6 +175,7 @@ def test_down_removes_what_a_killed_up_has_left(made: image.Image) -> None:
     assert "there is no lab" in carpool_lab("down", name).stderr
 
 
+@pytest.mark.long
 def test_a_machine_whose_disk_lost_group_toml_is_what_it_was_and_says_so_on_its_console(
     lab: Lab,
 ) -> None:

@@ -25,7 +25,7 @@ __all__ = ["wheels"]  # a fixture
 # cold: an image and all wheels are fetched
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
-UNITS = [f"carpool-{name}.service" for name in ("rules", "failover", "states", "agent")]
+UNITS = [f"carpool-{name}.service" for name in ("rules", "failover", "states", "agent", "web")]
 VENV = "/usr/local/lib/carpool"
 RULES = "etc/nftables.conf"
 SETUP = "echo $$; exec carpool setup --listen 0 --answers /root/answers.toml"
@@ -87,8 +87,8 @@ def at_work(machine: Bare) -> None:
     """It was started, and all of it runs."""
     machine.run(["systemctl", "start", "carpool.target"])
     states = ["systemctl", "show", "--value", "--property=ActiveState", *UNITS]
-    wait_until(lambda: machine.run(states).split() == ["active"] * 4, 20, "all processes run")
-    assert machine.run(["systemctl", "is-enabled", *UNITS]).split() == ["enabled"] * 4
+    wait_until(lambda: machine.run(states).split() == ["active"] * 5, 20, "all processes run")
+    assert machine.run(["systemctl", "is-enabled", *UNITS]).split() == ["enabled"] * 5
     wait_until(lambda: "10.10.1.1/" in machine.run(["ip", "address"]), 20, "it is MASTER")
     assert "carpool_rules" in machine.run(["nft", "list", "tables"])
     assert machine.run(["getent", "passwd", "carpool-web"])
@@ -120,8 +120,8 @@ def test_after_pip_all_starts_and_a_purge_leaves_nothing(machine: Bare, wheels: 
     before = without_caches(machine.written())
 
     machine.run([run, "install"])
-    for place in ("etc/carpool", "var/lib/carpool", "run/carpool"):
-        assert (machine.files / place).stat().st_mode & 0o7777 == 0o700, place
+    for place, mode in (("etc/carpool", 0o700), ("var/lib/carpool", 0o700), ("run/carpool", 0o711)):
+        assert (machine.files / place).stat().st_mode & 0o7777 == mode, place
     configure(machine)
     at_work(machine)
     told = machine.run([run, "install", "--purge"])

@@ -22,7 +22,7 @@ from tests.netns.test_setup import CODE
 NAME = f"wizard-{os.getpid()}"
 FIRST = 'role = "first"\nsync = "sync0"\n'
 SECOND = 'role = "second"\naddress = "10.10.3.2"\ncode = "{}"\n'
-UNITS = [f"carpool-{name}.service" for name in ("rules", "failover", "states", "agent")]
+UNITS = [f"carpool-{name}.service" for name in ("rules", "failover", "states", "agent", "web")]
 
 
 class Unconfigured(Machine):
@@ -121,8 +121,8 @@ def test_two_machines_that_boot_become_a_pair_and_are_one_after_a_reboot_of_nfta
     assert "fw1 is MASTER of everything; fw2 says BACKUP" in here
     assert "write /etc/nftables.conf" in here
     for one in machines:
-        assert one.run(["systemctl", "is-enabled", *UNITS]).split() == ["enabled"] * 4
-        assert one.run(["systemctl", "is-active", *UNITS]).split() == ["active"] * 4
+        assert one.run(["systemctl", "is-enabled", *UNITS]).split() == ["enabled"] * 5
+        assert one.run(["systemctl", "is-active", *UNITS]).split() == ["active"] * 5
     fw1.run(["systemctl", "restart", "nftables.service"])
 
     def back() -> bool:

@@ -238,7 +238,7 @@ def test_a_booting_node_has_its_rules_and_hears_before_it_speaks(lab: Lab) -> No
 
 def test_only_failover_is_of_real_time_and_no_process_is_exposed(lab: Lab) -> None:
     on = machine(lab, "fw1")
-    for role in ("failover", "states", "agent"):
+    for role in ("failover", "states", "agent", "web"):
         pids = " ".join(on.run(["cat", f"/sys/fs/cgroup/{service(role)}/cgroup.procs"]).split())
         classes = set(on.run(["ps", "-o", "cls=", "-p", pids]).split())
         assert classes == ({"TS", "RR"} if role == "failover" else {"TS"}), role  # TS: the guard

@@ -74,7 +74,7 @@ class Unit:
         self.hear()
         return any(text in one.get(name, "") for one in self.told)
 
-    def hears(self, name: str, text: str, timeout_s: float = 15) -> None:
+    def hears(self, name: str, text: str, timeout_s: float = 45) -> None:
         wait_until(lambda: self.has_told(name, text), timeout_s, f"it tells {name}={text}")
 
     def silent_for_s(self) -> float:

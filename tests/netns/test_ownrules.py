@@ -82,6 +82,13 @@ def test_the_port_is_open_for_the_peer_on_its_link_alone(network: Network, tmp_p
         advert(peer, "s0", "10.10.3.1", VRRP)
         assert dropped(node, "adverts") == 2, "keepalived with seven addresses"
 
+        group = (files / "group.toml").read_text()
+        (files / "group.toml").write_text(f'{group}\n[web]\ninterfaces = ["sync"]\nport = 22\n')
+        carpool(node, files, "rules", "--load")
+        assert reaches(peer, "10.10.3.77", "10.10.3.1", 22), "anybody, where the pages are"
+        assert not reaches(peer, "10.10.2.3", "10.10.2.2", 22), "nobody elsewhere"
+        (files / "group.toml").write_text(group)
+
         text = (files / "node.toml").read_text()
         (files / "node.toml").write_text(text.replace("10.10.3.2", "10.10.3.77"))
         carpool(node, files, "rules", "--load")

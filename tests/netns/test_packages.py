@@ -18,7 +18,7 @@ from tests.netns.debian import RELEASES, Copy, Debian, package, roots
 # Cold, two root file systems are fetched and a package is made; some minutes on a slow mirror.
 pytestmark = pytest.mark.timeout(900)
 
-SERVICES = ("failover", "states", "agent", "rules")
+SERVICES = ("failover", "states", "agent", "web", "rules")
 UNITS = ("carpool.target", *(f"carpool-{name}.service" for name in SERVICES))
 # Every package that it brings can be loaded by the Python that is there, and every verb.
 LOADED = """
@@ -118,9 +118,12 @@ def test_its_units_are_enabled_and_good(machine: Copy) -> None:
 
 
 def test_its_directories_are_roots_alone_and_its_user_can_do_nothing(machine: Copy) -> None:
-    for name in ("/etc/carpool", "/var/lib/carpool", "/run/carpool"):
+    for name, mode in (
+        *(("/etc/carpool", "0o40700"), ("/var/lib/carpool", "0o40700")),
+        ("/run/carpool", "0o40711"),  # through it goes the way of carpool-web
+    ):
         stat = machine.path(name).stat()
-        assert (oct(stat.st_mode), stat.st_uid) == ("0o40700", 0), name
+        assert (oct(stat.st_mode), stat.st_uid) == (mode, 0), name
     user = machine.run("getent", "passwd", "carpool-web").strip().split(":")
     assert user[5:] == ["/nonexistent", "/usr/sbin/nologin"]
 

@@ -19,8 +19,7 @@ from typing import Any
 import pytest
 
 from carpool.api import control
-from carpool.cli.main import EXIT_INTERRUPTED
-from carpool.errors import CarpoolError
+from carpool.errors import EXIT_INTERRUPTED, CarpoolError
 from carpool.kernel.clock import monotonic_s
 from tests.netns.lab import Namespace, Network, wait_until
 from tests.netns.test_ownrules import reaches

@@ -18,7 +18,7 @@ TIMEOUT_S = 170
 CONTENDERS = ("carpool", "conntrackd FTFW direct")
 
 pytestmark = [
-    pytest.mark.alone,
+    pytest.mark.long,  # it changes the size of the kernel's connection table, too
     pytest.mark.timeout(TIMEOUT_S + 10),
     pytest.mark.skipif(shutil.which("cc") is None, reason="the loads are written in C"),
 ]

@@ -117,7 +117,7 @@ def test_a_name_that_is_given_later_counts_from_then_on(pair: Pair) -> None:
             assert one.echoes()
             return labels(arrives(pair.fw2, 6, 80)) == {71}
 
-    wait_until(arrived, 10, "the new name is in use on both")
+    wait_until(arrived, 40, "the new name is in use on both")
 
 
 def test_names_that_nft_refuses_once_are_in_use_the_next_time(pair: Pair) -> None:

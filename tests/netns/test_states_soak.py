@@ -217,6 +217,7 @@ def trio(network: Network, tmp_path: Path) -> Iterator[Pair]:
     made.close()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(MINUTES * 60 + 180)
 def test_tables_are_equal_in_the_end(trio: Pair) -> None:
     say(f"CARPOOL_SOAK_SEED={SEED} CARPOOL_SOAK_MINUTES={MINUTES:g}")

@@ -19,6 +19,7 @@ from tests.netns.test_lab_drills import traces
 TIMEOUT_S = 60
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.timeout(TIMEOUT_S + 10),
     pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is what it is compared with"),
 ]

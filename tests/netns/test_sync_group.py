@@ -247,6 +247,7 @@ def test_what_the_primary_cannot_take_up_the_peers_put_back(lab: Lab) -> None:
     assert carpool(fw1, "sync").returncode == 0 and one_form(lab) not in ("", old)
 
 
+@pytest.mark.long
 def test_a_failover_process_that_hangs_has_the_peer_put_the_files_back(lab: Lab) -> None:
     """Whether it heard of them nobody knows; when it goes on, it goes by what is there."""
     fw1, fw2 = lab.firewalls["fw1"], lab.firewalls["fw2"]

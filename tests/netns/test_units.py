@@ -16,7 +16,7 @@ from carpool.cli import files
 from tests.netns.lab import wait_until
 from tests.netns.machine import CHECKOUT, SEEN, Machine, Refused
 
-PROCESSES = ("failover", "states", "agent")
+PROCESSES = ("failover", "states", "agent", "web")
 NODE = """name = "fw1"
 [interface]
 lan = "lan0"
@@ -40,6 +40,10 @@ interface = "lan"
 LAN = "ip link set lo up && ip link add lan0 type veth peer name other0 && ip link set other0 up "
 LAN += "&& ip link set lan0 up && ip address add 10.10.1.2/24 dev lan0"
 VIP = "10.10.1.1"
+PAGES = "10.10.1.2:8443"
+ASK = f"""import ssl, urllib.request
+context = ssl._create_unverified_context()
+print(urllib.request.urlopen("https://{PAGES}/login", context=context, timeout=20).read())"""
 DROP_IN = f"[Unit]\nDefaultDependencies=no\n[Service]\nEnvironment=PYTHONPATH={SEEN}/src\n"
 
 
@@ -77,6 +81,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         with Machine(tmp_path, units()) as made:
             made.booted()
             made.run("sh", "-c", LAN)
+            made.run("systemd-sysusers", f"{SEEN}/packaging/sysusers.conf")
             yield made
     except Refused as error:
         pytest.skip(f"no machine of our own: {error}")
@@ -139,7 +144,14 @@ def test_a_node_from_nothing_to_master_killed_and_stopped(machine: Machine) -> N
     said = journal(machine)
     assert "no real-time priority" not in said and "memory is not locked" not in said, said
     modes = machine.run("stat", "-c", "%a", "/etc/carpool", "/run/carpool", "/var/lib/carpool")
-    assert modes.stdout.split() == ["700"] * 3
+    assert modes.stdout.split() == ["700", "711", "700"]
+    beside = "-mindepth 1 -not -path /run/carpool/web* -printf %f:%m:%U:%G\\n"
+    found = machine.run("find", "/run/carpool", *beside.split()).stdout.split()
+    assert "agent.sock:600:0:0" in found
+    assert {one.partition(":")[2] for one in found} == {"600:0:0"}, found
+    door = ("/run/carpool/web", "/run/carpool/web/agent.sock")
+    told = machine.run("stat", "-c", "%a:%U:%G", *door).stdout.split()
+    assert told == ["750:root:carpool-web", "660:root:carpool-web"]
 
     seen = ("nsenter", "-m", "-t", shown(machine, "failover", "MainPID")["MainPID"], "--")
     for directory in ("/etc/carpool", "/run/carpool", "/var/lib/carpool"):  # a change is put back
@@ -226,6 +238,50 @@ def test_without_states_in_the_group_their_unit_has_done_all_there_is(machine: M
     machine.run("systemctl", "start", "carpool-states.service")
     becomes(machine, "states", "inactive")
     assert shown(machine, "states", "Result") == {"Result": "success"}
+
+
+@pytest.mark.timeout(120)
+def test_the_pages_wait_for_the_agent_and_are_served_by_who_can_do_nothing(
+    machine: Machine,
+) -> None:
+    configure(machine, GROUP + '[web]\ninterfaces = ["lan"]\n')
+    machine.run("systemctl", "start", "carpool-web.service")
+    becomes(machine, "web", "active")
+    status = shown(machine, "web", "StatusText", "NRestarts")
+    assert "the agent does not run" in status["StatusText"] and status["NRestarts"] == "0"
+    assert not (machine.root / "var/lib/carpool-web/accounts.json").exists()
+
+    machine.run("systemctl", "start", "carpool-agent.service")
+    wait_until(
+        lambda: "Password" in machine.run(python(), "-c", ASK, check=False).stdout,
+        30,
+        "the pages are there",
+    )
+    words = ("env", f"PYTHONPATH={SEEN}/src", python(), "-m", "carpool", "status")
+    seen: list[str] = []
+
+    def knows() -> bool:
+        seen.append(machine.run(*words, check=False).stdout)  # 4: no failover runs here
+        return "SHA-256" in seen[-1]
+
+    wait_until(knows, 20, "status has the fingerprint")
+    status_page = seen[-1]
+    assert f"https://{PAGES}/" in status_page
+    (found,) = re.findall(r"SHA-256: ([0-9A-F:]{95})", status_page)
+    assert f"certificate {found}" in journal(machine)
+    pid = shown(machine, "web", "MainPID")["MainPID"]
+    told = machine.run("cat", f"/proc/{pid}/status").stdout
+    assert re.findall(r"^Cap(?:Prm|Eff|Bnd|Amb):\t(\w+)$", told, re.M) == ["0" * 16] * 4
+    owners = machine.run("stat", "-c", "%a %U", "/var/lib/carpool-web", f"/proc/{pid}").stdout
+    assert owners.split() == ["700", "carpool-web", "555", "carpool-web"]
+    wait_until(lambda: "one-time password" in machine.console.read_text(), 10)
+    as_it = ("nsenter", "-m", "-t", pid, "--", "setpriv", "--reuid=carpool-web", "--clear-groups")
+    for path in ("/etc/carpool", "/var/lib/carpool", "/run/carpool"):
+        assert machine.run(*as_it, "ls", path, check=False).returncode != 0, path
+
+    machine.run("systemctl", "kill", "--kill-whom=all", "--signal=KILL", "carpool-web.service")
+    wait_until(lambda: shown(machine, "web", "NRestarts")["NRestarts"] == "1", 20)
+    wait_until(lambda: "Password" in machine.run(python(), "-c", ASK, check=False).stdout, 30)
 
 
 def test_the_agent_can_do_in_its_sandbox_what_it_is_for(machine: Machine) -> None:

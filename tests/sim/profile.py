@@ -25,4 +25,4 @@ def search(examples: int) -> settings:
     )
 
 
-SEARCH = search(20)
+SEARCH = search(14)

@@ -14,6 +14,7 @@ from carpool.agent.apply import DOWN
 from carpool.agent.checks import CheckKeeper
 from carpool.agent.client import PeerClient
 from carpool.agent.configuration import Configuration
+from carpool.agent.deeds import Deeds
 from carpool.agent.examiner import Examiner
 from carpool.agent.group import REPLICATION, GroupFile
 from carpool.agent.hooks import HookKeeper
@@ -22,6 +23,7 @@ from carpool.agent.refusals import Refusals
 from carpool.agent.roles import RoleKeeper
 from carpool.agent.roster import Roster
 from carpool.agent.rulesets import Rulesets
+from carpool.agent.samples import Samples
 from carpool.agent.schedule import ScheduleKeeper
 from carpool.agent.scriptlog import Clocks, event_of
 from carpool.agent.services import CommandServices, Services
@@ -30,6 +32,7 @@ from carpool.agent.systemd import SystemdServices
 from carpool.agent.transient import runner_for
 from carpool.agent.troubles import Surroundings
 from carpool.agent.watch import reread
+from carpool.agent.watched import Watched
 from carpool.api import control, ownrules
 from carpool.api.control import Answer
 from carpool.api.identity import keys_of
@@ -106,6 +109,7 @@ class Agent:
         kept = self.journal, Clocks(now_s, wall_iso)
         failover = control.socket_of(run_dir, control.FAILOVER)
         self.checks = CheckKeeper(lambda: self.config, config_dir, failover, runner, *kept)
+        self.deeds = Deeds(self.name, self.peers, *kept, self.refusals)
         self.hooks = HookKeeper(
             lambda: self.config,
             config_dir,
@@ -115,6 +119,9 @@ class Agent:
             self.checks.hear,
         )
         self.surroundings = Surroundings(lambda: self.keys, state_dir, now_s, self.name, self._tell)
+        self.watched = Watched(now_s)
+        self.searching = asyncio.Lock()  # in the connection table
+        self.samples = Samples(lambda: self.status(control.STATES), now_s)
         self._read_anew = asyncio.Condition()
         self._reading = asyncio.Lock()  # or the older files might come last
 
@@ -326,6 +333,8 @@ class Agent:
         """Hang up on all peers, and begin nothing more."""
         self.configuration.tidy.stop()
         self.configuration.lapses.stop()
+        self.watched.close()
+        self.deeds.close()
         for peer in self.peers.values():
             await peer.close()
 

@@ -95,6 +95,36 @@ class Status(Answer):
     states: dict[str, object] | None = Field(description="null: not configured")
 
 
+class NodeState(Answer):
+    """All that a node's status page shows of it."""
+
+    name: Short
+    version: Short = Field(description="of carpool")
+    kernel: Short
+    system: Short = Field(description="PRETTY_NAME of os-release(5)")
+    uptime_s: float = Field(ge=0, description="of the machine")
+    wall_time: Short = Field(description="RFC 3339, UTC")
+    failover: dict[str, object] = Field(description="what `carpool status --json` prints of it")
+    states: dict[str, object] | None = Field(description="null: not configured")
+    troubles: list[dict[str, object]] = Field(max_length=1000)
+
+    @classmethod
+    def unknown(cls, name: str) -> dict[str, object]:
+        """Of a node that never answered."""
+        empty = cls(
+            name=name,
+            version="",
+            kernel="",
+            system="",
+            uptime_s=0,
+            wall_time="",
+            failover={},
+            states=None,
+            troubles=[],
+        )
+        return empty.model_dump()
+
+
 # ------------------------------------------------------------------------------ configuration
 
 

@@ -16,39 +16,31 @@ from starlette.exceptions import HTTPException
 from carpool import __version__
 from carpool.agent import (
     checklocal,
+    connections,
     doctorlocal,
     doctorpeer,
     grouppeer,
     hooklocal,
     local,
+    nodes,
+    operatelocal,
+    operatepeer,
     peer,
     servicelocal,
     servicepeer,
     synclocal,
     syncpeer,
+    weblocal,
+    webpeer,
 )
 from carpool.agent.agent import Agent
 from carpool.agent.answers import API, API_HEADER, NO_ROUTE, Refusal
+from carpool.agent.deeds import Noted
 from carpool.agent.doorman import Doorman
-from carpool.errors import (
-    CarpoolError,
-    ConfigError,
-    DefinitionError,
-    KernelError,
-    PeerError,
-    UnreachableError,
-)
+from carpool.agent.statuses import status_of
+from carpool.errors import CarpoolError
 
 DESCRIPTION = "/v1/openapi.json"
-STATUS_OF: dict[type[CarpoolError], int] = {
-    ConfigError: HTTPStatus.CONFLICT,
-    PeerError: HTTPStatus.FORBIDDEN,
-    DefinitionError: HTTPStatus.FAILED_DEPENDENCY,  # the sender knows what to send first
-    KernelError: HTTPStatus.INTERNAL_SERVER_ERROR,
-    UnreachableError: HTTPStatus.BAD_GATEWAY,
-    CarpoolError: HTTPStatus.BAD_REQUEST,
-}
-
 # FastAPI offers OpenTelemetry, which its environment could turn on: a firewall reports to nobody.
 _NO_TELEMETRY: TelemetryConfig = {
     "tracing": False,
@@ -80,22 +72,26 @@ def build(agent: Agent) -> FastAPI:
     app.include_router(doctorlocal.router, prefix="/v1")
     app.include_router(checklocal.router, prefix="/v1")
     app.include_router(hooklocal.router, prefix="/v1")
+    app.include_router(nodes.router, prefix="/v1")
+    app.include_router(weblocal.router, prefix="/v1")
+    app.include_router(operatelocal.router, prefix="/v1")
+    app.include_router(connections.router, prefix="/v1")
     app.include_router(peer.router, prefix="/v1/peer")
+    app.include_router(nodes.peer_router, prefix="/v1/peer")
     app.include_router(syncpeer.router, prefix="/v1/peer")
     app.include_router(servicepeer.router, prefix="/v1/peer")
     app.include_router(grouppeer.router, prefix="/v1/peer")
     app.include_router(doctorpeer.router, prefix="/v1/peer")
+    app.include_router(webpeer.router, prefix="/v1/peer")
+    app.include_router(operatepeer.router, prefix="/v1/peer")
+    app.include_router(connections.peer_router, prefix="/v1/peer")
     app.add_exception_handler(CarpoolError, _failed)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _bug)
+    app.add_middleware(Noted, deeds=agent.deeds)
     app.add_middleware(Doorman, peers=agent.peers, refusals=agent.refusals, now_s=agent.now_s)
     return app
-
-
-def status_of(error: CarpoolError) -> int:
-    """The HTTP status of an error: that of the nearest class that has one."""
-    return next(STATUS_OF[each] for each in type(error).__mro__ if each in STATUS_OF)
 
 
 def _failed(_request: Request, error: Exception) -> JSONResponse:

@@ -1,8 +1,8 @@
 """Stands before every request: who may ask this, how often, how many at once, how much, how slowly.
 
 Room: agent. Plain ASGI, around the whole application, so that no route can forget it. Who asks is
-in `scope["carpool.peer"]`: a peer's name, proven by its certificate, or None for this machine. It
-refuses to know what the routes do.
+in `scope["carpool.peer"]`: a peer's name, proven by its certificate, or None for this machine; and
+`scope["carpool.web"]` tells its pages from other programs. It refuses to know what the routes do.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from carpool.kernel import clock
 from carpool.machine.bucket import Bucket
 
 SCOPE_PEER = "carpool.peer"
+SCOPE_WEB = "carpool.web"  # True: it came by the socket of the pages
 PEER_ROUTES = "/v1/peer/"  # all that a peer may ask for is below it
 
 BODY_MAX_BYTES = 1024 * 1024  # of a request; a route that needs more says so (`takes`)
 BODY_WAIT_S = 10.0  # that a body may keep us waiting, all told,
 BODY_MIN_BYTES_S = 64 * 1024  # and longer only while at least so much comes
-REQUESTS_AT_ONCE = {False: 32, True: 8}  # of this machine; of one peer
+REQUESTS_AT_ONCE, PEER_AT_ONCE, WEB_AT_ONCE = 32, 8, 16  # of this machine; a peer; the pages
 REQUESTS_PER_S, REQUESTS_BURST = 200.0, 400  # of one peer
 NO_PEER = ("it is no peer in node.toml any more", "add [peer.NAME] again, then `carpool apply`")
 
@@ -58,23 +59,24 @@ class Doorman:
         self._app = app
         self._refusals = refusals
         self._now_s = now_s
-        self._busy: Counter[str | None] = Counter()
+        self._busy: Counter[tuple[str | None, bool]] = Counter()
         self._peers = peers  # as they are at each request
         self._buckets: dict[str, Bucket] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", "the listeners speak nothing else"
         peer: str | None = scope[SCOPE_PEER]
+        who = peer, bool(scope.get(SCOPE_WEB))
         send = _signed(send)
         refusal = self._refusal(peer, scope)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        self._busy[peer] += 1
+        self._busy[who] += 1
         try:
             await self._app(scope, _Body(scope, receive, self._now_s).receive, send)
         finally:
-            self._busy[peer] -= 1
+            self._busy[who] -= 1
 
     def _refusal(self, peer: str | None, scope: Scope) -> JSONResponse | None:
         if peer is not None:
@@ -86,8 +88,12 @@ class Doorman:
             if not self._bucket(peer).take(self._now_s()):
                 why = f"more than {REQUESTS_PER_S:g} requests a second"
                 return self._no(429, "too_often", peer, why, "ask again in a second")
-        most = REQUESTS_AT_ONCE[peer is not None]
-        if self._busy[peer] >= most:
+        is_web = bool(scope.get(SCOPE_WEB))
+        if is_web and str(scope["path"]).startswith(PEER_ROUTES):
+            why = f"{scope['method']} {str(scope['path'])[:100]!r} is for peers, not for pages"
+            return self._no(403, "not_for_pages", peer, why, "ask the same without /peer")
+        most = WEB_AT_ONCE if is_web else REQUESTS_AT_ONCE if peer is None else PEER_AT_ONCE
+        if self._busy[peer, is_web] >= most:
             why = f"{most} requests are under way already"
             return self._no(503, "too_many", peer, why, "wait for one of them to end")
         return None

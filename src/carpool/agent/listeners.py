@@ -1,4 +1,4 @@
-"""Where the agent listens: a unix socket for this machine, TLS 1.3 over TCP for paired peers.
+"""Where the agent listens: unix sockets for this machine and its pages, TLS 1.3 for paired peers.
 
 Room: agent. Finds out who is there, and lets in whose certificate is pinned for the address that
 they come from; the HTTP that follows is uvicorn's, and who may ask what is the doorman's business.
@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from functools import partial
 from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,9 +18,11 @@ from uvicorn import Config as HttpConfig
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from carpool.agent import webdoor
 from carpool.agent.agent import Agent
 from carpool.agent.client import SOCKET_OPTIONS
-from carpool.agent.doorman import SCOPE_PEER
+from carpool.agent.doorman import SCOPE_PEER, SCOPE_WEB
+from carpool.agent.webdoor import WebDoor
 from carpool.errors import KernelError
 from carpool.kernel.keys import Credentials, Trouble
 from carpool.kernel.stream import socket_at
@@ -46,10 +49,16 @@ class Connection(H11Protocol):
     """One HTTP connection that knows whose it is: a peer's, or this machine's (None)."""
 
     def __init__(
-        self, listeners: Listeners, peer: str | None = None, credentials: Credentials | None = None
+        self,
+        listeners: Listeners,
+        peer: str | None = None,
+        credentials: Credentials | None = None,
+        *,
+        web: bool = False,
     ) -> None:
         super().__init__(listeners.http, listeners.state, {})
         self.peer = peer
+        self.web = web  # it came by the socket of the pages
         self.credentials = credentials
         self.where: Where | None = None  # of ours, where a peer came
         self._listeners = listeners
@@ -64,6 +73,8 @@ class Connection(H11Protocol):
         if self.peer is not None:
             host, port = transport.get_extra_info("sockname")[:2]
             self.where = ip_address(host.partition("%")[0]), port
+        if self.web and self._listeners.count_web() > webdoor.CONNECTIONS_MAX:
+            transport.abort()
         if self.credentials is None:
             return
         tls = transport.get_extra_info("ssl_object")
@@ -88,7 +99,7 @@ class Connection(H11Protocol):
 
     async def _introduced(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.busy = True
-        scope[SCOPE_PEER] = self.peer
+        scope[SCOPE_PEER], scope[SCOPE_WEB] = self.peer, self.web
         if self.where is not None and not self._listeners.listens(self.where):
             send = _last_one(send)
         await self._application(scope, receive, send)
@@ -100,7 +111,7 @@ class Listeners:
     `claim`, `open`, then `serve` in a task until it is cancelled, then `close`.
     """
 
-    def __init__(self, agent: Agent, app: ASGIApp) -> None:
+    def __init__(self, agent: Agent, app: ASGIApp, pages_group: str = webdoor.GROUP) -> None:
         self.agent = agent
         self.state = ServerState()
         self.http = HttpConfig(
@@ -125,7 +136,8 @@ class Listeners:
         self._sockets: dict[Where, socket.socket] = {}
         self._accepting: dict[Where, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None  # while we serve
-        self._unix: asyncio.Server | None = None
+        self._unix: list[asyncio.Server] = []
+        self._web = WebDoor(agent.run_dir, pages_group)
         self._empty = asyncio.Event()  # of connections
         self._inode = 0
 
@@ -134,17 +146,24 @@ class Listeners:
         another one answers on the unix socket, or its path cannot be had."""
         self._claimed = await asyncio.to_thread(listen, self.agent.socket)
         self._inode = self.agent.socket.stat().st_ino
+        await self._web.claim()
 
     async def open(self) -> None:
         """Listen. Raises KernelError for an address that cannot be had."""
         loop = asyncio.get_running_loop()
-        self._unix = await loop.create_unix_server(lambda: Connection(self), sock=self._claimed)
+        doors = [(self._claimed, False), (self._web.socket, True)]
+        for sock, web in doors:
+            if sock is not None:
+                made = partial(Connection, self, web=web)
+                self._unix.append(await loop.create_unix_server(made, sock=sock))
         self.listen(self.agent.config)
         self.agent.listen = self.listen
 
     def listen(self, config: Config) -> None:
         """For peers there, and nowhere else any more; connections that there are go on. Raises
         KernelError; then we listen where we did."""
+        if config.group.web is not None:
+            self._web.tell()
         sync = config.group.sync
         own = () if sync is None else config.node.addresses.get(sync.interface, ())
         wanted = [(address, sync.port) for address in own if sync is not None]
@@ -184,8 +203,9 @@ class Listeners:
         self.agent.listen = lambda _config: None
         for where in list(self._sockets):
             self._let_go(where)
-        if self._unix is not None:
-            self._unix.close()
+        for server in self._unix:
+            server.close()
+        self._web.close()
         if self._claimed is not None:
             self._claimed.close()
             forget(self.agent.socket, self._inode)
@@ -207,6 +227,10 @@ class Listeners:
         """A connection has ended."""
         if not self.state.connections:
             self._empty.set()
+
+    def count_web(self) -> int:
+        """Connections of the pages."""
+        return sum(each.web for each in self._connections())
 
     def _connections(self) -> list[Connection]:
         return [each for each in self.state.connections if isinstance(each, Connection)]

@@ -23,6 +23,8 @@ from carpool.errors import CarpoolError, ConfigError, PeerError, UnreachableErro
 from carpool.kernel.lines import parse_object
 
 SOCKET = "agent.sock"  # in --run-dir
+WEB_SOCKET = "web/agent.sock"  # there, for the pages alone
+BY_HEADER = "carpool-by"  # for whom the pages ask: "admin from 10.0.0.5"
 PIECE_BYTES = 64 * 1024
 
 _KINDS: dict[int, type[CarpoolError]] = {
@@ -122,7 +124,7 @@ class LocalClient:
                 connection.request(method, target, content, headers)
                 with connection.getresponse() as response:
                     if response.status >= 300:
-                        raise _refusal(response.status, response.read())
+                        raise refusal(response.status, response.read())
                     yield response
         except TimeoutError as error:
             raise UnreachableError(
@@ -149,7 +151,7 @@ class LocalClient:
         return stream
 
 
-def _refusal(status: int, content: bytes) -> CarpoolError:
+def refusal(status: int, content: bytes) -> CarpoolError:
     """What our own agent refused, as it would have been raised here."""
     told = parse_object(content) or {}
     error = str(told.get("error") or f"the agent answered with HTTP status {status}")

@@ -80,7 +80,7 @@ async def serve(agent: Agent, notify: Notify | None = None) -> None:
                 for task in (
                     *(agent.keep_roles(), agent.keep_files(), agent.keep_schedule()),
                     *(agent.hooks.run(), agent.checks.run()),
-                    agent.surroundings.run(),
+                    *(agent.surroundings.run(), agent.samples.run()),
                     _keep_telling(notify, agent.now_s),
                 )
             ]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from dbus_fast import BusType, Message, MessageType
+from dbus_fast import BusType, Message, MessageFlag, MessageType
 from dbus_fast.aio import MessageBus
 from dbus_fast.errors import AuthError, InvalidAddressError
 
@@ -203,6 +203,12 @@ class SystemdServices:
         asked = Asked(SYSTEMD, MANAGER_PATH, MANAGER, method, signature, body or [], descriptors)
         return await _ask(bus, asked)
 
+    async def tell(self, method: str, signature: str, body: list[Any]) -> None:
+        """A call of which nobody waits for the answer. What we hold ends with the connection."""
+        if self._bus is not None and self._bus.connected:
+            asked = Asked(SYSTEMD, MANAGER_PATH, MANAGER, method, signature, body)
+            await self._bus.send(_message(asked, MessageFlag.NO_REPLY_EXPECTED))
+
     async def properties(self, path: str, interface: str) -> dict[str, Any]:
         """Of a unit, by its path. Raises ServiceError."""
         (found,) = await self._call(path, PROPERTIES, "GetAll", "s", [interface])
@@ -261,18 +267,9 @@ class Asked(NamedTuple):
 
 async def _ask(bus: MessageBus, asked: Asked) -> list[Any]:
     method = asked.method
-    message = Message(
-        destination=asked.destination,
-        path=asked.path,
-        interface=asked.interface,
-        member=method,
-        signature=asked.signature,
-        body=list(asked.body),
-        unix_fds=list(asked.descriptors),
-    )
     try:
         async with asyncio.timeout(CALL_TIMEOUT_S):
-            reply = await bus.call(message)
+            reply = await bus.call(_message(asked))
     except TimeoutError:
         said = f"systemd gave no answer to {method} in {CALL_TIMEOUT_S:g} s"
         raise ServiceError(said, hint="is it being reloaded? `systemctl list-jobs`") from None
@@ -284,6 +281,19 @@ async def _ask(bus: MessageBus, asked: Asked) -> list[Any]:
             raise UnitExistsError(f"systemd refused {method}: {said}")
         raise ServiceError(f"systemd refused {method}: {said}", hint="`systemctl` may say more")
     return list(reply.body)
+
+
+def _message(asked: Asked, flags: MessageFlag = MessageFlag.NONE) -> Message:
+    return Message(
+        destination=asked.destination,
+        path=asked.path,
+        interface=asked.interface,
+        member=asked.method,
+        flags=flags,
+        signature=asked.signature,
+        body=list(asked.body),
+        unix_fds=list(asked.descriptors),
+    )
 
 
 def _unit(name: str) -> str:

@@ -30,10 +30,10 @@ from carpool.agent.services import ServiceError, Services
 from carpool.agent.systemd import SYSTEMD, NoBusError, SystemdServices, UnitExistsError
 from carpool.kernel.checkrun import ENVIRONMENT
 from carpool.kernel.journal import say
+from carpool.kernel.unitstate import BOOTED
 
-BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 AGAIN_S = 0.2  # while one that an agent before this one began still runs
-MORE_S = 10.0  # than its limits, until systemd is taken for dead
+PATIENCE_S = 14.0  # with systemd, over twice a program's limit
 CLD_EXITED = 1  # waitid(2)
 EXIT_EXEC = 203  # systemd.exec(5): there is no such file, or it cannot be run
 LOG_WARNING = 4  # systemd does not log that it began and ended
@@ -42,16 +42,22 @@ LOG_WARNING = 4  # systemd does not log that it began and ended
 class TransientRunner:
     """Where there is no bus, as DirectRunner does it: better in the sandbox than not at all."""
 
-    def __init__(self, systemd: SystemdServices, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        systemd: SystemdServices,
+        now_s: Callable[[], float],
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self._systemd = systemd
         self._now_s = now_s
+        self._patience_s = patience_s
         self._direct = DirectRunner(now_s)
 
     async def run(self, call: Call) -> Ran:
         begun_s = self._now_s()
         with stdin_of(call.document) as document, Output() as output:
             try:
-                async with asyncio.timeout(2 * (call.timeout_s + GRACE_S) + MORE_S):
+                async with asyncio.timeout(2 * call.timeout_s + self._patience_s):
                     return await self._run(call, document, output, begun_s)
             except TimeoutError:
                 failure = "systemd did not say how it ended"
@@ -80,8 +86,10 @@ class TransientRunner:
                 break
             except UnitExistsError:  # serially with itself
                 await asyncio.sleep(AGAIN_S)
-            except asyncio.CancelledError:
-                if not call.outlives:
+            except (asyncio.CancelledError, ServiceError) as error:
+                # Also a systemd that hangs comes to this some time; else the name stays taken.
+                await self._systemd.tell("UnrefUnit", "s", [unit])
+                if not call.outlives and isinstance(error, asyncio.CancelledError):
                     await self._stop(unit)
                 raise
         (path,) = await self._systemd.manager("GetUnit", "s", [unit])
@@ -101,11 +109,10 @@ class TransientRunner:
         return Ran(sign * found["ExecMainStatus"], took_s, output.text)
 
     async def _stop(self, unit: str) -> None:
-        """And let go of it, or its name would not be free. It may not have come to be."""
+        """It may not have come to be."""
         with contextlib.suppress(ServiceError, TimeoutError):
-            async with asyncio.timeout(GRACE_S + MORE_S):
+            async with asyncio.timeout(self._patience_s):
                 await self._systemd.job("StopUnit", "ss", [unit, "replace"])
-                await self._systemd.manager("UnrefUnit", "s", [unit])
 
 
 def runner_for(services: Services, root: Path, now_s: Callable[[], float]) -> Runner:

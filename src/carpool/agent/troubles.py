@@ -9,14 +9,14 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 
-from carpool.api.identity import validity
+from carpool.api.identity import readers, validity
 from carpool.errors import CarpoolError
 from carpool.kernel import clock
 from carpool.kernel.keys import Keys
 from carpool.machine import surroundings
+from carpool.model.facts import Certificate
 from carpool.model.status import Trouble
 from carpool.service.troubles import LOOK_EVERY_S, TroubleTeller
 
@@ -38,7 +38,7 @@ class Surroundings:
         self._keys = keys
         self._state_dir = state_dir
         self._now_s = now_s
-        self._dates: list[surroundings.Dates] = []
+        self._certificates: list[Certificate] = []
         self._free_bytes = surroundings.ROOM_MIN_BYTES
         self._teller = TroubleTeller(name, self._find, clock.wall_iso, record)
 
@@ -62,12 +62,10 @@ class Surroundings:
     def _read(self) -> None:
         """What cannot be read, others tell."""
         keys, found = self._keys(), []
-        readers = {keys.identity_path: keys.own}
-        readers |= {keys.peer_path(name): partial(keys.pinned, name) for name in keys.names()}
-        for path, read in readers.items():
+        for path, read in readers(keys).items():
             with contextlib.suppress(CarpoolError):
-                found.append(surroundings.Dates(str(path), *validity(read())))
-        self._dates = found
+                found.append(Certificate(str(path), *validity(read())))
+        self._certificates = found
         with contextlib.suppress(OSError):
             stat = os.statvfs(self._state_dir)
             self._free_bytes = stat.f_bavail * stat.f_frsize
@@ -75,5 +73,5 @@ class Surroundings:
     def _find(self) -> Iterable[Trouble]:
         wall_s = clock.wall_us() / 1e6
         yield from surroundings.of_clock(wall_s, clock.wall_iso()[:10])
-        yield from surroundings.of_certificates(self._dates, wall_s)
+        yield from surroundings.of_certificates(self._certificates, wall_s)
         yield from surroundings.of_room(str(self._state_dir), self._free_bytes)

@@ -12,3 +12,7 @@ LIST_WAIT_S = 30.0  # how the services of a node do
 ACT_WAIT_S = SERVICE_TIMEOUT_S + 15.0  # acting on one, and how it does then
 LISTEN_MAX_S = 10.0  # that a node listens on its wires because a peer asks
 LISTEN_MORE_S = 5.0  # than that, for who asked for it
+SWITCHOVER_WAIT_S = 30.0  # a peer takes over in one advertisement; this is for one that is slow
+OPERATE_WAIT_S = SWITCHOVER_WAIT_S + 5.0  # for the agent of a peer, which waits as long
+SEARCH_MAX_S = 3.0  # looking at one connection table
+SEARCH_WAIT_S = SEARCH_MAX_S + 5.0

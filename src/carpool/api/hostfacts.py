@@ -6,7 +6,6 @@ Room: api. Gathers; refuses to judge (`machine/doctor.py`), and to ask a peer.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import partial
 from pathlib import Path
 
 from carpool.api import control, identity
@@ -90,10 +89,8 @@ def _certificates(config: Config | Unseen, config_dir: Path) -> tuple[Certificat
     if isinstance(config, Unseen):
         return config
     keys = identity.keys_of(config_dir, config.node.name)
-    readers = {keys.identity_path: keys.own}
-    readers |= {keys.peer_path(name): partial(keys.pinned, name) for name in keys.names()}
     found = []
-    for path, read in readers.items():
+    for path, read in identity.readers(keys).items():
         try:
             found.append(Certificate(str(path), *identity.validity(read())))
         except Trouble as error:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -97,6 +98,14 @@ def name_in(certificate: bytes) -> str:
     if len(names) != 1:
         raise PeerError(f"a certificate with {len(names)} names, expected the node's")
     return str(names[0].value)
+
+
+def readers(keys: Keys) -> dict[Path, Callable[[], bytes]]:
+    """By file, what reads a certificate (DER) that this node shows, or has pinned; each raises
+    Trouble."""
+    found: dict[Path, Callable[[], bytes]] = {keys.identity_path: keys.own}
+    found |= {keys.peer_path(name): partial(keys.pinned, name) for name in keys.names()}
+    return found
 
 
 def validity(certificate: bytes) -> tuple[float, float]:

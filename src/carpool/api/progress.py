@@ -20,7 +20,7 @@ from carpool.api.render import Fields, duration, number_of, text_of, words_of
 
 BAR_WIDTH = 24
 # Steps that are to be read afterwards, too.
-_STAYING = (
+STAYING = (
     *("warning", "link", "waiting", "skipped", "first"),
     *("group", "settled", "unsettled"),
 )
@@ -44,7 +44,7 @@ class Board:
         kind = text_of(event, "step")
         if kind in ("offer", "ask") and text_of(event, "peer") != self._peer:
             self._begin(text_of(event, "peer"))
-        told = _DOING.get(kind)
+        told = DOING.get(kind)
         if told is not None:
             self._words = told(event)
             self._counts = event if kind in ("sending", "getting") else None
@@ -52,12 +52,12 @@ class Board:
             found = event.get("sections")
             # Added to those before: group.toml may go first, and the others after it.
             self._sections = {**self._sections, **(found if isinstance(found, dict) else {})}
-        elif kind in _DONE:
+        elif kind in DONE:
             self._services.setdefault(kind, []).append(text_of(event, "service"))
         elif kind == "end":
             self._words = ""
             return Group(*self._end(event))
-        return rendersync.step(event) if kind in _STAYING or event.get("told") else None
+        return rendersync.step(event) if kind in STAYING or event.get("told") else None
 
     def __rich__(self) -> RenderableType:
         if not self._words:
@@ -88,15 +88,16 @@ class Board:
             return
         width = max((len(name) for name in self._sections), default=0)
         for name, counts in self._sections.items():
-            yield Text(f"  {clean(name):{width}}  {_counted(counts)}")
+            yield Text(f"  {clean(name):{width}}  {counted(counts)}")
         for kind, services in self._services.items():
-            yield Text(f"  {_DONE[kind]} {', '.join(services)}")
+            yield Text(f"  {DONE[kind]} {', '.join(services)}")
 
 
-_DONE = {"reload": "reloaded", "restart": "restarted", "load": "loaded the rules of"}
+DONE = {"reload": "reloaded", "restart": "restarted", "load": "loaded the rules of"}
 
 
-def _counted(counts: object) -> str:
+def counted(counts: object) -> str:
+    """What becomes of the files of a section."""
     fields = counts if isinstance(counts, dict) else {}
     found = [(int(number_of(fields, deed)), deed) for deed in ("changed", "added", "removed")]
     return ", ".join(f"{count} {deed}" for count, deed in found if count) or "as it was"
@@ -110,7 +111,7 @@ def _moved(event: Fields) -> str:
     return f"{files:,} of {files_all:,} files, {size:.1f} of {size_all:.1f} MB"
 
 
-_DOING: dict[str, Callable[[Fields], str]] = {
+DOING: dict[str, Callable[[Fields], str]] = {
     "look": lambda _event: "looking at the files here",
     "offer": lambda _event: "comparing",
     "ask": lambda _event: "comparing",

@@ -37,17 +37,17 @@ def services(answer: Fields) -> RenderableType:
         table.add_row(
             text_of(row, "name"),
             state(row),
-            _at_boot(row),
+            at_boot(row),
             text_of(row, "since").replace("T", " ").removesuffix("Z") or NOTHING,
-            _memory(row),
+            memory(row),
             ", ".join(words_of(row, "sections")) or NOTHING,
-            _runs_on(row),
+            runs_on(row),
         )
-    moves = [line for row in rows if (line := _moved(row)) is not None]
+    moves = [line for row in rows if (line := moved(row)) is not None]
     return Group(table, Text(), *moves) if moves else table
 
 
-def service(answer: Fields) -> RenderableType:
+def service(answer: Fields) -> Text:
     """What became of one that was acted on."""
     found = answer.get("service")
     row: Fields = found if isinstance(found, dict) else {}
@@ -64,7 +64,7 @@ def state(row: Fields) -> Text:
     return Text(f"not active ({sub})" if sub else "not active", BAD if sub == "failed" else DIM)
 
 
-def _runs_on(row: Fields) -> str:
+def runs_on(row: Fields) -> str:
     """`master of 51@lan`; `both, switched`."""
     follows = text_of(row, "follows")
     of = f" of {follows}" if follows else ""
@@ -73,7 +73,7 @@ def _runs_on(row: Fields) -> str:
     return text_of(row, "role") + of
 
 
-def _moved(row: Fields) -> Text | None:
+def moved(row: Fields) -> Text | None:
     """How it took up the role of its node the last time; a line, or more if it failed."""
     move = row.get("moved")
     if not isinstance(move, dict):
@@ -87,7 +87,8 @@ def _moved(row: Fields) -> Text | None:
     return Text(f"{name}: {role} at {at}: {did} took {number_of(move, 'took_s'):.2f} s{done}")
 
 
-def _at_boot(row: Fields) -> str:
+def at_boot(row: Fields) -> str:
+    """Whether a boot starts it, and who does that."""
     enabled, starters = row.get("enabled"), words_of(row, "wanted_by")
     if not isinstance(enabled, bool):
         return NOTHING
@@ -96,6 +97,7 @@ def _at_boot(row: Fields) -> str:
     return "enabled" if enabled else "disabled"
 
 
-def _memory(row: Fields) -> str:
+def memory(row: Fields) -> str:
+    """`12.3 MiB`."""
     taken = number_of(row, "memory_bytes")
     return f"{taken / 2**20:.1f} MiB" if taken else NOTHING

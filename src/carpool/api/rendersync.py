@@ -31,14 +31,14 @@ def diff(peers: Mapping[str, Fields]) -> RenderableType:
     return Group(*(line for peer, answer in peers.items() for line in _peer_diff(peer, answer)))
 
 
-def _by_whom(who: str, text: str) -> str:
+def by_whom(who: str, text: str) -> str:
     """The text of somebody, whose name it may begin with."""
     return text if text.startswith(f"{who}: ") else f"{who}: {text}"
 
 
 def _peer_diff(peer: str, answer: Fields) -> Iterator[RenderableType]:
     if "error" in answer:
-        yield Text(_by_whom(clean(peer), text_of(answer, "error")), "bold red")
+        yield Text(by_whom(clean(peer), text_of(answer, "error")), "bold red")
         if text_of(answer, "hint"):
             yield Text(f"  {text_of(answer, 'hint')}")
         return

@@ -15,8 +15,9 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_interface, ip_network
 from pathlib import Path
 
-from carpool.api import settingscripts, settingsync
+from carpool.api import settingscripts, settingsweb, settingsync
 from carpool.api.settingscripts import CHECK_KEYS, HOOK_KEYS
+from carpool.api.settingsweb import WEB_KEYS
 from carpool.api.settingsync import SERVICES_KEYS, SYNC_KEYS
 from carpool.api.tomlfile import Table, TomlFile, cut, shown
 from carpool.kernel.appliedfile import Sources
@@ -48,7 +49,7 @@ PROBLEMS_MAX = 100  # told at once: nobody mends more in one go
 
 NODE_KEYS = ("name", "advskew", "interface", "address", "peer", "vars", "services")
 PEER_KEYS = ("address",)
-GROUP_KEYS = ("name", "preempt", "vip", "states", "sync", "section", "hooks", "checks")
+GROUP_KEYS = ("name", "preempt", "vip", "states", "sync", "web", "section", "hooks", "checks")
 VIP_KEYS = ("interface", "vhid", "password", "addresses", "advbase", "mac", "transport")
 STATES_KEYS = ("interface", "port", "scope", "encryption", "exclude", "no_sync_mark")
 EXCLUDE_KEYS = ("interface", "network", "protocol", "port", "mark")
@@ -65,14 +66,16 @@ HOMES = {  # where keys belong that were put elsewhere
     "sync": GROUP_FILE,
     "vars": f"{NODE_FILE}: they differ between nodes",
     "vip": GROUP_FILE,
+    "web": GROUP_FILE,
     **{key: f"a [[vip]] of {GROUP_FILE}" for key in VIP_KEYS[1:]},
     **{key: f"[states] of {GROUP_FILE}" for key in STATES_KEYS[1:]},
     **{key: f"[sync] of {GROUP_FILE}" for key in SYNC_KEYS[1:]},
     **{key: f"[hooks] or a [hooks.NAME] of {GROUP_FILE}" for key in HOOK_KEYS},
     **{key: f"[checks] or a [checks.NAME] of {GROUP_FILE}" for key in CHECK_KEYS},
+    **{key: f"[web] of {GROUP_FILE}" for key in WEB_KEYS},
     "timeout": f"[hooks] or [checks] of {GROUP_FILE}",
     **{key: f"[services] of {NODE_FILE}" for key in SERVICES_KEYS},
-    "port": f"[states] or [sync] of {GROUP_FILE}",
+    "port": f"[states], [sync] or [web] of {GROUP_FILE}",
     "exclude": f"[states] or a [section.NAME] of {GROUP_FILE}",
 }
 
@@ -268,6 +271,7 @@ def _group(file: TomlFile) -> Group:
         preempt=root.truth("preempt", True),
         states=_states(root),
         sync=settingsync.sync(root),
+        web=settingsweb.web(root),
         hooks=settingscripts.hooks(root),
         checks=settingscripts.checks(root),
     )

@@ -32,9 +32,12 @@ def checks(root: Table) -> Checks:
 
 
 def _check(table: Table, default: Check) -> Check:
+    interval_s = time_s(table, "interval", default.interval_s)
+    # Who only shortens the interval has said nothing of a timeout, and is not to hear of it.
+    timeout_s = min(default.timeout_s, max(interval_s, 1))
     return Check(
-        interval_s=time_s(table, "interval", default.interval_s),
-        timeout_s=time_s(table, "timeout", default.timeout_s),
+        interval_s=interval_s,
+        timeout_s=time_s(table, "timeout", timeout_s),
         rise=table.number("rise", default.rise),
         fall=table.number("fall", default.fall),
         weight=table.number("weight", default.weight),

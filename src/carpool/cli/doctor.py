@@ -15,6 +15,7 @@ from pathlib import Path
 
 from carpool.agent.waits import LISTEN_MAX_S
 from carpool.api import hostfacts
+from carpool.api.terminal import terminal
 from carpool.cli.doctorpeers import listened, peers_of
 from carpool.errors import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 from carpool.kernel import sysctl, sysctlfile
@@ -75,11 +76,9 @@ def run(args: argparse.Namespace) -> int:
         left = report.after(fixes)
         print(json.dumps(_as_json(report, fixes), indent=1))
         return _exit(left)
-    from rich.console import Console  # a script that wants JSON does not wait for it
-
     from carpool.api import renderdoctor
 
-    console = Console(highlight=False)
+    console = terminal()
     console.print(renderdoctor.findings(report))
     for setting in fixes:
         print(f"--fix: {setting.key}: {sysctl.read(setting.key)} -> {setting.value}, and in {file}")

@@ -8,13 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 
 from carpool.api.clean import complaint
-from carpool.api.control import AGENT_EVENTS, FAILOVER, Answer, request, socket_of
-from carpool.errors import EXIT_OK, UnreachableError
+from carpool.api.eventlog import EVENTS_MAX, events
+from carpool.api.terminal import terminal
+from carpool.errors import EXIT_OK
 
-ANSWER_WAIT_S = 3.0
 LIMIT = 50
 
 
@@ -34,51 +33,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _limit(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= 1000:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= EVENTS_MAX:
         raise argparse.ArgumentTypeError(f"{text[:20]!r} is no number from 1 to 1000")
     return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
     """Show the events; EXIT_UNREACHABLE when they come from the file alone."""
-    command = {"command": "events", "limit": args.limit}
-    code = EXIT_OK
-    try:
-        answer = request(socket_of(args.run_dir, FAILOVER), command, ANSWER_WAIT_S)
-    except UnreachableError as error:
-        print(complaint(error), file=sys.stderr)
-        answer, code = _stored(args), error.exit_code
-    answer = _with_the_agents(answer, args)
+    found = events(args.run_dir, args.limit)
+    if found.error is not None:
+        print(complaint(found.error), file=sys.stderr)
+    answer = {"events": found.rows}
     if args.json:
-        print(json.dumps({"events": answer.get("events", [])}, indent=1))
+        print(json.dumps(answer, indent=1))
     else:
-        from rich.console import Console  # a script that wants JSON does not wait for it
-
         from carpool.api import render
 
-        Console(highlight=False).print(render.events(answer))
-    return code
-
-
-def _with_the_agents(answer: Answer, args: argparse.Namespace) -> Answer:
-    """What hooks and checks did, from its file, in the order in which it all happened."""
-    from carpool.kernel.journal import Journal
-
-    others = Journal(args.run_dir / AGENT_EVENTS).last(args.limit)
-    found = answer.get("events")
-    if not others or not isinstance(found, list):
-        return answer
-    rows = sorted([*found, *others], key=_happened_s)
-    return {**answer, "events": rows[-args.limit :]}
-
-
-def _happened_s(event: object) -> float:
-    at_s = event.get("monotonic_s") if isinstance(event, Mapping) else None
-    return at_s if isinstance(at_s, int | float) else 0.0
-
-
-def _stored(args: argparse.Namespace) -> Answer:
-    """What the process kept over its own restarts."""
-    from carpool.kernel.journal import Journal
-
-    return {"events": Journal(args.run_dir / "failover.events").last(args.limit)}
+        terminal().print(render.events(answer))
+    return EXIT_OK if found.error is None else found.error.exit_code

@@ -19,11 +19,12 @@ from carpool.cli import setupundo
 from carpool.cli.files import LOCAL, NEEDRESTART, VENDOR, files
 from carpool.errors import EXIT_OK, CarpoolError, KernelError
 from carpool.kernel.sysctlfile import path_below
+from carpool.kernel.unitstate import BOOTED
 from carpool.machine.outdated import lines, restart
 
-RUNNING = "/run/systemd/system"  # sd_booted(3)
 PACKAGED = f"{VENDOR.units}/carpool.target"
 WEB_USER = "carpool-web"  # of sysusers.conf
+WEB_STATE = Path("/var/lib/carpool-web")  # of its unit
 WAIT_S = 120.0  # a stop hands over before it ends
 NEXT = """\
 next: write /etc/carpool/node.toml and group.toml (man carpool has a pair to begin with), then
@@ -145,7 +146,7 @@ class _Work:
 
     def call(self, *argv: str, must: bool = True) -> None:
         """A program of systemd; none is called where systemd does not run."""
-        if self.staged or not Path(RUNNING).is_dir():
+        if self.staged or not BOOTED.is_dir():
             return
         print(" ".join(argv))
         if self.dry:
@@ -191,7 +192,7 @@ def _install(work: _Work, run_dir: Path) -> None:
 
 def _remove(work: _Work, args: argparse.Namespace) -> None:
     work.call("systemctl", "disable", "--now", "carpool.target", *_services(), must=False)
-    if not work.dry and not work.staged and Path(RUNNING).is_dir():
+    if not work.dry and not work.staged and BOOTED.is_dir():
         from carpool.cli import release
 
         release.run(argparse.Namespace(**{**vars(args), "process": None}))
@@ -204,7 +205,7 @@ def _purge(work: _Work, args: argparse.Namespace) -> None:
     """What a purge of the Debian package takes, and no other thing."""
     if work.staged:
         return
-    for path in (args.config_dir, args.state_dir, args.run_dir):
+    for path in (args.config_dir, args.state_dir, args.run_dir, WEB_STATE):
         work.clear(path)
     work.remove(str(path_below(work.root)))  # of `carpool doctor --fix`
     _close(work)
@@ -231,7 +232,7 @@ def _close(work: _Work) -> None:
 def _restart(work: _Work, run_dir: Path) -> None:
     """What runs already is to run the new program, but no VIP moves for it."""
     work.call("systemctl", "try-reload-or-restart", "carpool-rules.service", must=False)
-    work.call("systemctl", "try-restart", "carpool-states.service", "carpool-agent.service")
+    work.call("systemctl", "try-restart", *_units("states", "agent", "web"))
     told = status(run_dir, FAILOVER)
     master = masters(told)
     if master is None:
@@ -259,4 +260,8 @@ def older(told: Answer | CarpoolError, master: list[str]) -> str:
 
 
 def _services() -> list[str]:
-    return [f"carpool-{name}.service" for name in ("failover", "states", "agent", "rules")]
+    return _units("failover", "states", "agent", "web", "rules")
+
+
+def _units(*names: str) -> list[str]:
+    return [f"carpool-{name}.service" for name in names]

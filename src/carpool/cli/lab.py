@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from carpool.api.terminal import terminal
 from carpool.cli.signals import interrupt_on
-from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
+from carpool.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, CarpoolError
 
 if TYPE_CHECKING:
     from carpool.lab.image import Image
@@ -32,7 +33,7 @@ SCENARIO_NAMES = (
     "return",
 )
 NODE_NAMES = ("client", "switch", "fw1", "fw2", "server")
-EXIT_INTERRUPTED = 130  # 128 and SIGINT, as shells say it
+PORT_MAX = 65535
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -118,7 +119,17 @@ def _up_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --machines: no configuration of carpool, to set it up by hand",
     )
     parser.add_argument(
-        "--agent", action="store_true", help="start the agents too, to synchronise configuration"
+        "--agent",
+        action="store_true",
+        help="start the agents too, to synchronise configuration, and the pages for a browser",
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --agent: where the pages of fw1 are on 127.0.0.1, those of fw2 at the next "
+        "(default: free ones)",
     )
     parser.add_argument(
         "--bare",
@@ -175,8 +186,12 @@ def _up(lab: Lab, args: argparse.Namespace) -> int:
     image = _image(args)
     if args.blank and image is None:
         raise CarpoolError("only machines can be blank", hint="add --machines")
+    if not 0 <= args.port < PORT_MAX:
+        raise CarpoolError(f"found --port {args.port}, expected 0 to {PORT_MAX - 1}")
     with lab.held():
-        lab.up(with_agent=args.agent, image=image, blank=args.blank)
+        lab.up(with_agent=args.agent, image=image, blank=args.blank, port=args.port)
+    for sentence in lab.pages():
+        _say(sentence)
     if lab.plan.bare:
         _say(f"`carpool lab shell fw1 --name {lab.name}`: now docs/quick-start.md")
         return EXIT_OK
@@ -192,16 +207,16 @@ def _down(lab: Lab, args: argparse.Namespace) -> int:
 
 
 def _status(lab: Lab, args: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from carpool.lab import report
 
     if not lab.is_up:
         raise CarpoolError(f"the lab {lab.name!r} is not up", hint="`carpool lab up` builds it")
-    console = Console()
+    console = terminal(markup=True)
     console.print(report.pair_table(lab.answers()))
     for trouble in lab.troubles():
         console.print(f"not healthy: {trouble}", style="yellow", highlight=False)
+    for sentence in lab.pages():
+        console.print(sentence, highlight=False, soft_wrap=True)
     console.print(
         f"enter a node: carpool lab shell NODE --name {lab.name}   ({', '.join(NODE_NAMES)})",
         highlight=False,
@@ -274,11 +289,9 @@ _VERBS = {
 
 
 def _print_drills(reports: list[dict[str, object]]) -> None:
-    from rich.console import Console
-
     from carpool.lab import report
 
-    Console().print(report.drills_table(reports))
+    terminal(markup=True).print(report.drills_table(reports))
 
 
 def _say(text: str) -> None:

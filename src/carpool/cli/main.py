@@ -16,9 +16,7 @@ from pathlib import Path
 
 from carpool import __version__
 from carpool.api.clean import complaint
-from carpool.errors import EXIT_FAILED, EXIT_USAGE, CarpoolError
-
-EXIT_INTERRUPTED = 130  # 128 and SIGINT, as shells say it
+from carpool.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, CarpoolError
 
 _OPERATE = "carpool.cli.operate"
 _PAIR = "carpool.cli.pair"

@@ -11,6 +11,7 @@ from carpool.api.control import FAILOVER, request, socket_of
 from carpool.errors import EXIT_OK
 
 ANSWER_WAIT_S = 10.0
+REASON_MAX = 200  # letters
 SWITCHOVER_WAIT_S = 30.0  # a peer takes over in one advertisement; this is for one that is slow
 
 # What is said when something changed, and when it was so already.
@@ -53,6 +54,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         )
         if verb == "maintenance":
             parser.add_argument("on", choices=("on", "off"), metavar="on|off")
+            parser.add_argument(
+                "--reason", type=_reason, metavar="TEXT", help="with `on`: shown to all"
+            )
+
+
+def _reason(text: str) -> str:
+    if not text.isprintable() or not 1 <= len(text) <= REASON_MAX:
+        raise argparse.ArgumentTypeError(f"expected 1 to {REASON_MAX} letters, in one line")
+    return text
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
     on = None
     if args.face == "maintenance":
         on = command["on"] = args.on == "on"
+        if args.reason:
+            command["reason"] = args.reason
     answer = request(path, command, ANSWER_WAIT_S)
     changed, unchanged = _SAID[args.face, on]
     print(unchanged if answer.get("changed") is False else changed)

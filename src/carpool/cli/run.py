@@ -1,4 +1,4 @@
-"""`carpool run failover|states|agent`: load the configuration, then become that process.
+"""`carpool run failover|states|agent|web`: load the configuration, then become that process.
 
 Room: cli. Never starts with a configuration that has a fatal problem; loads the standard library
 and what the process itself needs, nothing else.
@@ -18,7 +18,7 @@ from carpool.errors import EXIT_CONFIG, EXIT_OK, CarpoolError
 from carpool.kernel.notify import Notify
 from carpool.service.groupchange import Form
 
-PROCESSES = ("failover", "states", "agent")
+PROCESSES = ("failover", "states", "agent", "web")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,11 +28,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="run a process of this node in the foreground",
         description="Run a process of this node in the foreground, until SIGTERM or SIGINT: "
         "failover moves the addresses, states replicates connections, agent synchronises "
-        "configuration.",
+        "configuration, web serves the pages.",
         allow_abbrev=False,
     )
     parser.add_argument(
-        "process", choices=PROCESSES, metavar="PROCESS", help="failover, states or agent"
+        "process", choices=PROCESSES, metavar="PROCESS", help="failover, states, agent or web"
     )
     parser.add_argument(
         "--root",
@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     """Until the process ends. With files that cannot be used it goes by what counted last; where
     nothing did, it waits for them under systemd, and elsewhere it is EXIT_CONFIG. All problems are
     on stderr."""
+    if args.process == "web":  # may read no file of the group, and needs none
+        return _web(args)
     begun = begin(args.config_dir, args.state_dir)
     for problem in begun.problems:
         print(told(problem, args.config_dir), file=sys.stderr)
@@ -59,6 +61,16 @@ def run(args: argparse.Namespace) -> int:
     except CarpoolError as error:
         Notify().last_words(f"TROUBLE: it ended: {error.message}")
         raise
+
+
+def _web(args: argparse.Namespace) -> int:
+    from carpool.web import idle
+
+    notify = Notify()
+    idle.wait(args.run_dir, notify)
+    from carpool.web import server  # now that there is something to serve
+
+    return server.run(args.run_dir, args.state_dir, notify)
 
 
 def _wait(args: argparse.Namespace, begun: Beginning) -> int:
@@ -79,8 +91,9 @@ def _wait(args: argparse.Namespace, begun: Beginning) -> int:
 
 def _run(args: argparse.Namespace, begun: Beginning, form: Form) -> int:
     config = form.config
-    if args.process == "states" and config.group.states is None:
-        print("carpool: group.toml has no [states]: nothing to replicate", file=sys.stderr)
+    if args.process == "states" and (config.group.states is None or not config.node.peers):
+        why = "group.toml has no [states]" if config.node.peers else "node.toml names no peer"
+        print(f"carpool: {why}: nothing to replicate", file=sys.stderr)
         Notify().ready()  # or systemd takes it for a failure
         return EXIT_OK
     if args.process == "agent":

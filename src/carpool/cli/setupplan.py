@@ -14,9 +14,10 @@ from pathlib import Path
 
 from carpool.api import control
 from carpool.cli import apply, setupundo
-from carpool.cli.install import RUNNING, WAIT_S
+from carpool.cli.install import WAIT_S
 from carpool.errors import CarpoolError, KernelError
 from carpool.kernel import nftload, ownrules, sysctl, sysctlfile
+from carpool.kernel.unitstate import BOOTED
 from carpool.machine import textdiff
 from carpool.machine.openings import Opening
 from carpool.model.config import Config
@@ -25,7 +26,8 @@ from carpool.model.finding import GROUP_FILE, NODE_FILE
 from carpool.proto import ownrules as table
 
 NFTABLES = setupundo.RULES_FILE
-UNITS = ("carpool.target", "carpool-rules", "carpool-failover", "carpool-states", "carpool-agent")
+PROCESSES = ("rules", "failover", "states", "agent", "web")
+UNITS = ("carpool.target", *(f"carpool-{name}" for name in PROCESSES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Plan:
 
 
 def has_systemd() -> bool:
-    return Path(RUNNING).is_dir()
+    return BOOTED.is_dir()
 
 
 def shown(plan: Plan) -> Iterator[str]:

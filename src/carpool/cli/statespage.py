@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from carpool.api.control import STATES, as_json, status
+from carpool.api.terminal import terminal
 from carpool.errors import EXIT_OK, CarpoolError
 
 WATCH_EVERY_S = 1.0
@@ -30,11 +31,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_json(answer), indent=1))
     else:
-        from rich.console import Console  # a script that wants JSON does not wait for it
-
         from carpool.api import renderstates
 
-        Console(highlight=False).print(renderstates.page(answer))
+        terminal().print(renderstates.page(answer))
     return answer.exit_code if isinstance(answer, CarpoolError) else EXIT_OK
 
 
@@ -45,7 +44,7 @@ def _watch(run_dir: Path) -> NoReturn:
     from carpool.api import renderstates
     from carpool.kernel.clock import sleep_s
 
-    with Live(auto_refresh=False, vertical_overflow="visible") as live:
+    with Live(console=terminal(), auto_refresh=False, vertical_overflow="visible") as live:
         while True:
             live.update(renderstates.page(status(run_dir, STATES)), refresh=True)
             sleep_s(WATCH_EVERY_S)

@@ -12,7 +12,8 @@ from pathlib import Path
 from carpool import __version__
 from carpool.api.control import FAILOVER, STATES, Answer, as_json, status
 from carpool.api.running import begin
-from carpool.cli import drift, scripts
+from carpool.api.terminal import terminal
+from carpool.cli import drift, pages, scripts
 from carpool.errors import EXIT_OK, CarpoolError, UnreachableError
 from carpool.kernel.unitstate import of_unit
 
@@ -53,8 +54,6 @@ def run(args: argparse.Namespace) -> int:
         told |= {"hooks": scripts.rows(asked_scripts, "hooks"), "installed": __version__}
         print(json.dumps(told, indent=1))
     else:
-        from rich.console import Console  # a script that wants JSON does not wait for it
-
         from carpool.api import render, renderscripts
 
         report = render.Report(
@@ -63,7 +62,10 @@ def run(args: argparse.Namespace) -> int:
             around=around or [],
             installed=__version__,
         )
-        Console(highlight=False).print(render.status(report))
+        console = terminal()
+        console.print(render.status(report))
+        for line in [] if agent is not None else pages.lines(args.run_dir, config):
+            console.print(line, soft_wrap=True)
     return failover.exit_code if isinstance(failover, CarpoolError) else EXIT_OK
 
 

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from carpool.agent.localclient import LocalClient
 from carpool.api.clean import clean_lines
+from carpool.api.terminal import terminal
 from carpool.cli import apply
 from carpool.cli.times import within
 from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError, UnreachableError
@@ -227,9 +228,7 @@ def _show(agent: LocalClient, args: argparse.Namespace) -> int:
 
 def _steps(events: Iterator[Fields], *, as_json: bool) -> int:
     """Show each step as it comes: on a terminal in place, else a line each."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = terminal()
     if as_json:
         tell: Callable[[Fields], None] = _as_json
     elif console.is_terminal and not console.is_dumb_terminal:
@@ -274,9 +273,7 @@ def _as_line(event: Fields) -> None:
 
 
 def show(what: object) -> None:
-    from rich.console import Console
-
-    Console(highlight=False, soft_wrap=True).print(what)
+    terminal().print(what, soft_wrap=True)
 
 
 def who() -> str:

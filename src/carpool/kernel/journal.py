@@ -43,7 +43,7 @@ class Journal:
             if self._path.exists() and self._path.stat().st_size >= FILE_MAX_BYTES:
                 self._path.replace(self._path.with_name(self._path.name + ".1"))
             lines = [json.dumps(event, separators=(",", ":")) + "\n" for event in self._unstored]
-            with self._path.open("a", encoding="utf-8") as file:
+            with open(self._path, "a", encoding="utf-8", opener=_roots_alone) as file:
                 file.write("\n" * bool(self.broken) + "".join(lines))
         except OSError as error:
             if not self.broken:
@@ -56,6 +56,10 @@ class Journal:
     def last(self, limit: int) -> list[Event]:
         """The newest `limit` events, oldest of them first."""
         return list(self._kept)[-limit:] if limit > 0 else []
+
+
+def _roots_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _load(path: Path) -> list[Event]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-BOOTED = "/run/systemd/system"  # sd_booted(3)
+BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 RUN_DIR = Path("/run/carpool")  # of the units; a process with another one is none of theirs
 WAIT_S = 2.0
 _NAMES = ("LoadState", "ActiveState", "SubState", "Result", "ConditionResult", "StatusText")
@@ -17,7 +17,7 @@ _NAMES = ("LoadState", "ActiveState", "SubState", "Result", "ConditionResult", "
 
 def of_unit(run_dir: Path, process: str) -> str:
     """One sentence, or nothing where no unit is."""
-    if run_dir != RUN_DIR or not Path(BOOTED).is_dir():
+    if run_dir != RUN_DIR or not BOOTED.is_dir():
         return ""
     unit = f"carpool-{process}.service"
     try:

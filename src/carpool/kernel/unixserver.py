@@ -118,9 +118,10 @@ class UnixServer:
 
 
 def make_run_dir(run_dir: Path) -> None:
-    """Where sockets are. Raises KernelError."""
+    """Where sockets are: others pass through to one that is for them (`listen_for`), and see
+    nothing on the way. Raises KernelError."""
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
+        run_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:
         raise KernelError(
             f"make the run directory {run_dir}: {error.strerror}",
@@ -157,6 +158,26 @@ def listen(path: Path) -> socket.socket:
     except KernelError:
         sock.close()
         raise
+    return sock
+
+
+def listen_for(gid: int, path: Path) -> socket.socket:
+    """The same for a group, too (mode 0660), in a directory of that socket's own (0750): nothing
+    but this directory is ever given to the group. Raises KernelError."""
+    directory = path.parent
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        os.chown(directory, -1, gid)
+        directory.chmod(0o750)
+        sock = listen(path)
+        try:
+            os.chown(path, -1, gid)
+            path.chmod(0o660)  # after its birth: a umask takes bits from what bind makes
+        except OSError:
+            sock.close()
+            raise
+    except OSError as error:
+        raise KernelError(f"{path}: {error.strerror}", hint="this needs root") from error
     return sock
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab import processes, shell
-from carpool.lab.firewall import AGENT, ROLES, Firewall, group_toml, node_toml
+from carpool.lab.firewall import AGENT, ROLES, WEB, Firewall, group_toml, node_toml
+from carpool.lab.pages import Pages
 from carpool.lab.processes import Tracked
 from carpool.lab.topology import Network
 
@@ -28,8 +29,9 @@ FINE_POLL_S = 0.001
 class BareFirewall(Firewall):
     """Its network is made and configured from outside, its rules with it."""
 
-    def __init__(self, name: str, network: Network, root: Path) -> None:
+    def __init__(self, name: str, network: Network, root: Path, port: int = 0) -> None:
         super().__init__(name, network, root)
+        self.pages = Pages(root / "web", port)
         self._record = root / "processes.json"
         self._processes: list[Tracked] = self._read_record()
 
@@ -47,7 +49,7 @@ class BareFirewall(Firewall):
         return self.root / "state"
 
     def log(self, role: str) -> Path:
-        return self.root / f"{role}.log"
+        return self.pages.log if role == WEB else self.root / f"{role}.log"
 
     def last_words(self, role: str) -> str:
         try:
@@ -82,13 +84,21 @@ class BareFirewall(Firewall):
         """Remembers each at once."""
         for role in roles:
             if self.tracked(role) is None:
-                words = ("--root", str(self.files)) if role == AGENT else ()
-                argv = self.carpool("run", role, *words)
-                log = self.log(role)
-                process = processes.start(self.namespace, self.name, role, argv, log)
+                process = self._web() if role == WEB else self._process(role)
                 self._processes.append(process)
                 self._write_record()
                 yield f"{self.name}: started `carpool run {role}`, pid {process.pid}"
+
+    def _process(self, role: str) -> Tracked:
+        words = ("--root", str(self.files)) if role == AGENT else ()
+        argv = self.carpool("run", role, *words)
+        return processes.start(self.namespace, self.name, role, argv, self.log(role))
+
+    def _web(self) -> Tracked:
+        """As root, because the agent's socket is root's alone."""
+        with self.pages.listener() as listener:
+            argv = self.carpool("--state-dir", str(self.pages.directory), "run", WEB)
+            return processes.start(self.namespace, self.name, WEB, argv, self.log(WEB), listener)
 
     def only(self, roles: Sequence[str]) -> None:
         processes.end([process for process in self._running() if process.role not in roles])
@@ -146,7 +156,7 @@ class BareFirewall(Firewall):
     def _running(self) -> list[Tracked]:
         """Forgets those that have died. Failover first: it is what time is counted for."""
         self._processes = [process for process in self._processes if process.alive]
-        order = (*ROLES, AGENT)
+        order = (*ROLES, AGENT, WEB)
         return sorted(self._processes, key=lambda process: order.index(process.role))
 
     def _read_record(self) -> list[Tracked]:

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from carpool.api.terminal import terminal
 from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab import drill, figures, report
@@ -111,7 +111,7 @@ def _failover(arguments: argparse.Namespace) -> int:
         found = {"machine": machine(), "idle": idle, "scenarios": reports, "promises": kept}
         print(json.dumps(found, indent=1))
     else:
-        console = Console()
+        console = terminal(markup=True)
         console.print(report.drills_table(reports))
         console.print(promises_table(promises))
     return EXIT_OK if all(promise.kept for promise in promises) else EXIT_FAILED
@@ -151,7 +151,7 @@ def _tell(entries: Sequence[Report], title: str, arguments: argparse.Namespace) 
     elif arguments.markdown:
         print(figures.markdown(entries))
     else:
-        Console().print(figures.table(entries, title))
+        terminal(markup=True).print(figures.table(entries, title))
     return EXIT_OK if all(entry["met"] for entry in entries) else EXIT_FAILED
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.live import Live
 
+from carpool.api.terminal import terminal
 from carpool.errors import EXIT_FAILED, EXIT_OK
 from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab import drill, report, screen
@@ -47,12 +48,14 @@ ACTS_ONCE = ACTS[:2]
 
 def run(lab: Lab, image: Image | None, *, once: bool, as_json: bool) -> int:
     """Play it; gives the exit code. Progress and picture go to stderr when stdout is for JSON."""
-    console = Console(stderr=as_json)
+    console = terminal(stderr=as_json, markup=True)
     live = console.is_terminal and not as_json and _fits(console)
     reports: list[Report] = []
     with lab.held(), _removed_at_the_end(lab):
         lab.down()  # what an earlier demo may have left
-        lab.up(image=image)
+        lab.up(image=image, with_agent=not once)  # nobody opens a browser for one crash
+        for sentence in lab.pages():
+            lab.say(sentence)
         with Load(lab.network, CONNECTIONS) as load:
             show = Show(lab, load, console if live else None)
             with show:

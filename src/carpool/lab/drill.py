@@ -10,7 +10,6 @@ from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab.channel import Report
 from carpool.lab.faults import VICTIM, Cutter, Pause, Scenario, Takeover, take_over
-from carpool.lab.firewall import ROLES
 from carpool.lab.lab import Lab
 from carpool.lab.load import Load
 
@@ -54,10 +53,8 @@ def run_drill(
 
 
 def _drilled(lab: Lab, with_states: bool) -> tuple[str, ...]:
-    """What runs meanwhile: on a machine all that does in real life; else an agent would only
-    disturb."""
-    roles = lab.roles if lab.plan.machines else ROLES
-    return roles if with_states else tuple(role for role in roles if role != "states")
+    """What runs meanwhile: all that the lab was built with, the pages too, to be watched there."""
+    return tuple(role for role in lab.roles if with_states or role != "states")
 
 
 def run_once(lab: Lab, scenario: Scenario, connections: int) -> Report:

@@ -20,6 +20,7 @@ from carpool.lab.topology import SEGMENTS, SYNC, VIP_SEGMENTS, Network, other
 
 ROLES = (control.FAILOVER, control.STATES)
 AGENT = "agent"  # runs on request: it has no part in a failover
+WEB = "web"  # the pages: with the agent, of a firewall of processes
 ADVSKEW = {"fw1": 0, "fw2": 100}
 PASSWORD = "lab only, not secret"  # noqa: S105 (20 bytes, the most that CARP keeps)
 ANSWER_WAIT_S = 3.0

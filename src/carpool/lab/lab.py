@@ -12,8 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from carpool.api.identity import introduce
@@ -21,7 +20,7 @@ from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab import processes, shell
 from carpool.lab.bare import BareFirewall
-from carpool.lab.firewall import AGENT, ROLES, Answer, Firewall, agent_troubles
+from carpool.lab.firewall import AGENT, ROLES, WEB, Answer, Firewall, agent_troubles
 from carpool.lab.image import Image
 from carpool.lab.machine import Machine, disks, mount_disks, unmount_disks
 from carpool.lab.processes import Tracked
@@ -44,6 +43,7 @@ class Plan:
     lower: str = ""  # of the machines' disks
     blank: bool = False  # nothing of carpool is configured on the machines: somebody else does it
     bare: bool = False  # nor installed
+    port: int = 0  # of the pages of the first firewall, the second's is the next; 0: free ones
 
 
 class Lab:
@@ -67,16 +67,21 @@ class Lab:
         """Be a lab of this kind."""
         self.plan = plan
         self.network = Network(self.name, plan.machines)
-        machine = partial(Machine, lower=plan.lower, bare=plan.bare)
-        kind = machine if plan.machines else BareFirewall
         self.firewalls: dict[str, Firewall] = {
-            name: kind(name, self.network, self.root / name) for name in FIREWALLS
+            name: self._firewall(name, number) for number, name in enumerate(FIREWALLS)
         }
-        # What runs on each: without "states" in the control drill, without the agent in all drills
-        # that are not of machines.
+        # What runs on each: without "states" in the control drill.
         self.roles: tuple[str, ...] = (*ROLES, AGENT) if plan.agent else ROLES
+        if plan.agent and not plan.machines:
+            self.roles = (*self.roles, WEB)
         if plan.blank and not (self.firewalls[PREFERRED].config_dir / "node.toml").exists():
             self.roles = ()  # nothing can run there yet
+
+    def _firewall(self, name: str, number: int) -> Firewall:
+        plan, root = self.plan, self.root / name
+        if plan.machines:
+            return Machine(name, self.network, root, plan.lower, bare=plan.bare)
+        return BareFirewall(name, self.network, root, plan.port and plan.port + number)
 
     @property
     def is_up(self) -> bool:
@@ -107,11 +112,16 @@ class Lab:
     # ---------------------------------------------------------------------- up and down
 
     def up(
-        self, *, with_agent: bool = False, image: Image | None = None, blank: bool = False
+        self,
+        *,
+        with_agent: bool = False,
+        image: Image | None = None,
+        blank: bool = False,
+        port: int = 0,
     ) -> None:
         """Build the network, start both firewalls and wait until they are a healthy pair; with an
         image they are machines, if `blank` without any configuration of carpool; where carpool is
-        not installed in that, they only boot."""
+        not installed in that, they only boot. With the agents come the pages."""
         if self.is_up:
             raise CarpoolError(
                 f"the lab {self.name!r} is up already, or half of it",
@@ -122,7 +132,7 @@ class Lab:
         lower = image.places(disks(self.root)) if image else ""
         machines, bare = image is not None, image is not None and image.package is not None
         blank = machines and (blank or bare)
-        self._write_record(Plan(with_agent or machines, machines, lower, blank, bare))
+        self._write_record(Plan(with_agent or machines, machines, lower, blank, bare, port))
         if image is not None:
             self.say("disks of the machines, in memory")
             mount_disks(self.root)
@@ -183,6 +193,14 @@ class Lab:
         if node in self.firewalls:
             return self.firewalls[node].inside(argv)
         return shell.inside(namespace, argv)
+
+    def pages(self) -> list[str]:
+        """Where the pages of each firewall are, in words; nothing when none are served."""
+        return [
+            f"{name}: {firewall.pages.sentence()}"
+            for name, firewall in self.firewalls.items()
+            if isinstance(firewall, BareFirewall) and firewall.pages.port
+        ]
 
     def forget_connections(self) -> None:
         """Empty both tables: what was replicated for an earlier connection serves a later one that
@@ -258,6 +276,8 @@ class Lab:
                 if role == AGENT:
                     found += [f"{name}: {text}" for text in agent_troubles(self.firewalls[name])]
                     continue
+                if role == WEB:
+                    continue  # asked last: each time costs a handshake
                 try:
                     answer = self.firewalls[name].ask(role, "status")
                 except CarpoolError as error:
@@ -267,7 +287,15 @@ class Lab:
                     found += [f"{name}: {trouble}" for trouble in failover_troubles(answer, wanted)]
                 else:
                     found += [f"{name}: {trouble}" for trouble in states_troubles(answer)]
-        return found
+        return found or self._pages_troubles()
+
+    def _pages_troubles(self) -> list[str]:
+        return [
+            f"{name}: {trouble}"
+            for name, firewall in self.firewalls.items()
+            if WEB in self.roles and isinstance(firewall, BareFirewall)
+            for trouble in firewall.pages.troubles()
+        ]
 
     def answers(self) -> dict[str, dict[str, Answer | str]]:
         """By node and role: the status, or why there is none."""
@@ -313,15 +341,24 @@ class Lab:
         return any(word.startswith(bytes(self.root) + b"/") for word in words)
 
     def _read_record(self) -> Plan:
+        hint = f"end the processes below {self.root} by hand, then remove that directory"
         try:
-            return Plan(**json.loads(self._record.read_text(encoding="utf-8")))
+            content = json.loads(self._record.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return Plan()
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
+            text = f"{self._record} is not a record of a lab: {error}"
+            raise CarpoolError(text, hint=hint) from error
+        if not isinstance(content, dict):
+            raise CarpoolError(f"{self._record} is not a record of a lab", hint=hint)
+        known = [field.name for field in fields(Plan)]
+        if strange := ", ".join(sorted(content.keys() - set(known))):
             raise CarpoolError(
-                f"{self._record} is not a record of a lab: {error}",
-                hint=f"end the processes below {self.root} by hand, then remove that directory",
-            ) from error
+                f"{self._record} is of another version of carpool: found {strange}, "
+                f"expected {', '.join(known)}",
+                hint=f"`carpool lab down --name {self.name}` of that version; or {hint}",
+            )
+        return Plan(**content)
 
     def _write_record(self, plan: Plan) -> None:
         fresh = self._record.with_suffix(".new")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab import shell
 
 END_WAIT_S = 5.0
+LISTEN_FDS_START = 3  # sd_listen_fds(3)
 POLL_S = 0.01
 
 
@@ -25,7 +27,7 @@ class Tracked:
     """A process that the lab started; it leads a session and a process group of its own."""
 
     node: str
-    role: str  # failover, states or agent
+    role: str  # failover, states, agent or web
     pid: int
     started_ticks: int  # since boot, proc_pid_stat(5) field 22
 
@@ -43,17 +45,34 @@ class Tracked:
             return False
 
 
-def start(namespace: str, node: str, role: str, argv: Sequence[str], log: Path) -> Tracked:
-    """Start a process in a namespace, in a session of its own; stdout and stderr go to `log`."""
-    pid = spawn(shell.inside(namespace, argv), log, os.environ)
+def start(
+    namespace: str,
+    node: str,
+    role: str,
+    argv: Sequence[str],
+    log: Path,
+    listener: socket.socket | None = None,
+) -> Tracked:
+    """Start a process in a namespace, in a session of its own; stdout and stderr go to `log`.
+    `listener` is handed to it, as systemd would."""
+    handed = {} if listener is None else {"LISTEN_FDS": "1", "LISTEN_PID": "0"}
+    pid = spawn(shell.inside(namespace, argv), log, {**os.environ, **handed}, listener)
     ticks = start_ticks(pid)
     if ticks is None:
         raise CarpoolError(f"{role} on {node} ended at once", hint=f"its last words are in {log}")
     return Tracked(node, role, pid, ticks)
 
 
-def spawn(argv: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
+def spawn(
+    argv: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str],
+    listener: socket.socket | None = None,
+) -> int:
     """A process in a session of its own, whose stdout and stderr go to `log`; gives its pid."""
+    handed = []
+    if listener is not None:
+        handed.append((os.POSIX_SPAWN_DUP2, listener.fileno(), LISTEN_FDS_START))
     with log.open("ab") as output, open(os.devnull, "rb") as nothing:
         return os.posix_spawnp(
             argv[0],
@@ -63,6 +82,7 @@ def spawn(argv: Sequence[str], log: Path, environment: Mapping[str, str]) -> int
                 (os.POSIX_SPAWN_DUP2, nothing.fileno(), 0),
                 (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
                 (os.POSIX_SPAWN_DUP2, output.fileno(), 2),
+                *handed,  # the last: until then that number may be another one's
             ],
             setsid=True,
         )

@@ -57,7 +57,7 @@ def draw(picture: Picture) -> RenderableType:
 
 def _line(markup: str) -> Text:
     """One line, cut off at the right when it is too long."""
-    text = Text.from_markup(markup, overflow="ellipsis")
+    text = Text.from_markup(markup, emoji=False, overflow="ellipsis")
     text.no_wrap = True
     return text
 
@@ -67,7 +67,7 @@ def _node(name: str, figures: Figures, box: Box) -> RenderableType:
     grid.add_column(style="dim", no_wrap=True, width=LABEL_WIDTH)
     grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for label, value in _rows(figures):
-        grid.add_row(label, Text.from_markup(value))
+        grid.add_row(label, Text.from_markup(value, emoji=False))
     master = figures.status is not None and figures.status["role"] == "MASTER"
     style = "red" if not figures.powered else "green" if master else "cyan"
     return Panel(grid, title=f"[bold]{name}[/]", border_style=style, box=box, height=8)

@@ -63,9 +63,10 @@ class AddressResult:
 
 @dataclass(frozen=True, slots=True)
 class SetMaintenance:
-    """`carpool maintenance on|off`; the service keeps the flag over a restart."""
+    """`carpool maintenance on|off`; the service keeps both over a restart. `reason`: for people."""
 
     on: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

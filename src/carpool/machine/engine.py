@@ -78,6 +78,7 @@ class Engine:
         now_s: float,
         counter_start_us: int,
         maintenance: bool = False,
+        maintenance_reason: str = "",
         await_bulk: bool = False,
         older: Sequence[Config] = (),
     ) -> None:
@@ -104,7 +105,7 @@ class Engine:
         self.retry_s: dict[str, float] = {}  # when each reason that ends by itself is forgotten
         for interface in self.ports:
             self.demotion.set(link_down(interface), Rank.INTERFACE_DOWN, True)
-        self.demotion.set(MAINTENANCE, Rank.MAINTENANCE, maintenance)
+        self.demotion.set(MAINTENANCE, Rank.MAINTENANCE, maintenance, text=maintenance_reason)
         self.demotion.set(BULK_SYNC, Rank.BULK_SYNC, await_bulk)
 
     # ------------------------------------------------------------------------------ surface
@@ -124,9 +125,8 @@ class Engine:
                 done += self._on_send_result(event, now_s)
             case fx.AddressResult():
                 done += self._on_address_result(event, now_s)
-            case fx.SetMaintenance(on):
-                self.maintenance = on
-                done += self.demote(MAINTENANCE, Rank.MAINTENANCE, on, now_s)
+            case fx.SetMaintenance(on, reason):
+                done += self._on_maintenance(on, reason, now_s)
             case fx.SetDisabled(on):
                 done += self._on_disabled(on, now_s)
             case fx.SetBulkSync() | fx.SetChecks():
@@ -449,6 +449,13 @@ class Engine:
             if vhost.state is State.MASTER:
                 done += vhost.advertise(now_s)
         return done
+
+    def _on_maintenance(self, on: bool, reason: str, now_s: float) -> list[Effect]:
+        """Said again with another reason, that one is shown; without one, the former stays."""
+        if self.maintenance and on and reason:
+            self.demotion.say(MAINTENANCE, reason)
+        self.maintenance = on
+        return self.demote(MAINTENANCE, Rank.MAINTENANCE, on, now_s, text=reason)
 
     def _forget(self, reason: str, now_s: float) -> list[Effect]:
         """End a reason that `_retry_s` limits in time; nothing if it does not hold."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from carpool.model.config import (
     STATES_PORT,
+    WEB_PORT,
     Address,
     Encryption,
     Group,
@@ -30,7 +31,7 @@ def node_toml(node: Node) -> str:
 
 
 def group_toml(group: Group) -> str:
-    """VIPs, `[states]` and `[sync]`."""
+    """VIPs, `[states]`, `[sync]` and `[web]`."""
     return "\n".join(_group(group)) + "\n"
 
 
@@ -74,6 +75,13 @@ def _group(group: Group) -> Iterator[str]:
             yield f"port = {sync.port}"
         if sync.sections:
             yield f"sections = {_list(sync.sections)}"
+    if (web := group.web) is not None:
+        yield from ("", "[web]", f"interfaces = {_list(web.interfaces)}")
+        if web.port != WEB_PORT:
+            yield f"port = {web.port}"
+        if web.certificate:
+            yield f"certificate = {_text(web.certificate)}"
+            yield f"key = {_text(web.key)}"
 
 
 def _vip(vip: Vip) -> Iterator[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from carpool.machine.checkup import Check, Finding, unconfigured
 from carpool.machine.facts import Facts
 from carpool.machine.outdated import outdated, restart
+from carpool.machine.surroundings import DAY_S, EXPIRES_SOON_S
 from carpool.model.config import MacMode
 from carpool.model.diagnosis import Diagnosis, Setting, Severity, Skipped
 from carpool.model.facts import Unseen
@@ -17,8 +18,6 @@ from carpool.model.facts import Unseen
 NONLOCAL = {4: "net/ipv4/ip_nonlocal_bind", 6: "net/ipv6/ip_nonlocal_bind"}
 SETTINGS = tuple(NONLOCAL.values())  # that are judged here
 FULL = 0.8  # of the connection table
-EXPIRES_SOON_S = 30 * 86400.0
-DAY_S = 86400.0
 
 
 def kernel(facts: Facts) -> Iterator[Finding]:

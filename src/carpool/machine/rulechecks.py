@@ -151,6 +151,41 @@ def sync_rules(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def web_rules(facts: Facts) -> Iterator[Finding]:
+    """Rules that keep everybody from the pages."""
+    yield from _seen("web-rules", facts)
+    if isinstance(facts.config, Unseen) or isinstance(facts.tables, Unseen):
+        return
+    web = facts.config.group.web
+    told: set[str] = set()
+    for interface in web.interfaces if web is not None else ():
+        device, port = facts.config.device(interface), web.port if web is not None else 0
+        for version in _versions(facts, facts.config, interface):
+            packet = Packet(version, protocol=TCP, port=port, entry=device)
+            found = blocker(facts.tables, "input", packet)
+            if found is None or (place := f"{_told(found)} {device}") in told:
+                continue
+            told.add(place)
+            chain = found.chain if isinstance(found, Rule) else found.name
+            yield Diagnosis(
+                "web-rules",
+                Severity.WARNING,
+                f"{_told(found)} drops TCP port {port} on {device}, whoever it is from",
+                "[web] of group.toml serves the pages there",
+                f"nft insert rule {found.family} {found.table} {chain} iifname {device} "
+                f"tcp dport {port} accept; and write it where your rules are",
+            )
+
+
+def _versions(facts: Facts, config: Config, interface: str) -> list[int]:
+    """Of IP, that the pages have an address of there."""
+    seen = facts.node.interfaces.get(interface)
+    own = [one.ip for one in seen.addresses] if seen is not None else []
+    vips = (vip.addresses for vip in config.group.vips if vip.interface == interface)
+    every = [*own, *(one.ip for each in vips for one in each)]
+    return sorted({one.version for one in every if not one.is_link_local})
+
+
 def carp_rules(facts: Facts) -> Iterator[Finding]:
     """Rules that drop adverts on their way out. On the way in none sees them (decision 20)."""
     yield from _seen("carp-rules", facts)
@@ -235,6 +270,7 @@ CHECKS = (
     Check("nat-own-address", "source NAT to addresses that stay", nat_own_address),
     Check("nat-any-source", "source NAT of what the node itself sends", nat_any_source),
     Check("sync-rules", "rules let the nodes talk to each other", sync_rules),
+    Check("web-rules", "rules let somebody to the pages", web_rules),
     Check("own-rules", "strangers are kept from carpool", own_rules),
     Check("carp-rules", "rules let adverts out", carp_rules),
     Check("flowtable", "connections that are offloaded", flowtable),

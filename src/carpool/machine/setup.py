@@ -341,11 +341,16 @@ def _kept(current: Config | None, made: Config) -> Config:
         else vip
         for vip in made.group.vips
     )
+    web = current.group.web
+    if web is not None:  # an interface that is gone takes its pages along
+        here = tuple(name for name in web.interfaces if name in made.node.interfaces)
+        web = replace(web, interfaces=here) if here else None
     group = replace(
         made.group,
         vips=vips,
         states=made.group.states and (states or made.group.states),
         sync=sync or made.group.sync,
+        web=web,
     )
     node = replace(made.node, vars=current.node.vars, service_command=current.node.service_command)
     return Config(replace(node, advskew=current.node.advskew), group)

@@ -6,8 +6,8 @@ Room: machine. Facts in, troubles out. None of these stops anything: they are to
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
+from carpool.model.facts import Certificate
 from carpool.model.status import Trouble
 
 CLOCK_MIN_S = 1735689600.0  # 2025-01-01: there was no carpool before
@@ -15,14 +15,6 @@ DAY_S = 86400.0
 EXPIRES_SOON_S = 30 * DAY_S
 ROOM_MIN_BYTES = 16 * 1024 * 1024  # of the state directory: what one more change may take
 SYNCHRONISES_S = 20.0  # that a machine without a clock of its own takes to learn the time
-
-
-class Dates(NamedTuple):
-    """Of a certificate that this node shows, or has pinned."""
-
-    path: str
-    begins_s: float
-    ends_s: float
 
 
 def of_clock(wall_s: float, day: str) -> Iterator[Trouble]:
@@ -37,7 +29,7 @@ def of_clock(wall_s: float, day: str) -> Iterator[Trouble]:
         )
 
 
-def of_certificates(found: Iterable[Dates], wall_s: float) -> Iterator[Trouble]:
+def of_certificates(found: Iterable[Certificate], wall_s: float) -> Iterator[Trouble]:
     """By a clock that can be believed."""
     if wall_s < CLOCK_MIN_S:
         return

@@ -31,6 +31,7 @@ ADVBASE_MIN_S, ADVBASE_MAX_S = 1, 254
 ADVSKEW_MIN, ADVSKEW_MAX = 0, 254  # in 1/256 s; 255 on the wire means "I am leaving"
 PASSWORD_MAX_BYTES = 20  # CARP_KEY_LEN, FreeBSD sys/netinet/ip_carp.h
 STATES_PORT = 3782
+WEB_PORT = 8443
 EXCLUSIONS_MAX = 32  # each is a handful of rules that new connections pass
 PROTOCOLS = {  # by the names of /etc/protocols
     **{"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "icmpv6": 58},
@@ -149,6 +150,16 @@ class States:
 
 
 @dataclass(frozen=True, slots=True)
+class Web:
+    """`[web]` of group.toml: where the pages are served; without it there are none."""
+
+    interfaces: tuple[str, ...]  # logical names: at the node's own addresses there, and the VIPs
+    port: int = WEB_PORT
+    certificate: str = ""  # paths of PEM files on each node; both or none
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """group.toml: identical on all nodes."""
 
@@ -157,6 +168,7 @@ class Group:
     preempt: bool = True
     states: States | None = None
     sync: Sync | None = None
+    web: Web | None = None
     hooks: Hooks = field(default_factory=Hooks)
     checks: Checks = field(default_factory=Checks)
 

@@ -55,6 +55,7 @@ from carpool.model.keypath import KeyPath, quoted, render
 from carpool.model.validate_scripts import script_findings
 from carpool.model.validate_sync import link, sync_findings
 from carpool.model.validate_system import check_system
+from carpool.model.validate_web import web_findings
 
 __all__ = ["check_config", "check_system"]
 
@@ -77,6 +78,7 @@ def check_config(config: Config, lost: Collection[Place] = ()) -> list[Problem]:
         *_states(config),
         *sync_findings(config),
         *script_findings(config.group),
+        *web_findings(config),
     )
     return [finding.problem for finding in findings if finding.is_sound(lost)]
 

@@ -92,6 +92,9 @@ def _body(config: Config) -> Iterator[str]:
     yield '    iifname "lo" accept @MARK@'
     yield f"    {_CARP} goto adverts"
     yield f"    tcp dport {{ {listed} }} {_BEGINNING} goto streams"
+    web = config.group.web
+    if web is not None:
+        yield f"    tcp dport {web.port} {_BEGINNING} goto pages"
     yield "  }"
     yield "  chain adverts {"
     for interface in config.vip_interfaces():
@@ -106,6 +109,11 @@ def _body(config: Config) -> Iterator[str]:
             yield f'    {entry} {source} {dport} accept comment "{peer}"'
     yield "    counter drop"
     yield "  }"
+    if web is not None:  # by any of our addresses: a host answers for all of them on every device
+        yield "  chain pages {"
+        yield from (f"    {_entry(config.device(name))} accept" for name in web.interfaces)
+        yield "    counter drop"
+        yield "  }"
 
 
 def _speakers(config: Config, interface: str) -> Iterator[str]:

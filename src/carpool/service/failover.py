@@ -14,7 +14,7 @@ from carpool.errors import KernelError
 from carpool.kernel.addresses import AddressHolder
 from carpool.kernel.adverts import AdvertSocket
 from carpool.kernel.appliedfile import Sources
-from carpool.kernel.flagfile import FlagFile
+from carpool.kernel.flagfile import TEXT_MAX, FlagFile
 from carpool.kernel.journal import Journal
 from carpool.kernel.later import Later
 from carpool.kernel.links import LinkMonitor, LinkState
@@ -310,8 +310,8 @@ class FailoverService:
                 limit = rest.get("limit", 100)
                 kept = self.journal.last(limit if isinstance(limit, int) else 100)
                 client.answer({"events": kept})
-            case {"command": "maintenance", "on": bool(on)}:
-                self._set_maintenance(client, on)
+            case {"command": "maintenance", "on": bool(on), **rest}:
+                self._set_maintenance(client, on, str(rest.get("reason", ""))[:TEXT_MAX])
             case {"command": "disable" | "enable" as verb}:
                 on = verb == "disable"
                 changed = self.engine.enabled == on
@@ -370,7 +370,7 @@ class FailoverService:
             self.put(wish)
             client.answer()
 
-    def _set_maintenance(self, client: Client, on: bool) -> None:
+    def _set_maintenance(self, client: Client, on: bool, reason: str) -> None:
         changed = self.engine.maintenance != on
 
         def stored(error: str | None) -> None:
@@ -383,8 +383,8 @@ class FailoverService:
                     "make the state directory writable and say it again",
                 )
 
-        self.put(fx.SetMaintenance(on))
-        self.flag.set(on, stored)
+        self.put(fx.SetMaintenance(on, reason))
+        self.flag.set(on, stored, reason)
 
     def _switchover(self, client: Client) -> None:
         if self._switchover_client is not None:

@@ -94,8 +94,10 @@ def rooted_pair(directory: Path, schedule: str = "") -> tuple[Agent, Agent]:
 
 
 @asynccontextmanager
-async def serving(agent: Agent, app: ASGIApp | None = None) -> AsyncIterator[Listeners]:
-    listeners = Listeners(agent, app or build(agent))
+async def serving(
+    agent: Agent, app: ASGIApp | None = None, pages_group: str = "nobody-has-it"
+) -> AsyncIterator[Listeners]:
+    listeners = Listeners(agent, app or build(agent), pages_group)
     await listeners.claim()
     await listeners.open()
     task = asyncio.create_task(listeners.serve())

@@ -185,7 +185,7 @@ def test_only_so_many_at_once_and_each_is_counted_out_again() -> None:
 
     async def scenario() -> None:
         door = Doorman(app, ["fw2"], refusals, clock)
-        most = doorman.REQUESTS_AT_ONCE[True]
+        most = doorman.PEER_AT_ONCE
         waiting = [asyncio.create_task(ask(door)) for _ in range(most)]
         await asyncio.sleep(0)
         status, told = await ask(door)

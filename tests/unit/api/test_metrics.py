@@ -17,6 +17,9 @@ from tests.unit.api import answers
 from tests.unit.api.test_renderstates import FULL, PEER
 
 DOCS = Path(__file__).parents[3] / "docs" / "metrics.md"
+MONITORING = DOCS.with_name("monitoring.md")
+DASHBOARD = DOCS.parent / "examples" / "grafana.json"
+OF_SCRAPES = {"group", "node"}  # labels that the configuration of Prometheus adds
 DOWN = UnreachableError("the states process does not answer", hint="is it running?")
 ALL = (metrics.UP, metrics.INFO, metrics.UPTIME, metrics.TROUBLE, *metrics.METRICS)
 WHOLE: Answer = {
@@ -151,6 +154,28 @@ def test_the_list_in_the_docs_is_complete() -> None:
         for name, *_ in rows
     }
     assert {name: set(filter(None, text.split(", "))) for name, _, text, _ in rows} == labels
+
+
+@pytest.mark.parametrize("path", [DOCS, MONITORING, DASHBOARD], ids=lambda path: path.name)
+def test_no_document_names_a_metric_that_is_not_told(path: Path) -> None:
+    named = set(re.findall(r"\bcarpool_\w+", path.read_text()))
+    assert named
+    assert named - {metric.name for metric in ALL} == set()
+
+
+def test_the_dashboard_asks_for_labels_that_are_told() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| \w+ \| (.*?) \| .* \|$", DOCS.read_text(), re.MULTILINE)
+    labels = {name: set(filter(None, text.split(", "))) for name, text in rows}
+    dashboard = json.loads(DASHBOARD.read_text())
+    targets = [target for panel in dashboard["panels"] for target in panel["targets"]]
+    for target in (*targets, *dashboard["annotations"]["list"]):
+        expression = target["expr"]
+        told = [labels[name] for name in re.findall(r"\bcarpool_\w+", expression)]
+        asked = set(re.findall(r"(\w+)(?:=~|!=|=)\"", expression))
+        asked |= set(re.findall(r"\w+", " ".join(re.findall(r"by \((.*?)\)", expression))))
+        shown = target.get("legendFormat") or target.get("titleFormat") or ""
+        asked |= set(re.findall(r"{{(\w+)}}", shown))
+        assert asked - set.intersection(*told) - OF_SCRAPES == set(), expression
 
 
 def test_who_does_not_answer_is_down() -> None:

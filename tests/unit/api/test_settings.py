@@ -22,6 +22,7 @@ from carpool.api.settings import (
     load,
     with_lines,
 )
+from carpool.api.settingsweb import WEB_KEYS
 from carpool.api.settingsync import SERVICES_KEYS, SYNC_KEYS
 from carpool.api.tomlfile import FILE_MAX_BYTES
 from carpool.model.config import (
@@ -37,6 +38,7 @@ from carpool.model.config import (
     States,
     Transport,
     Vip,
+    Web,
 )
 from tests.unit.api.files import GROUP, NODE, Edit, load_texts, write
 
@@ -86,6 +88,19 @@ def test_good_files_are_a_config(tmp_path: Path) -> None:
     )
 
 
+def test_where_the_pages_are_is_read(tmp_path: Path) -> None:
+    def read(table: str) -> Web | None:
+        config, problems = load_texts(tmp_path, NODE, f"{GROUP}\n{table}")
+        assert config is not None and not problems
+        return config.group.web
+
+    assert read("") is None
+    assert read('[web]\ninterfaces = ["lan"]') == Web(("lan",), 8443, "", "")
+    own = 'port = 443\ncertificate = "/etc/ssl/a.pem"\nkey = "/etc/ssl/a.key"'
+    found = read(f'[web]\ninterfaces = ["lan", "sync"]\n{own}')
+    assert found == Web(("lan", "sync"), 443, "/etc/ssl/a.pem", "/etc/ssl/a.key")
+
+
 def test_exclusions_are_read(tmp_path: Path) -> None:
     group = (
         GROUP
@@ -117,6 +132,14 @@ def test_a_schedule_is_read(tmp_path: Path) -> None:
         assert config is not None and not problems and config.group.sync is not None
         sync = config.group.sync
         assert (sync.schedule, sync.schedule_jitter_s) == ("Mon..Fri 02:30", jitter_s)
+
+
+def test_a_check_that_runs_often_has_as_little_time(tmp_path: Path) -> None:
+    text = f'{GROUP}\n[checks.ping]\ninterval = "2s"\n'
+    config, problems = load_texts(tmp_path, group=text)
+    assert config is not None and problems == []
+    assert config.group.checks.of("ping").timeout_s == 2
+    assert config.group.checks.of("disk").timeout_s == 5
 
 
 def test_what_is_optional_may_be_left_out(tmp_path: Path) -> None:
@@ -183,8 +206,9 @@ def test_the_documentation_shows_each_file() -> None:
 @pytest.mark.parametrize("name", ["node.toml", "group.toml"])
 def test_every_key_is_in_the_manual(name: str) -> None:
     manual = (ROOT / "docs" / "man" / f"{name}.5").read_text()
-    tables = (GROUP_KEYS, VIP_KEYS, STATES_KEYS, SYNC_KEYS, SECTION_KEYS, KEEP_KEYS, SERVICE_KEYS)
-    keys = {"node.toml": (NODE_KEYS, SERVICES_KEYS), "group.toml": tables}[name]
+    tables = (GROUP_KEYS, VIP_KEYS, STATES_KEYS, SYNC_KEYS, WEB_KEYS)
+    sections = (SECTION_KEYS, KEEP_KEYS, SERVICE_KEYS)
+    keys = {"node.toml": (NODE_KEYS, SERVICES_KEYS), "group.toml": (*tables, *sections)}[name]
     said = set(re.findall(r"^\.It Ic (\S+)$", manual, re.M)) | set(
         re.findall(r"\[+(\w+)[^]\n]*\]+", manual)
     )

@@ -53,7 +53,7 @@ def test_no_verb_shows_the_help_and_is_a_usage_error() -> None:
         ["check", "--no-such-option"],
         ["check", "--js"],  # no abbreviations: they change their meaning when options are added
         ["run"],
-        ["run", "web"],
+        ["run", "bfd"],
         ["maintenance"],
         ["maintenance", "maybe"],
         ["events", "--limit", "0"],

@@ -15,6 +15,10 @@ from tests.unit.api.process import process
 VERBS = [
     (["maintenance", "on"], {"command": "maintenance", "on": True}),
     (["maintenance", "off"], {"command": "maintenance", "on": False}),
+    (
+        ["maintenance", "on", "--reason", "new disk"],
+        {"command": "maintenance", "on": True, "reason": "new disk"},
+    ),
     (["disable"], {"command": "disable"}),
     (["enable"], {"command": "enable"}),
     (["switchover"], {"command": "switchover"}),

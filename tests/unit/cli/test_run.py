@@ -54,3 +54,12 @@ def test_without_states_there_is_nothing_to_do(
     write(tmp_path, group=GROUP.partition("[states]")[0])
     assert main([*places(tmp_path), "run", "states"]) == EXIT_OK
     assert capsys.readouterr().err == "carpool: group.toml has no [states]: nothing to replicate\n"
+
+
+def test_without_a_peer_there_is_nobody_to_replicate_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is no failure, or systemd would start it for ever."""
+    write(tmp_path, NODE.partition("[peer")[0])
+    assert main([*places(tmp_path), "run", "states"]) == EXIT_OK
+    assert "carpool: node.toml names no peer: nothing to replicate\n" in capsys.readouterr().err

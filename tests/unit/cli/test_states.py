@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from carpool.cli.main import EXIT_INTERRUPTED, main
-from carpool.errors import EXIT_FAILED, EXIT_OK, EXIT_UNREACHABLE, EXIT_USAGE
+from carpool.cli.main import main
+from carpool.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNREACHABLE, EXIT_USAGE
 from carpool.proto import ctmessage as ct
 from tests.unit.api import answers
 from tests.unit.api.process import process, saying

@@ -28,6 +28,26 @@ def test_set_and_cleared_in_order_and_idempotent(tmp_path: Path) -> None:
     assert FlagFile(tmp_path / "state" / "maintenance", Later("test", Poller())).is_set()
 
 
+def test_its_words_are_there_as_long_as_it_is_set(tmp_path: Path) -> None:
+    poller, answers = Poller(), list[str | None]()
+    flag = FlagFile(tmp_path / "maintenance", Later("test", poller))
+    assert flag.text() == ""
+    for on, text, kept in (
+        (True, "", ""),
+        (True, "new disk", "new disk"),
+        (True, "", "new disk"),
+        (True, "x" * 300, "x" * 200),
+        (False, "", ""),
+        (True, "", ""),
+    ):
+        answers.clear()
+        flag.set(on, answers.append, text)
+        run_until(poller, answers, 1)
+        assert (answers, flag.text(), flag.is_set()) == ([None], kept, on)
+    (tmp_path / "maintenance").write_bytes(b"\xff")
+    assert flag.text() == "\N{REPLACEMENT CHARACTER}", "nothing keeps the process from its start"
+
+
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file where a directory should be")
     poller, answers = Poller(), list[str | None]()

@@ -25,3 +25,33 @@ def test_pieces_that_come_and_go_take_no_new_pages() -> None:
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     ).stdout
     assert int(said) < 256, "48 rounds of 4 MB are 49,152 pages"
+
+
+GIVES_BACK = """
+import sys, threading
+from pathlib import Path
+from argon2 import PasswordHasher
+from carpool.kernel.heap import give_back_pieces
+
+if sys.argv[1:]:
+    give_back_pieces()
+resident = lambda: int(Path("/proc/self/statm").read_text().split()[1])
+hasher = PasswordHasher(1, 12 * 1024, 1)
+hasher.hash("so that all of it is loaded")
+before = resident()
+for round in range(3):
+    thread = threading.Thread(target=hasher.hash, args=("password",))
+    thread.start()
+    thread.join()
+print(resident() - before)
+"""
+
+
+def test_a_piece_is_given_back_at_once() -> None:
+    kept, given = (
+        subprocess.run(
+            [sys.executable, "-c", GIVES_BACK, *words], capture_output=True, text=True, check=True
+        ).stdout
+        for words in ([], ["give back"])
+    )
+    assert int(given) < 512 < int(kept), "pages; 12 MiB are 3,072"

@@ -16,7 +16,7 @@ from carpool.kernel.clock import monotonic_s
 from carpool.kernel.lines import LINE_MAX_BYTES, OUT_MAX_BYTES
 from carpool.kernel.poller import Poller
 from carpool.kernel.unixclient import RETRY_S, UnixClient
-from carpool.kernel.unixserver import CLIENTS_MAX, Client, UnixServer, make_run_dir
+from carpool.kernel.unixserver import CLIENTS_MAX, Client, UnixServer, listen_for, make_run_dir
 
 
 class Bench:
@@ -255,3 +255,22 @@ def test_a_run_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     ) as told:
         make_run_dir(tmp_path / "file" / "b")
     assert "--run-dir" in told.value.hint
+
+
+def test_a_socket_for_a_group_is_in_a_directory_of_its_own(tmp_path: Path) -> None:
+    path, gid = tmp_path / "web" / "a.sock", os.getgid()
+    before = os.umask(0o077)
+    try:
+        for _start in range(2):  # what a process that is gone left is taken over
+            sock = listen_for(gid, path)
+            modes = [stat.S_IMODE(one.stat().st_mode) for one in (path.parent, path)]
+            assert modes == [0o750, 0o660]
+            assert {path.stat().st_gid, path.parent.stat().st_gid} == {gid}
+            with pytest.raises(KernelError, match="another process listens"):
+                listen_for(gid, path)
+            sock.close()
+    finally:
+        os.umask(before)
+    (tmp_path / "file").touch()
+    with pytest.raises(KernelError, match=r"file/a\.sock: File exists"):
+        listen_for(gid, tmp_path / "file" / "a.sock")

@@ -1,12 +1,14 @@
-"""What counts as healthy, from the answers of the processes alone."""
+"""What counts as healthy, from the answers of the processes alone; and records of labs."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from carpool.lab.lab import failover_troubles, states_troubles
+from carpool.errors import CarpoolError
+from carpool.lab.lab import Lab, failover_troubles, states_troubles
 
 
 def failover(role: str = "MASTER", *reasons: str) -> dict[str, Any]:
@@ -51,3 +53,28 @@ def test_a_backup_that_gave_the_place_back_is_well_and_a_master_that_should_give
 ):
     assert failover_troubles(failover("BACKUP", "switchover"), "BACKUP") == []
     assert failover_troubles(failover("MASTER", "switchover"), "MASTER") != []
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ('{"agent": true, "colour": "blue"}', "another version of carpool: found colour, expected"),
+        ("[]", "is not a record of a lab"),
+        ("{", "is not a record of a lab: Expecting"),
+    ],
+)
+def test_a_record_that_says_something_else_is_refused_in_plain_words(
+    tmp_path: Path, record: str, words: str
+) -> None:
+    (tmp_path / "try").mkdir()
+    (tmp_path / "try" / "lab.json").write_text(record)
+    with pytest.raises(CarpoolError, match=words) as refused:
+        Lab("try", labs_dir=tmp_path)
+    assert f"{tmp_path}/try" in (refused.value.hint or "")
+
+
+def test_a_record_of_an_older_version_says_less(tmp_path: Path) -> None:
+    (tmp_path / "try").mkdir()
+    (tmp_path / "try" / "lab.json").write_text('{"agent": true}')
+    plan = Lab("try", labs_dir=tmp_path).plan
+    assert plan.agent and not plan.machines

@@ -49,6 +49,18 @@ def test_maintenance_is_idempotent() -> None:
     assert engine.handle(fx.SetMaintenance(False), 0.8) == []
 
 
+def test_maintenance_tells_its_reason_until_it_is_given_another() -> None:
+    engine = master()
+    effects = engine.handle(fx.SetMaintenance(True, "new disk"), 0.5)
+    assert fx.Note("demotion", "demoted: maintenance: new disk") in effects
+    for said, shown in (("", "new disk"), ("new board", "new board")):
+        assert engine.handle(fx.SetMaintenance(True, said), 0.6) == []
+        assert [one.text for one in engine.demotion.reasons()] == [shown]
+    engine.handle(fx.SetMaintenance(False), 0.7)
+    engine.handle(fx.SetMaintenance(True), 0.8)
+    assert [one.text for one in engine.demotion.reasons()] == [""], "of the time before"
+
+
 def test_maintenance_over_a_restart() -> None:
     engine = backup(maintenance=True)
     assert reasons(engine) == ["maintenance"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from carpool.api.settings import judge
 from carpool.kernel.appliedfile import Sources
 from carpool.machine.filetext import group_toml, node_toml
-from carpool.model.config import Encryption, MacMode, Scope, States
+from carpool.model.config import Encryption, MacMode, Scope, States, Web
 from carpool.model.section import Sync
 from tests.unit.model.configs import GROUP, LAN, NODE, WAN
 
@@ -16,6 +16,7 @@ def test_what_is_written_is_read_as_the_same() -> None:
     slow = replace(WAN, advbase_s=3)
     sync = Sync("sync", port=4002, sections=("nftables", "dnsmasq"))
     group = replace(GROUP, vips=(odd, slow), states=states, sync=sync, preempt=False)
+    group = replace(group, web=Web(("lan", "wan"), 443, "/etc/ssl/a.pem", "/etc/ssl/a.key"))
     config = judge(Sources(node_toml(NODE), group_toml(group)))
     assert config is not None
     assert (config.node, config.group) == (NODE, group)

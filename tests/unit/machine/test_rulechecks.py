@@ -14,8 +14,9 @@ from carpool.machine.rulechecks import (
     nat_own_address,
     own_rules,
     sync_rules,
+    web_rules,
 )
-from carpool.model.config import Transport
+from carpool.model.config import Transport, Web
 from carpool.model.diagnosis import Severity
 from carpool.model.section import Sync
 from carpool.proto.nftjson import Tables
@@ -153,3 +154,20 @@ def test_our_own_table_is_there_and_of_these_files() -> None:
     assert found(own_rules) == []
     other = facts(config=config(group=replace(GROUP, sync=Sync("sync"))))
     assert severities(found(own_rules, other)) == [Severity.WARNING]
+
+
+def test_rules_that_keep_everybody_from_the_pages() -> None:
+    served = config(group=replace(GROUP, web=Web(("lan", "wan"), 443)))
+    ssh = payload("tcp", "dport", 22)
+    strict = tables(chain([ssh, ACCEPT], [meta("iifname", "wan0"), ACCEPT], policy="drop"))
+    (one,) = found(web_rules, facts(tables=strict, config=served))
+    assert one.severity is Severity.WARNING
+    assert one.found == (
+        "the policy of chain input, table inet t drops TCP port 443 on lan0, whoever it is from"
+    )
+    assert one.fix.startswith("nft insert rule inet t input iifname lan0 tcp dport 443 accept;")
+    assert not found(web_rules, facts(tables=strict))
+    some = [payload("ip", "saddr", prefix("10.10.1.0/24")), payload("tcp", "dport", 443), ACCEPT]
+    four = tables(chain(some, policy="drop", family="ip"))
+    only_four = replace(served, group=replace(served.group, web=Web(("wan",), 443)))
+    assert not found(web_rules, facts(tables=four, config=only_four)), "some get there"

@@ -8,7 +8,7 @@ import pytest
 
 from carpool.machine import setup
 from carpool.machine.setup import Question, Situation
-from carpool.model.config import Config, States
+from carpool.model.config import Config, States, Web
 from carpool.model.section import Sync
 from tests.unit.machine.rules import chain, tables
 from tests.unit.machine.test_proposals import LAN, SYNC, WAN, device, heard
@@ -130,6 +130,8 @@ def test_what_is_configured_already_is_proposed_and_nothing_changes() -> None:
     first = made(SEEN, {"vip.lan": "10.10.1.77/24", "preempt": "no"})
     again = made(replace(SEEN, current=first), {})
     assert again == first
+    served = replace(first, group=replace(first.group, web=Web(("lan", "gone"))))
+    assert made(replace(SEEN, current=served), {}).group.web == Web(("lan",))
     second = replace(first, node=replace(first.node, advskew=100))
     seen = replace(SEEN, current=second, paired=True)
     assert list(asked(seen)) == ["role", "node", "networks", "advskew"], "no code is asked for"

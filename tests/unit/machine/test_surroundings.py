@@ -8,11 +8,11 @@ from carpool.machine.surroundings import (
     CLOCK_MIN_S,
     DAY_S,
     ROOM_MIN_BYTES,
-    Dates,
     of_certificates,
     of_clock,
     of_room,
 )
+from carpool.model.facts import Certificate
 
 NOW_S = CLOCK_MIN_S + 1000 * DAY_S
 
@@ -33,7 +33,7 @@ def test_a_clock_before_there_was_a_carpool_is_told() -> None:
     ],
 )
 def test_dates_are_told_before_they_are_over(begins: int, ends: int, said: str) -> None:
-    dates = Dates("peers/fw2.pem", NOW_S + begins * DAY_S, NOW_S + ends * DAY_S)
+    dates = Certificate("peers/fw2.pem", NOW_S + begins * DAY_S, NOW_S + ends * DAY_S)
     told = list(of_certificates([dates], NOW_S))
     assert [said] == [one.text.removeprefix("peers/fw2.pem ").split(":")[0] for one in told] or (
         not said and not told
@@ -41,7 +41,7 @@ def test_dates_are_told_before_they_are_over(begins: int, ends: int, said: str) 
 
 
 def test_a_clock_that_cannot_be_right_judges_no_date() -> None:
-    assert not list(of_certificates([Dates("node.pem", NOW_S, NOW_S + DAY_S)], 90.0))
+    assert not list(of_certificates([Certificate("node.pem", NOW_S, NOW_S + DAY_S)], 90.0))
 
 
 def test_little_room_is_told() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from carpool.errors import ConfigError
-from carpool.model.config import Group
+from carpool.model.config import Group, Web
 from carpool.model.section import Sync
 from carpool.proto import ownrules
 from tests.unit.model.configs import GROUP, LAN, NODE, WAN, config, ips, masked
@@ -67,3 +67,18 @@ def test_a_name_that_nft_reads_otherwise_is_refused() -> None:
     odd = replace(NODE, interfaces={**NODE.interfaces, "sync": "eth*"})
     with pytest.raises(ConfigError, match="eth"):
         ownrules.text(config(node=odd))
+
+
+def test_the_pages_are_open_on_their_interfaces_and_nowhere_else() -> None:
+    without = ownrules.text(config())
+    assert "pages" not in without
+    text = lines(ownrules.text(config(group=replace(GROUP, web=Web(("lan", "sync"), 443)))))
+    begins = "tcp flags & (fin | syn | rst | ack) == syn goto pages"
+    assert f"tcp dport 443 {begins}" in text
+    at = text.index("chain pages {")
+    assert text[at + 1 : at + 5] == [
+        'iifname "lan0" accept',
+        'iifname "sync0" accept',
+        "counter drop",
+        "}",
+    ]

@@ -1,0 +1,43 @@
+"""What every answer carries, so that a browser keeps to our own pages.
+
+Room: web. Plain ASGI around everything, faults included: no answer goes without them.
+"""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# Nothing inline and nothing from elsewhere; forms go to us alone, and nobody frames us.
+SECURITY = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'",
+    "strict-transport-security": "max-age=31536000",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+}
+NO_STORE = "no-store"
+KEEP = "public, max-age=31536000, immutable"  # of static files, whose addresses name the version
+
+
+class Headers:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_static = str(scope.get("path", "")).startswith("/static/")
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                keep = KEEP if is_static and message["status"] == 200 else NO_STORE
+                found = {**SECURITY, "cache-control": keep}
+                own = [(name.encode(), text.encode()) for name, text in found.items()]
+                theirs = [one for one in message.get("headers", ()) if one[0].decode() not in found]
+                message = {**message, "headers": [*theirs, *own]}
+            await send(message)
+
+        await self._app(scope, receive, sent)

@@ -1,0 +1,130 @@
+"""Logging in and out, and the password of one's own.
+
+Room: web. The only pages that ask nobody who they are first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from math import ceil
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from carpool.errors import CarpoolError
+from carpool.kernel.journal import say
+from carpool.web.accounts import PASSWORD_MAX, PASSWORD_MIN, Account, Role
+from carpool.web.page import Pages, Visit, check_site, form_of, session_of, web_of
+
+if TYPE_CHECKING:
+    from carpool.web.app import Web
+
+pages = Pages()
+
+
+async def show(request: Request) -> Response:
+    if session_of(request) is not None:
+        return RedirectResponse("/", 303)
+    return _form(request, "", "", _next(request.query_params.get("next", "")))
+
+
+async def log_in(request: Request) -> Response:
+    check_site(request)
+    web, form, source = web_of(request), await form_of(request), source_of(request)
+    name, path = form.get("name", ""), _next(form.get("next", ""))
+    wait_s = web.throttle.wait_s(name, source)
+    if wait_s > 0:
+        answer = _form(request, name, too_many(wait_s), path, 429)
+        answer.headers["retry-after"] = str(ceil(wait_s))
+        return answer
+    account = await check_password(web, name, form.get("password", ""), source)
+    if account is None:
+        return _form(request, name, "wrong name or password", path, 403)
+    web.note(f"{account.name} from {source}", "logged in")
+    answer = RedirectResponse(path, 303)
+    web.sessions.end(request.cookies.get(web.cookie, ""))  # whosever it was
+    key = web.sessions.begin(account.name, source)
+    _keep(answer, web.cookie, key)
+    return answer
+
+
+async def check_password(web: Web, name: str, password: str, source: str) -> Account | None:
+    """The account, if that is its password; counted for the throttle, which was asked before."""
+    web.throttle.wrong(name, source)  # until it is known better: tries at once count, too
+    account = await asyncio.to_thread(web.accounts.check, name, password[:PASSWORD_MAX])
+    if account is None:
+        say(f"web: a wrong password for {name[:64]!r} from {source}")
+        return None
+    web.throttle.right(name, source)
+    return account
+
+
+open_routes = [
+    Route("/login", show, methods=["GET"]),
+    Route("/login", log_in, methods=["POST"], name="log_in"),
+]
+
+
+@pages.post("/logout", Role.VIEWER)
+async def log_out(visit: Visit) -> Response:
+    visit.web.sessions.end(visit.request.cookies[visit.web.cookie])
+    answer = visit.to("/login")
+    answer.delete_cookie(visit.web.cookie, path="/", secure=True, httponly=True, samesite="strict")
+    return answer
+
+
+@pages.get("/password")
+async def password(visit: Visit) -> Response:
+    return visit.page("password.html", error="", least=PASSWORD_MIN)
+
+
+@pages.post("/password", Role.VIEWER)
+async def set_password(visit: Visit) -> Response:
+    web, name, source = visit.web, visit.account.name, visit.session.source
+    old, fresh = visit.form.get("old", ""), visit.form.get("fresh", "")
+    if (wait_s := web.throttle.wait_s(name, source)) > 0:  # a session is not yet the password
+        return visit.page("password.html", 429, error=too_many(wait_s), least=PASSWORD_MIN)
+    if await check_password(web, name, old, source) is None:
+        text = "the present password is another one"
+        return visit.page("password.html", 422, error=text, least=PASSWORD_MIN)
+    error = ""
+    if fresh != visit.form.get("again", ""):
+        error = "the two new ones differ"
+    elif fresh == old:
+        error = "that is the present one"
+    else:
+        try:
+            await asyncio.to_thread(web.accounts.set_password, name, fresh)
+        except CarpoolError as refused:
+            error = f"{refused.message}; {refused.hint}"
+    if error:
+        return visit.page("password.html", 422, error=error, least=PASSWORD_MIN)
+    web.note(visit.by, "set another password")
+    web.sessions.end_all(name)
+    answer = visit.to("/")
+    _keep(answer, web.cookie, web.sessions.begin(name, source))
+    return answer
+
+
+def too_many(wait_s: float) -> str:
+    return f"too many wrong passwords: try again in {ceil(wait_s)} s"
+
+
+def _keep(answer: Response, cookie: str, key: str) -> None:
+    answer.set_cookie(cookie, key, secure=True, httponly=True, samesite="strict", path="/")
+
+
+def source_of(request: Request) -> str:
+    return request.client.host if request.client else "?"
+
+
+def _next(path: str) -> str:
+    """A page of ours: never one of another site."""
+    return path if path.startswith("/") and path[1:2] not in ("/", "\\") else "/"
+
+
+def _form(request: Request, name: str, error: str, path: str, status: int = 200) -> Response:
+    text = web_of(request).render("login.html", name=name, error=error, next=path)
+    return HTMLResponse(text, status)

@@ -1,0 +1,241 @@
+"""The pages as a person has them: Debian's Chromium, and the two nodes of a lab behind it.
+
+One lab, one browser and one login for all; the last test crashes the master. Which pages there are
+is read off their navigation, so that a new one is tried by being there.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from carpool.kernel.clock import monotonic_s
+from carpool.lab.bare import BareFirewall
+from carpool.lab.lab import Lab
+from tests.netns.browser import Watched, chromium, visit
+from tests.netns.webnode import WebNode
+
+pytestmark = pytest.mark.timeout(120)
+
+PASSWORD = "correct horse battery staple"
+SILENT_MAX_S, MASTER_MAX_S = 8.0, 12.0  # 2 s and 4 s by intent
+WEIGHT_MAX_KB, MEMORY_MAX_MB = 300, 80
+PAINT_MAX_MS = 10_000  # 300 by intent; a busy machine takes its own time
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    made = Lab(f"cpb-{secrets.token_hex(3)}", say=lambda text: None)
+    with made.held():
+        try:
+            made.up(with_agent=True)
+            yield made
+        finally:
+            made.down()
+
+
+@pytest.fixture(scope="module")
+def nodes(lab: Lab) -> dict[str, WebNode]:
+    return {
+        name: WebNode(firewall)
+        for name, firewall in lab.firewalls.items()
+        if isinstance(firewall, BareFirewall)
+    }
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def with_script(browser: Browser, nodes: dict[str, WebNode]) -> Iterator[BrowserContext]:
+    """Logged in at fw2, the backup."""
+    context = browser.new_context(ignore_https_errors=True)
+    log_in_first(context, nodes["fw2"])
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def without_script(browser: Browser, nodes: dict[str, WebNode]) -> Iterator[BrowserContext]:
+    """Logged in at fw1, by forms alone."""
+    context = browser.new_context(ignore_https_errors=True, java_script_enabled=False)
+    log_in_first(context, nodes["fw1"])
+    yield context
+    context.close()
+
+
+def log_in_first(context: BrowserContext, node: WebNode) -> None:
+    """The one-time password is good for setting another one, and for nothing before that."""
+    with visit(context, node.url, "first-login") as watched:
+        page = watched.page
+        watched.go("/")
+        assert page.url == f"{node.url}/login"
+        log_in(page, node.account, node.password)
+        assert page.url == f"{node.url}/password"
+        watched.go("/")
+        assert page.url == f"{node.url}/password"
+        page.get_by_label("Present password").fill(node.password)
+        page.get_by_label(re.compile("New password")).fill(PASSWORD)
+        page.get_by_label("The new one again").fill(PASSWORD)
+        page.get_by_role("button", name="Set password").click()
+        page.wait_for_url(f"{node.url}/")
+
+
+def log_in(page: Page, account: str, password: str) -> None:
+    page.get_by_label("Name").fill(account)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_load_state()
+
+
+@pytest.fixture
+def backup(
+    with_script: BrowserContext, nodes: dict[str, WebNode], request: pytest.FixtureRequest
+) -> Iterator[Watched]:
+    """The status page of fw2."""
+    with visit(with_script, nodes["fw2"].url, request.node.name) as watched:
+        watched.go("/")
+        yield watched
+
+
+def test_every_page_is_fit_for_everybody(backup: Watched) -> None:
+    """Wide and narrow, light and dark: no violation of axe-core's rules, no page that scrolls
+    sideways, and nothing that the browser complains about."""
+    paths = backup.navigation()
+    assert "/" in paths
+    found: list[str] = []
+    for path in paths:
+        backup.go(path)
+        assert backup.page.locator("h1").count() == 1, path
+        found += backup.faults()
+    assert not found, "\n".join(found)
+
+
+def test_the_login_is_fit_for_everybody(browser: Browser, nodes: dict[str, WebNode]) -> None:
+    with (
+        browser.new_context(ignore_https_errors=True) as context,
+        visit(context, nodes["fw2"].url, "login") as watched,
+    ):
+        watched.go("/login")
+        found = watched.faults() + watched.out_of_reach()
+        assert not found, "\n".join(found)
+
+
+def test_a_keyboard_is_enough(backup: Watched) -> None:
+    page = backup.page
+    found: list[str] = []
+    for path in backup.navigation():
+        backup.go(path)
+        found += backup.out_of_reach()
+    assert not found, "\n".join(found)
+    backup.go("/")
+    page.keyboard.press("Tab")
+    assert page.locator(":focus").inner_text() == "Skip to content"
+    page.keyboard.press("Enter")
+    assert page.locator("main:focus").count() == 1
+
+
+def test_programs_are_told_the_same_as_the_command_line(
+    with_script: BrowserContext, nodes: dict[str, WebNode]
+) -> None:
+    """Health on both nodes; of fw2 what `carpool metrics` prints, and its JSON."""
+    for name, master in (("fw1", 200), ("fw2", 503)):
+        assert ask(nodes[name], "is-master").status_code == master
+        assert ask(nodes[name], "is-healthy").status_code == 200
+        assert ask(nodes[name], "is-complete").status_code == 200
+    fw2 = nodes["fw2"]
+    assert ask(fw2, "metrics").status_code == 401
+    metrics = ask(fw2, "metrics", ("admin", PASSWORD)).text
+    command = subprocess.run(
+        fw2.firewall.carpool("metrics"), capture_output=True, text=True, check=True
+    )
+    assert names(metrics) == names(command.stdout)
+    assert 'carpool_role{state="BACKUP"} 1' in metrics
+    status = ask(fw2, "status.json", ("admin", PASSWORD)).json()
+    assert (status["node"], status["role"], status["masters"]) == ("fw2", "BACKUP", ["fw1"])
+    assert (status["healthy"], status["complete"], status["silent"]) == (True, True, [])
+
+
+def say(line: str) -> None:
+    """Shown by `pytest -s`, and where a test fails."""
+    sys.stdout.write(f"\n{line}\n")
+
+
+def ask(node: WebNode, path: str, who: tuple[str, str] | None = None) -> httpx.Response:
+    return httpx.get(f"{node.url}/{path}", auth=who, verify=False)
+
+
+def names(metrics: str) -> set[str]:
+    """With their labels; events are counted as they come."""
+    lines = {line.rpartition(" ")[0] for line in metrics.splitlines() if line[0] != "#"}
+    return {line for line in lines if "_events_total" not in line and "_lag_" not in line}
+
+
+def test_a_page_is_light_and_soon_there(
+    browser: Browser, with_script: BrowserContext, backup: Watched, nodes: dict[str, WebNode]
+) -> None:
+    """In a browser that has nothing of it yet. The figures are those of docs/benchmarks.md."""
+    fw2, logged_in = nodes["fw2"], with_script.storage_state()
+    for path in backup.navigation():
+        with (
+            browser.new_context(ignore_https_errors=True, storage_state=logged_in) as context,
+            visit(context, fw2.url, "figures") as watched,
+        ):
+            watched.go(path)
+            painted_ms, weight_kb = watched.first_paint_ms(), watched.weight_kb()
+        say(f"{path}: painted after {painted_ms:.0f} ms, {weight_kb:.0f} kB")
+        assert painted_ms < PAINT_MAX_MS
+        assert weight_kb < WEIGHT_MAX_KB
+    memory_mb = fw2.memory_mb()
+    say(f"the web process has {memory_mb:.0f} MB")
+    assert memory_mb < MEMORY_MAX_MB
+
+
+def test_without_script_the_same_is_there(
+    without_script: BrowserContext, nodes: dict[str, WebNode]
+) -> None:
+    """Every page can be read, and forms work: that of the login, of the password, of leaving."""
+    with visit(without_script, nodes["fw1"].url, "without-script") as watched:
+        page = watched.page
+        watched.go("/")
+        for path in watched.navigation():
+            watched.go(path)
+            assert page.locator("main h1").inner_text().strip(), path
+        page.get_by_role("button", name="Log out").click()
+        assert page.url == f"{watched.url}/login"
+        log_in(page, "admin", PASSWORD)
+        assert page.url == f"{watched.url}/"
+
+
+def test_a_page_says_that_the_master_has_crashed_and_who_took_over(
+    backup: Watched, lab: Lab, nodes: dict[str, WebNode]
+) -> None:
+    """The last: fw1 stays off. Nobody reloads the page."""
+    page = backup.page
+    fw1, fw2 = (page.get_by_role("article", name=name) for name in ("fw1", "fw2"))
+    silent = fw1.get_by_text(re.compile("has not answered|does not answer")).first
+    assert "BACKUP" in fw2.inner_text()
+    assert silent.count() == 0
+    since_s = monotonic_s()
+    lab.pull_plug("fw1")
+    silent.wait_for()
+    silent_s = monotonic_s() - since_s
+    fw2.get_by_text("MASTER", exact=True).first.wait_for()
+    master_s = monotonic_s() - since_s
+    say(f"the page says that fw1 is silent after {silent_s:.2f} s")
+    say(f"the page says that fw2 is MASTER after {master_s:.2f} s")
+    assert silent_s < SILENT_MAX_S
+    assert master_s < MASTER_MAX_S
+    assert ask(nodes["fw2"], "is-master").status_code == 200
+    status = ask(nodes["fw2"], "status.json", ("admin", PASSWORD)).json()
+    assert (status["masters"], status["silent"]) == (["fw2"], ["fw1"])
