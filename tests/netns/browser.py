@@ -12,6 +12,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.netns.lab import wait_until
+
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text()  # the package carries it
 
 SCREENSHOTS = Path(__file__).parent.parent.parent / "build" / "screenshots"  # of failures
@@ -83,9 +85,9 @@ class Watched:
 
     def first_paint_ms(self) -> float:
         """Of content, since the navigation began (W3C Paint Timing)."""
-        paint = "performance.getEntriesByName('first-contentful-paint')[0]"
-        self.page.wait_for_function(paint)
-        return float(self.page.evaluate(f"{paint}.startTime"))
+        paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+        # Not wait_for_function(): it would be evaluated in the page, whose policy forbids it.
+        return float(wait_until(lambda: self.page.evaluate(paint), 15, "the page is painted"))
 
     def weight_kb(self) -> float:
         """All that came over the wire for it so far; what was cached has no weight."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -21,6 +20,7 @@ from carpool.api.identity import introduce
 from carpool.kernel.clock import monotonic_s
 from carpool.model.config import Config, Group, Node, Peer
 from carpool.model.section import Sync
+from tests import ports
 
 ADDRESSES = {"fw1": "127.0.0.11", "fw2": "127.0.0.12"}
 WAIT_S = 20.0
@@ -33,8 +33,7 @@ paths = ["/etc/other.conf"]
 
 
 def free_port() -> int:
-    with socket.create_server((ADDRESSES["fw1"], 0)) as server:
-        return int(server.getsockname()[1])
+    return ports.free_port(ADDRESSES.values())
 
 
 def config_of(name: str, port: int | None, addresses: Mapping[str, str] = ADDRESSES) -> Config:
@@ -99,13 +98,15 @@ async def serving(
 ) -> AsyncIterator[Listeners]:
     listeners = Listeners(agent, app or build(agent), pages_group)
     await listeners.claim()
-    await listeners.open()
-    task = asyncio.create_task(listeners.serve())
+    task: asyncio.Task[None] | None = None
     try:
+        await listeners.open()
+        task = asyncio.create_task(listeners.serve())
         yield listeners
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         await listeners.close(wait_s=0.1)
         await agent.close()
 

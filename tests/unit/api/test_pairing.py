@@ -23,6 +23,7 @@ from carpool.machine.pairing import Partner
 from carpool.model.config import Config, Group, Node, Peer, States
 from carpool.proto import pairing as pr
 from carpool.proto.paircode import Code
+from tests.ports import free_port
 
 AT = {name: ip_address(f"127.0.0.{number}") for number, name in enumerate(("fw1", "fw2", "fw3"), 1)}
 AT["gw"] = AT["fw1"]  # another name for it
@@ -59,8 +60,7 @@ class Waiting:
     """`carpool init` on a node, in a thread."""
 
     def __init__(self, box: Box, *, timeout_s: float = 20.0, replace: bool = False) -> None:
-        with socket.create_server((str(box.config.node.addresses["sync"][0]), 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port([str(box.config.node.addresses["sync"][0])])
         self.told: list[str] = []
         self.shown = pr.Shown(b"name = 1", b"secrets " * 8000)
         self.result: Partner | CarpoolError | None = None

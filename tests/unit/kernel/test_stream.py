@@ -13,6 +13,7 @@ from carpool.kernel.clock import monotonic_s
 from carpool.kernel.poller import Poller
 from carpool.kernel.stream import QUEUE_MAX_BYTES, Dial, Listener, Stream
 from carpool.model.config import Address
+from tests.ports import free_port
 
 HERE, ALSO_HERE = IPv4Address("127.0.0.1"), IPv4Address("127.0.0.2")
 
@@ -24,9 +25,7 @@ class Bench:
         self.poller = Poller()
         self.accepted: list[socket.socket] = []
         self.strangers: list[Address] = []
-        with socket.socket() as free:
-            free.bind((str(HERE), 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port([str(HERE)])
         self.listener = Listener(
             HERE,
             self.port,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 
 from starlette.applications import Starlette
@@ -12,14 +11,10 @@ from starlette.routing import Route
 
 from carpool.web.certificate import make
 from carpool.web.server import Listeners
+from tests.ports import free_port
 from tests.unit.agent.home import until
 
 HERE = "127.0.0.13"
-
-
-def free_port() -> int:
-    with socket.create_server((HERE, 0)) as server:
-        return int(server.getsockname()[1])
 
 
 async def hello(_request: object) -> PlainTextResponse:
@@ -48,7 +43,7 @@ class Heard(Listeners):
 
 def test_it_goes_by_what_the_agent_says_now() -> None:
     own, theirs = make("own"), make("theirs")
-    first, second = free_port(), free_port()
+    first, second = free_port([HERE]), free_port([HERE])
 
     async def scenario() -> None:
         listeners = Heard(Starlette(routes=[Route("/", hello)]), own)
