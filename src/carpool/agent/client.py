@@ -288,8 +288,8 @@ class PeerClient:
         if found is not None:
             names = (self._keys.node, self.name)
             return self._wrong(explained(found, names, credentials, self._presented))
-        if isinstance(error, httpx.ConnectError):
-            system = _cause(error, OSError)
+        system = _cause(error, OSError)
+        if isinstance(error, httpx.ConnectError) and not isinstance(system, ConnectionResetError):
             why = (system and system.strerror) or str(error)
             return UnreachableError(
                 f"cannot connect to the agent of {where} from {door.source}: {why}",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -45,6 +47,28 @@ def test_nobody_is_there(tmp_path: Path) -> None:
     assert "cannot connect to the agent of fw1 (127.0.0.11 port" in told.message
     assert "from 127.0.0.12" in told.message
     assert "does `carpool run agent` run on fw1" in told.hint
+
+
+def test_who_hangs_up_before_a_word_is_there_and_knows_us_not(tmp_path: Path) -> None:
+    """As an agent does with an address that none of its peers has."""
+    agents = pair_of(tmp_path)
+
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # resets
+        writer.close()
+
+    async def scenario() -> CarpoolError:
+        door = agents[1].peers["fw1"].door
+        async with await asyncio.start_server(hang_up, str(door.target), door.port):
+            with pytest.raises(UnreachableError) as told:
+                await agents[1].peers["fw1"].about()
+        await agents[1].close()
+        return told.value
+
+    told = asyncio.run(scenario())
+    assert "fw1 (127.0.0.11 port" in told.message and "hung up" in told.message
+    assert "is it paired with fw2" in told.hint
 
 
 def test_without_pairing_nothing_is_tried(tmp_path: Path) -> None:
