@@ -24,7 +24,7 @@ FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 PURE_ROOMS = ("model", "proto", "machine")
 
-UNFINISHED = re.compile(r"\b(?:FIX" r"ME|TO" r"DO|X" r"XX)\b")
+UNFINISHED = re.compile(r"\b(?:FIX" r"ME|TO" r"DO|X" r"XX)\b|^(?:<{7}|>{7}) ", re.MULTILINE)
 MACHINE_PATH = re.compile(r"(?<![\w.$}>)])/(?:work|workspace|home/\w+|Users/\w+|opt/\w+)/")
 PACKAGE_INDEX = re.compile(
     r"\bpyp[i]\.\w|pythonhoste[d]\.|index-ur[l]|find-link[s]|trusted-hos[t]|/simple/?\s"
