@@ -14,7 +14,7 @@ from tree_sitter import Language, Node, Parser
 
 from carpool.model.keypath import KeyPath
 
-_KEYS = ("bare_key", "quoted_key", "dotted_key")
+KEYS = ("bare_key", "quoted_key", "dotted_key")
 
 
 class Locator:
@@ -43,9 +43,9 @@ class Locator:
 
     def _table(self, node: Node) -> None:
         """`[a.b]` or `[[a.b]]`: within an array of tables, names mean its last element."""
-        key = next(child for child in node.children if child.type in _KEYS)
+        key = next(child for child in node.children if child.type in KEYS)
         path: KeyPath = ()
-        names = _names(key)
+        names = names_of(key)
         for position, name in enumerate(names):
             path = (*path, name)
             self._see(path, node)
@@ -60,8 +60,8 @@ class Locator:
                 self._pair(path, child)
 
     def _pair(self, path: KeyPath, node: Node) -> None:
-        key, *_, value = _significant(node)
-        for name in _names(key):
+        key, *_, value = significant(node)
+        for name in names_of(key):
             path = (*path, name)
             self._see(path, node)
         self._value(path, value)
@@ -72,7 +72,7 @@ class Locator:
                 if child.type == "pair":
                     self._pair(path, child)
         elif node.type == "array":
-            elements = (c for c in _significant(node) if c.type not in ("[", "]", ","))
+            elements = (c for c in significant(node) if c.type not in ("[", "]", ","))
             for index, element in enumerate(elements):
                 self._see((*path, index), element)
                 self._value((*path, index), element)
@@ -81,11 +81,12 @@ class Locator:
         self._lines.setdefault(path, node.start_point.row + 1)
 
 
-def _significant(node: Node) -> Iterator[Node]:
+def significant(node: Node) -> Iterator[Node]:
+    """Its parts but for comments."""
     return (child for child in node.children if child.type != "comment")
 
 
-def _names(key: Node) -> list[str]:
+def names_of(key: Node) -> list[str]:
     """The names of a key, dotted or quoted, as TOML reads them."""
     assert key.text is not None
     content: object = tomllib.loads(f"{key.text.decode()} = 0")
