@@ -17,6 +17,7 @@ from carpool.agent.configuration import Configuration
 from carpool.agent.deeds import Deeds
 from carpool.agent.examiner import Examiner
 from carpool.agent.group import REPLICATION, GroupFile
+from carpool.agent.groupedits import GroupEdits
 from carpool.agent.hooks import HookKeeper
 from carpool.agent.localclient import SOCKET
 from carpool.agent.refusals import Refusals
@@ -91,7 +92,7 @@ class Agent:
             say(f"agent: {problem}; `carpool check` tells more")
         self.sections = sections
         self.selected = list(selected(config))
-        self.group = GroupFile(run_dir, config_dir, self.reload)
+        self.group = GroupFile(run_dir, config_dir, state_dir, self.reload)
         self.rulesets = Rulesets(state_dir / "sync", root)
         self.configuration = Configuration(self, self.peers.values())
         self.roster = Roster(
@@ -128,6 +129,10 @@ class Agent:
     @property
     def name(self) -> str:
         return self.config.node.name
+
+    @property
+    def edits(self) -> GroupEdits:
+        return GroupEdits(self)
 
     @property
     def socket(self) -> Path:

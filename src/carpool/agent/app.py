@@ -19,6 +19,7 @@ from carpool.agent import (
     connections,
     doctorlocal,
     doctorpeer,
+    grouplocal,
     grouppeer,
     hooklocal,
     local,
@@ -68,6 +69,7 @@ def build(agent: Agent) -> FastAPI:
     app.state.agent = agent
     app.include_router(local.router, prefix="/v1")
     app.include_router(synclocal.router, prefix="/v1")
+    app.include_router(grouplocal.router, prefix="/v1")
     app.include_router(servicelocal.router, prefix="/v1")
     app.include_router(doctorlocal.router, prefix="/v1")
     app.include_router(checklocal.router, prefix="/v1")

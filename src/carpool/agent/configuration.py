@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -52,6 +53,7 @@ from carpool.model.manifest import Manifest, digest
 from carpool.model.section import Section
 
 MASTER = "MASTER"
+Around = AbstractAsyncContextManager[None]
 
 
 class Node(Protocol):
@@ -245,19 +247,20 @@ class Configuration(Facts):
         )
 
     async def sync(
-        self, names: Sequence[str], peers: Sequence[str], wish: Wish
+        self, names: Sequence[str], peers: Sequence[str], wish: Wish, around: Around | None = None
     ) -> AsyncIterator[Event]:
-        """Each step of a synchronisation with these peers, one after the other. Raises
-        Refused, also while this node is at another one: the schedule's beside a person's."""
+        """Each step of a synchronisation with these peers, one after the other, `around` which
+        something is done. Raises Refused, also while this node is at another one."""
         await self.guard(force=wish.force)
         with self.sender.at_it(wish.by):
             self.unconfirmed.forget()  # a peer that still waits says so when it is asked
             self._revisions.give_way()
             try:
-                async for event in self._sync(names, peers, wish):
-                    if event.get("step") == "sent":
-                        self._revisions.go_on()
-                    yield event
+                async with around or nullcontext():
+                    async for event in self._sync(names, peers, wish):
+                        if event.get("step") == "sent":
+                            self._revisions.go_on()
+                        yield event
             finally:
                 self._revisions.go_on()
 

@@ -25,7 +25,12 @@ from carpool.machine.bucket import Bucket
 
 KIND = "web"  # of the events
 NOTE_PATH, PEER_PATH = "/v1/web/note", "/v1/peer/deeds"
-CHANGE_NOTHING = ("/v1/diff", "/v1/pull/diff", NOTE_PATH)  # the last one is told by its route
+CHANGE_NOTHING = (
+    "/v1/diff",
+    "/v1/pull/diff",
+    "/v1/group/preview",
+    NOTE_PATH,
+)  # the last one is told by its route
 BY_MAX, WHAT_MAX, TEXT_MAX = 100, 300, 1000  # letters
 TAIL_MAX_BYTES = 64 * 1024  # of an answer: its last line says what came of it
 TELLING_MAX = 64  # peers that are being told at once

@@ -20,6 +20,7 @@ from carpool.agent.job import Event
 from carpool.api.control import FAILOVER, STATES, Answer, request, socket_of
 from carpool.errors import CarpoolError, NotRunningError, UnreachableError
 from carpool.kernel import clock
+from carpool.kernel.appliedfile import PROPOSED, replace_file
 from carpool.model.finding import GROUP_FILE
 
 PATH = "/v1/peer/group"
@@ -33,9 +34,15 @@ class GroupFile:
     """`reload`: the agent's own reading of the files anew."""
 
     def __init__(
-        self, run_dir: Path, config_dir: Path, reload: Callable[[], Awaitable[object]]
+        self,
+        run_dir: Path,
+        config_dir: Path,
+        state_dir: Path,
+        reload: Callable[[], Awaitable[object]],
     ) -> None:
         self._run_dir = run_dir
+        self._proposed = state_dir / PROPOSED
+        self._proposing = asyncio.Lock()
         self._file = config_dir / GROUP_FILE
         self._reload = reload
         self._anew = False  # the states process began anew at the last `take_up`
@@ -46,14 +53,36 @@ class GroupFile:
         CarpoolError for what failover would refuse."""
         status = await self._ask(FAILOVER, {"command": "status"})
         if _left_s(status) is not None:
-            raise Refused(
-                "a change of the group waits to be confirmed here",
-                hint="`carpool confirm` keeps it, `carpool rollback --pending` puts it back",
-            )
+            raise _waits()
         look = {"command": "reload", "force": force, "dry_run": True}
         changes = (await self._ask(FAILOVER, look)).get("changes")
         await self._reload()
         return [str(line) for line in changes] if isinstance(changes, list) else []
+
+    async def would(self, text: str, *, force: bool = False) -> list[str]:
+        """What failover would change if that were group.toml. It counts nowhere. Raises
+        CarpoolError for what failover would refuse."""
+        if await self.left_s() is not None:
+            raise _waits()
+        look = {"command": "reload", "force": force, "dry_run": True, "proposed": True}
+        async with self._proposing:
+            await asyncio.to_thread(replace_file, self._proposed, text.encode(), like=None)
+            try:
+                answer = await self._ask(FAILOVER, look)
+            finally:
+                self._proposed.unlink(missing_ok=True)
+        if answer and not answer.get("proposed"):
+            raise Refused(
+                "the failover process is of an older carpool, and cannot say what this would do",
+                hint="start it again: `systemctl restart carpool-failover`",
+            )
+        changes = answer.get("changes")
+        return [str(line) for line in changes] if isinstance(changes, list) else []
+
+    async def left_s(self) -> float | None:
+        """Until a change that waits to be confirmed here is put back; None: nothing waits."""
+        left_s = _left_s(await self._ask(FAILOVER, {"command": "status"}))
+        return float(left_s) if isinstance(left_s, int | float) else None
 
     async def take_up(self, *, force: bool = False, with_peers_s: float | None = None) -> list[str]:
         """All processes of this node go by the files as they are now; in words what that changes
@@ -172,6 +201,13 @@ class GroupFile:
         if silent is not None:
             raise silent
         return {}
+
+
+def _waits() -> Refused:
+    return Refused(
+        "a change of the group waits to be confirmed here",
+        hint="`carpool confirm` keeps it, `carpool rollback --pending` puts it back",
+    )
 
 
 def _left_s(status: Answer) -> object:

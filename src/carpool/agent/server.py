@@ -69,6 +69,7 @@ async def serve(agent: Agent, notify: Notify | None = None) -> None:
     try:
         await listeners.claim()  # first: what a living agent is at is nothing to recover
         await agent.configuration.recover()
+        await agent.edits.recover()
         await listeners.open()
         say(f"agent {__version__} of node {agent.name} runs, pid {os.getpid()}")
         notify.about = lambda: _about(agent)

@@ -71,7 +71,8 @@ class Unconfirmed:
                 "text": f"nobody took the group.toml of {self._node.name}: {_STILL}",
             }
             return
-        within_s = wish.confirm_within_s if self.agreed else None
+        alone = not self._sender.peers(())
+        within_s = wish.confirm_within_s if self.agreed or alone else None
         try:
             changes = await group.take_up(force=wish.force, with_peers_s=within_s)
         except CarpoolError as error:
@@ -125,7 +126,8 @@ class Unconfirmed:
                 await asyncio.to_thread(self._results.decided, peer.name, outcome)
         done = any("error" not in one for one in found.values())
         silent = any(one.get("waited") for one in found.values())
-        kept = what == "confirm" and done
+        alone = self._of_group and not self._sender.peers(())
+        kept = what == "confirm" and (done or alone)
         if kept:
             await asyncio.to_thread(self._record.write, self.agreed)
         settles = kept

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from carpool.api.settings import judge, load, load_texts
+from carpool.api.settings import judge, judge_texts, load, load_texts
 from carpool.api.tomlfile import FILE_MAX_BYTES
 from carpool.errors import ConfigError, KernelError
-from carpool.kernel.appliedfile import Applied, AppliedFile, Sources, put_back
+from carpool.kernel.appliedfile import PROPOSED, Applied, AppliedFile, Sources, put_back
 from carpool.kernel.journal import say
 from carpool.kernel.links import device_facts
 from carpool.machine.regroup import OLDER_MAX
@@ -74,6 +74,7 @@ class RunningFiles(Files):
 
     def __init__(self, config_dir: Path, state_dir: Path) -> None:
         self._config_dir = config_dir
+        self._proposed = state_dir / PROPOSED
         self._file = AppliedFile(state_dir)
         self._looked: tuple[list[bytes | str], Look] | None = None  # at what, and what it is
 
@@ -92,12 +93,21 @@ class RunningFiles(Files):
         older = [one for one in every if not as_one(one.config.group.vips, vips)]
         return Start(form, tuple(older[:OLDER_MAX]))
 
-    def read(self) -> tuple[Form | None, list[Problem]]:
+    def read(self, *, proposed: bool = False) -> tuple[Form | None, list[Problem]]:
         config, problems, texts = load_texts(self._config_dir)
+        if proposed:
+            texts = texts._replace(group=self._proposal())
+            config, problems = judge_texts(texts)
         if config is None:
             return None, problems
         problems += check_system(config, device_facts(config.node.interfaces.values()))
         return Form(config, texts), problems
+
+    def _proposal(self) -> str:
+        try:
+            return self._proposed.read_bytes()[:FILE_MAX_BYTES].decode()
+        except (OSError, ValueError) as error:
+            raise KernelError(f"read {self._proposed}: {error}") from error
 
     def look(self) -> Look:
         """Judged again only when it has changed."""

@@ -108,9 +108,14 @@ def load_texts(config_dir: Path) -> tuple[Config | None, list[Problem], Sources]
 
 def judge(texts: Sources) -> Config | None:
     """The configuration that these texts are, if there is nothing fatal in them."""
+    return judge_texts(texts)[0]
+
+
+def judge_texts(texts: Sources) -> tuple[Config | None, list[Problem]]:
+    """As `load` does with the files."""
     node_file = TomlFile.of(texts.node, NODE_FILE, HOMES)
     group_file = TomlFile.of(texts.group, GROUP_FILE, HOMES)
-    return _judged(node_file, group_file)[0]
+    return _judged(node_file, group_file)
 
 
 def _judged(node_file: TomlFile, group_file: TomlFile) -> tuple[Config | None, list[Problem]]:

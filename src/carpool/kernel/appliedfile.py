@@ -19,6 +19,7 @@ from typing import NamedTuple
 from carpool.errors import KernelError
 
 NAME = "applied.json"
+PROPOSED = "proposed.toml"  # a group.toml that is looked at, and counts nowhere
 SET_ASIDE = ".not-confirmed"  # ends the name of a file whose change nobody confirmed
 
 
@@ -62,7 +63,7 @@ class AppliedFile:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise KernelError(f"make {self._path.parent}: {error.strerror}") from error
-        _replace(self._path, json.dumps(content, indent=1).encode(), like=None)
+        replace_file(self._path, json.dumps(content, indent=1).encode(), like=None)
 
 
 def put_back(directory: Path, before: Mapping[str, str]) -> list[str]:
@@ -75,18 +76,18 @@ def put_back(directory: Path, before: Mapping[str, str]) -> list[str]:
             content = path.read_bytes()
             if content.removeprefix(codecs.BOM_UTF8) == text.encode():
                 continue
-            _replace(directory / f"{name}{SET_ASIDE}", content, like=path)
+            replace_file(directory / f"{name}{SET_ASIDE}", content, like=path)
         except FileNotFoundError:
             pass
         except OSError as error:
             raise KernelError(f"set {path} aside: {error.strerror}") from error
-        _replace(path, text.encode(), like=path)
+        replace_file(path, text.encode(), like=path)
         changed.append(name)
     return changed
 
 
-def _replace(path: Path, content: bytes, *, like: Path | None) -> None:
-    """Whole or not at all; readable for root alone, or for whom `like` is."""
+def replace_file(path: Path, content: bytes, *, like: Path | None) -> None:
+    """Whole or not at all; readable for root alone, or for whom `like` is. Raises KernelError."""
     fresh = path.with_name(f".{path.name}.new")
     try:
         fresh.unlink(missing_ok=True)

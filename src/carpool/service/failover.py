@@ -360,7 +360,8 @@ class FailoverService:
             return
         dry_run, force = request.get("dry_run") is True, request.get("force") is True
         with_peers = request.get("with_peers") is True
-        self.change.reload(Wish(client, dry_run, force, within_s, with_peers))
+        proposed = dry_run and request.get("proposed") is True
+        self.change.reload(Wish(client, dry_run, force, within_s, with_peers, proposed))
 
     def _set_checks(self, client: Client, request: Mapping[str, object]) -> None:
         wish = checks_of(request)

@@ -72,8 +72,9 @@ class Files(Protocol):
         died is replaced, which takes up nothing new."""
         ...
 
-    def read(self) -> tuple[Form | None, list[Problem]]:
-        """What the files say now, judged with what the kernel says of the devices."""
+    def read(self, *, proposed: bool = False) -> tuple[Form | None, list[Problem]]:
+        """What the files say now, judged with what the kernel says of the devices; with `proposed`,
+        the group.toml that is only to be looked at."""
         ...
 
     def look(self) -> Look:
@@ -98,6 +99,7 @@ class Wish:
     force: bool
     confirm_within_s: float | None
     with_peers: bool = False  # they wait for the same: who confirms asks them, too
+    proposed: bool = False  # with `dry_run`: of a text that is no file of ours yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ class GroupChange:
             wish.client.refuse(*_WAITS)
         else:
             self._busy = True
-            self._later.do(self._read, lambda found: self._judge(wish, *found))
+            self._later.do(lambda: self._read(wish), lambda found: self._judge(wish, *found))
 
     def confirm(self, client: Client) -> None:
         """It is kept once the disk says so; until then it waits as before."""
@@ -248,9 +250,9 @@ class GroupChange:
 
     # ----------------------------------------------------------------------------- private
 
-    def _read(self) -> tuple[Form | None, list[Problem], str]:
+    def _read(self, wish: Wish) -> tuple[Form | None, list[Problem], str]:
         try:
-            form, problems = self._files.read()
+            form, problems = self._files.read(proposed=wish.proposed)
         except KernelError as error:
             return None, [], error.message
         return form, problems, ""
@@ -277,7 +279,8 @@ class GroupChange:
             return
         changes = groupdiff.lines(old, new)
         if wish.dry_run:
-            client.answer({"changes": changes, "transition": bool(self._older)})
+            answer = {"changes": changes, "transition": bool(self._older)}
+            client.answer({**answer, "proposed": wish.proposed})
             return
         self._take_up(wish, form, changes)
 

@@ -27,7 +27,7 @@ class Editor(Files):
     def start(self, given: Form, *, again: bool) -> Start:
         raise NotImplementedError
 
-    def read(self) -> tuple[Form | None, list[Problem]]:
+    def read(self, *, proposed: bool = False) -> tuple[Form | None, list[Problem]]:
         raise NotImplementedError
 
     def keep(self, now: Form, older: Sequence[Form], before: Form | None) -> None:

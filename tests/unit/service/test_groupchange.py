@@ -38,7 +38,7 @@ class Disk(Files):
     def start(self, given: Form, *, again: bool) -> Start:
         raise NotImplementedError
 
-    def read(self) -> tuple[Form | None, list[Problem]]:
+    def read(self, *, proposed: bool = False) -> tuple[Form | None, list[Problem]]:
         return (NEW if self.files == NEW.texts else OLD), []
 
     def look(self) -> Look:
