@@ -10,13 +10,13 @@ import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from carpool.kernel.clock import monotonic_s
+from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab.bare import BareFirewall
 from carpool.lab.lab import Lab
 from tests.netns.browser import Watched, chromium, visit
@@ -26,6 +26,7 @@ pytestmark = pytest.mark.timeout(120)
 
 PASSWORD = "correct horse battery staple"
 SILENT_MAX_S, MASTER_MAX_S = 8.0, 12.0  # 2 s and 4 s by intent
+ADDED = "10.10.1.61"
 WEIGHT_MAX_KB, MEMORY_MAX_MB = 300, 80
 PAINT_MAX_MS = 10_000  # 300 by intent; a busy machine takes its own time
 
@@ -215,6 +216,62 @@ def test_without_script_the_same_is_there(
         assert page.url == f"{watched.url}/login"
         log_in(page, "admin", PASSWORD)
         assert page.url == f"{watched.url}/"
+
+
+def test_a_virtual_ip_comes_by_a_form_and_goes_when_nobody_confirms_it(
+    browser: Browser, without_script: BrowserContext, nodes: dict[str, WebNode]
+) -> None:
+    """On both nodes, and byte for byte. `without_script` has set the password of fw1."""
+    files = {name: node.firewall.config_dir / "group.toml" for name, node in nodes.items()}
+    before = {name: file.read_bytes() for name, file in files.items()}
+    with (
+        browser.new_context(ignore_https_errors=True) as context,
+        visit(context, nodes["fw1"].url, "add-a-vip") as watched,
+    ):
+        page = watched.page
+        watched.go("/login")
+        log_in(page, "admin", PASSWORD)
+        watched.go("/vips")
+        page.get_by_role("link", name="Add a virtual IP").click()
+        page.locator("[name=interface]").select_option("lan")
+        page.get_by_label(re.compile("^VHID")).fill("61")
+        page.get_by_label(re.compile("^Addresses")).fill(f"{ADDED}/33")
+        page.get_by_label(re.compile("^Password")).fill("by the pages")
+        assert not watched.wrong
+        page.get_by_role("button", name="Look at the change").click()
+        assert "expected an address with the mask" in page.locator("#wrong-addresses1").inner_text()
+        watched.wrong.clear()  # 422 it is
+        assert not watched.faults()
+        page.get_by_label(re.compile("^Addresses")).fill(f"{ADDED}/24")
+        page.get_by_label(re.compile("^Password")).fill("by the pages")
+        page.get_by_role("button", name="Look at the change").click()
+        assert "+vhid = 61" in page.locator("pre.diff").inner_text()
+        assert "by the pages" not in page.content()
+        assert not watched.faults()
+        choice = page.get_by_label(re.compile("unless it is confirmed"))
+        choice.locator("option").first.evaluate("one => { one.value = '8' }")
+        choice.select_option("8")
+        page.get_by_role("button", name="Apply").click()
+        page.get_by_text("is taken back by itself at").first.wait_for()
+        assert page.get_by_role("button", name="Confirm: keep it").count() == 1
+        assert ADDED in addresses(nodes["fw1"])
+        assert all(b"vhid = 61" in file.read_bytes() for file in files.values())
+        until(lambda: {name: file.read_bytes() for name, file in files.items()} == before)
+        until(lambda: ADDED not in addresses(nodes["fw1"]))
+        page.get_by_text("put back", exact=True).first.wait_for()
+
+
+def addresses(node: WebNode) -> str:
+    line = node.firewall.inside(["ip", "-o", "address", "show"])
+    return subprocess.run(line, capture_output=True, text=True, check=True).stdout
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    deadline_s = monotonic_s() + MASTER_MAX_S + 8
+    while not is_so():
+        assert monotonic_s() < deadline_s
+        sleep_s(0.05)
 
 
 def test_a_page_says_that_the_master_has_crashed_and_who_took_over(

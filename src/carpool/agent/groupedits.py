@@ -14,7 +14,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+import secrets
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +32,7 @@ from carpool.agent.check import Refused
 from carpool.agent.configuration import Configuration
 from carpool.agent.group import GroupFile
 from carpool.agent.job import Event
+from carpool.agent.results import Tally
 from carpool.agent.send import Wish
 from carpool.api.groupedit import AddVip, ChangeVip, Edit, RemoveVip, SetKey, digest_of, edited
 from carpool.api.scriptproblems import script_problems
@@ -55,6 +64,9 @@ class Node(Protocol):
     root: Path
     group: GroupFile
     configuration: Configuration
+
+    @property
+    def name(self) -> str: ...
 
     async def reload(self) -> list[str]: ...
 
@@ -120,6 +132,9 @@ class GroupEdits:
                 failed = event.get("failed")
                 edit.failed = bool(failed) and not (wish.force and self._waits())
                 last = event
+        if not edit.failed and not self._node.configuration.sender.peers(()):
+            for event in self._waits_alone(wish):
+                yield event
         if edit.failed:
             yield {"step": "warning", "text": f"{ALL_BACK}{edit.but}"}
         yield last
@@ -150,6 +165,18 @@ class GroupEdits:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
         return False
+
+    def _waits_alone(self, wish: Wish) -> Iterator[Event]:
+        """A node without peers waits as they do, and says so."""
+        tally = Tally(self._node.name, wish.by, wish.reason)
+        told = {"number": secrets.token_hex(8), "within_s": wish.confirm_within_s}
+        for event in (
+            {"step": "waiting", "peer": self._node.name, **told},
+            {"step": "end", "peer": self._node.name, "outcome": "waiting"},
+        ):
+            tally.take(event)
+            yield event
+        self._node.configuration.results.add(tally.row)
 
     def _waits(self) -> bool:
         return bool(self._node.configuration.unconfirmed.agreed)

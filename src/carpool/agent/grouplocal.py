@@ -6,6 +6,7 @@ an edit does (`groupedits.py`).
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
@@ -21,6 +22,7 @@ from carpool.agent.job import Job
 from carpool.agent.ndjson import streamed
 from carpool.agent.send import Wish
 from carpool.agent.waits import ALIVE_S
+from carpool.agent.weblocal import pages_of
 from carpool.api import groupedit
 from carpool.api.groupedit import Edit
 from carpool.errors import PeerError
@@ -117,7 +119,9 @@ async def group(agent: ThisAgent) -> dict[str, object]:
     """group.toml of this node: the `digest` of its text, its `values` (true in place of each
     password), and why it cannot be changed here now (`refused`)."""
     interfaces = dict(agent.config.node.interfaces)
-    return {"node": agent.name, "interfaces": interfaces, **await agent.edits.stand()}
+    pages = await asyncio.to_thread(pages_of, agent.config)
+    told = {"node": agent.name, "interfaces": interfaces, "pages": pages}
+    return {**told, **await agent.edits.stand()}
 
 
 @router.post("/group/preview")

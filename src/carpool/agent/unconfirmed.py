@@ -91,6 +91,8 @@ class Unconfirmed:
         """Failover did so, for nobody confirmed it; to be settled as soon as the peers did, too."""
         if self._of_group:
             self.forget()
+            if not self._sender.peers(()):
+                self._results.decided(self._node.name, "put back")
             self._settling = asyncio.create_task(self._settle_soon())
 
     async def _settle_soon(self) -> None:
@@ -134,11 +136,17 @@ class Unconfirmed:
         if self._of_group and (kept or what != "confirm" or not silent):
             self._of_group, settles = False, True
             found[self._node.name] = await self._here(keep=kept)
+            if alone:
+                await self._alone_is("confirmed" if kept else "put back")
         if settles:
             await self._settle(found)
         if kept or not names:
             self.agreed = {}
         return found
+
+    async def _alone_is(self, outcome: str) -> None:
+        """Without peers, it is this node that was waited for."""
+        await asyncio.to_thread(self._results.decided, self._node.name, outcome)
 
     async def _here(self, *, keep: bool) -> Mapping[str, object]:
         """As the peers do. What hinders it, in words."""

@@ -72,6 +72,19 @@ def _addresses(config: Config, web: Web) -> list[Address]:
     return sorted(_usable(found), key=lambda one: (one.version, int(one)))
 
 
+def pages_of(config: Config) -> list[dict[str, object]]:
+    """Where the pages of each node are when VIPs move: `name`, `address` and `port`."""
+    web = config.group.web
+    if web is None:
+        return []
+    vips = {one.ip for vip in config.group.vips for one in vip.addresses}
+    found = [(config.node.name, one) for one in _addresses(config, web) if one not in vips]
+    for peer in config.node.peers:
+        for name in web.interfaces:
+            found += [(peer.name, one) for one in _usable(peer.addresses.get(name, ()))]
+    return [{"name": name, "address": str(one), "port": web.port} for name, one in found]
+
+
 def _vips(config: Config, interface: str) -> Iterator[Address]:
     for vip in config.group.vips:
         if vip.interface == interface:

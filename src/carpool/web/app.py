@@ -27,6 +27,7 @@ from carpool.kernel import clock
 from carpool.kernel.journal import say
 from carpool.web import (
     backup,
+    changepages,
     connections,
     events,
     historypages,
@@ -35,11 +36,13 @@ from carpool.web import (
     monitoring,
     syncpages,
     users,
+    vipedit,
     vips,
 )
 from carpool.web.accounts import Accounts
 from carpool.web.ask import Ask
 from carpool.web.atonce import POLL_WAIT_S, AtOnce
+from carpool.web.drafts import Drafts
 from carpool.web.headers import Headers
 from carpool.web.jobs import Jobs
 from carpool.web.known import Known
@@ -57,6 +60,8 @@ PARTS: tuple[Pages, ...] = (
     syncpages.pages,
     historypages.pages,
     vips.pages,
+    vipedit.pages,
+    changepages.pages,
     events.pages,
     connections.pages,
     users.pages,
@@ -99,6 +104,8 @@ class Web:
         self.samples = Lately(lambda: ask.get("/v1/samples"), now_s, SAMPLES_EVERY_S)
         self.notes = Notes()
         self.jobs = Jobs(ask, now_s, random_hex)
+        self.drafts = Drafts(random_hex)
+        self.random_hex = random_hex
         self._templates = Environment(
             loader=PackageLoader("carpool.web"),
             autoescape=True,

@@ -7,7 +7,7 @@ is also in the results and in the history that the agent keeps.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from carpool.api.clean import clean
 from carpool.errors import CarpoolError, ConfigError
@@ -17,6 +17,7 @@ from carpool.web.jobview import Progress
 JOBS_MAX = 32  # of which ended ones make room
 NUMBER_BYTES = 16
 ALL = ""  # every peer
+APPLY = "/v1/group/apply"  # an edit of group.toml: it may cut off who asked for it
 LOST = "whether it went on is told below History, in Synchronisations"
 
 
@@ -30,6 +31,7 @@ class Job:
         self.by = clean(by)
         self.path = path  # of the agent
         self.body: Mapping[str, object] = {}
+        self.links: Sequence[tuple[str, str]] = ()  # name and address of nodes, whatever moves
         self.begun_s = 0.0
         self.ended_s: float | None = None
         self.progress = Progress()
@@ -37,6 +39,11 @@ class Job:
     @property
     def is_over(self) -> bool:
         return self.ended_s is not None
+
+    @property
+    def waits_until_s(self) -> float:
+        """When the last node puts it back; 0: none waits."""
+        return max((one.waits_until_s for one in self.progress.waiting), default=0.0)
 
     @property
     def state(self) -> str:

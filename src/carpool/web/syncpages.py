@@ -5,8 +5,10 @@ Room: web. What must not be, the agent refuses: its words are shown, with the wa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import quote
 
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from carpool.api.render import duration, entries_of
@@ -15,7 +17,7 @@ from carpool.errors import CarpoolError
 from carpool.web import backupview, diffview
 from carpool.web.accounts import Role
 from carpool.web.backup import in_time, told
-from carpool.web.jobs import ALL, Busy, Job
+from carpool.web.jobs import ALL, APPLY, Busy, Job
 from carpool.web.notes import Note
 from carpool.web.page import Pages, Visit
 
@@ -69,12 +71,20 @@ async def sync(visit: Visit) -> Response:
     return begun(visit, what, peer, "/v1/sync", body)
 
 
-def begun(visit: Visit, what: str, node: str, path: str, body: dict[str, object]) -> Response:
+def begun(
+    visit: Visit,
+    what: str,
+    node: str,
+    path: str,
+    body: dict[str, object],
+    links: Sequence[tuple[str, str]] = (),
+) -> Response:
     """The page of what was asked for, or of what is in its way."""
     try:
         job = visit.web.jobs.begin(what, node, path, body, by=visit.by)
     except Busy as busy:
         return _page(visit, busy.job, [Note.of(busy)], 409)
+    job.links = links
     return visit.to(f"/backup/job/{job.number}")
 
 
@@ -82,7 +92,9 @@ def begun(visit: Visit, what: str, node: str, path: str, body: dict[str, object]
 async def again(visit: Visit) -> Response:
     """The same by force, after it was refused."""
     job = visit.web.jobs.find(visit.form.get("job", ""))
-    return begun(visit, job.what, job.node, job.path, {**job.body, "force": True})
+    if job.path == APPLY and visit.account.role < Role.ADMIN:
+        raise HTTPException(403, f"{visit.account.name} may not change settings: this takes admin")
+    return begun(visit, job.what, job.node, job.path, {**job.body, "force": True}, job.links)
 
 
 @pages.get("/backup/job/{number}")

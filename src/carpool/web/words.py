@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 
 from carpool.api.clean import clean, clean_lines
 from carpool.api.render import duration
+from carpool.kernel import clock
 
 
 def coded(text: str) -> Markup:
@@ -32,10 +33,16 @@ def capitalize_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def clock_after(seconds: float) -> str:
+    """The time of day then, as logs and events have it."""
+    return f"{clock.wall_iso(seconds)[11:19]} UTC"
+
+
 FILTERS = {
     "duration": duration,
     "clean": clean,
     "coded": coded,
     "lines": lines,
+    "clock_after": clock_after,
     "capitalize_first": capitalize_first,
 }

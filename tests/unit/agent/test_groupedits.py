@@ -205,6 +205,11 @@ def test_an_edit_waits_and_is_kept_when_it_is_confirmed(home: Home) -> None:
     applied, confirmed = home.post(home.apply(ADD), ("/v1/confirm", {"peers": []}))
     told = steps(applied)
     assert told[-1] == {"step": "over", "failed": []}
+    assert told[-2] == {"step": "end", "peer": "fw1", "outcome": "waiting"}
+    assert [one["outcome"] for one in home.agent.configuration.results.read()] == [
+        "waiting",
+        "confirmed",
+    ]
     assert {"step": "group", "changes": ["52@lan comes"]} in told
     assert "error" not in json.dumps(confirmed.json())
     assert home.text.startswith(GROUP) and "vhid = 52" in home.text

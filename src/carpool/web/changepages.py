@@ -1,0 +1,104 @@
+"""A change of group.toml before it is made: its diff and what it does, and the button.
+
+Room: web. Forms make drafts (`drafts.py`); how it goes on is a job (`jobs.py`), whose page counts
+down until somebody confirms it. Refuses to know what is edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from starlette.responses import Response
+
+from carpool.api.render import Fields, duration, entries_of, number_of, text_of, words_of
+from carpool.errors import CarpoolError
+from carpool.web import diffview
+from carpool.web.accounts import Role
+from carpool.web.backup import told
+from carpool.web.drafts import Draft
+from carpool.web.jobs import ALL, APPLY
+from carpool.web.page import Pages, Visit
+from carpool.web.syncpages import REASON_MAX, begun
+
+PREVIEW_WAIT_S = 30.0
+WITHIN_S = (30, 60, 120, 300, 600)
+WITHIN_MIN_S, WITHIN_DEFAULT_S = 5, 60
+
+pages = Pages()
+
+
+@pages.get("/change/{number}", Role.ADMIN)
+async def change(visit: Visit) -> Response:
+    draft, number = _draft(visit)
+    found = await preview(visit, draft)
+    if isinstance(found, CarpoolError):
+        return _page(visit, draft, number, {}, found, 409)
+    return _page(visit, draft, number, found)
+
+
+@pages.post("/change/{number}", Role.ADMIN)
+async def apply(visit: Visit) -> Response:
+    draft, _number = _draft(visit)
+    within = visit.form.get("within", "")
+    is_time = within.isascii() and within.isdigit() and len(within) < 5
+    if not (is_time and WITHIN_MIN_S <= int(within) <= WITHIN_S[-1]):
+        raise CarpoolError("no such time to confirm it within", hint="choose one of the list")
+    body = {
+        "digest": draft.digest,
+        "edits": [*draft.edits],
+        "confirm_within_s": float(within),
+        "reason": visit.form.get("reason", "")[:REASON_MAX],
+        "force": visit.form.get("force") == "yes",
+    }
+    stand = await told(visit.web.ask.get("/v1/group"))
+    links = [] if isinstance(stand, CarpoolError) else [*own_pages(stand)]
+    return begun(visit, draft.title, ALL, APPLY, body, links)
+
+
+async def preview(visit: Visit, draft: Draft) -> Fields | CarpoolError:
+    body = {"digest": draft.digest, "edits": [*draft.edits]}
+    asked = visit.web.ask.post("/v1/group/preview", body, by=visit.by, timeout_s=PREVIEW_WAIT_S)
+    return await told(asked)
+
+
+def own_pages(stand: Fields) -> Iterator[tuple[str, str]]:
+    """Each node's pages at addresses of its own, which no VIP takes along."""
+    for row in entries_of(stand, "pages"):
+        address, port = text_of(row, "address"), int(number_of(row, "port"))
+        if address and 0 < port < 65536:
+            host = f"[{address}]" if ":" in address else address
+            yield text_of(row, "name"), f"https://{host}:{port}/"
+
+
+def _draft(visit: Visit) -> tuple[Draft, str]:
+    number = visit.request.path_params["number"]
+    return visit.web.drafts.find(visit.session, number), number
+
+
+def _page(
+    visit: Visit,
+    draft: Draft,
+    number: str,
+    found: Fields,
+    error: CarpoolError | None = None,
+    status: int = 200,
+) -> Response:
+    failover, refused = found.get("failover"), found.get("refused")
+    judged = failover if isinstance(failover, dict) else {}
+    return visit.page(
+        "change.html",
+        status,
+        draft=draft,
+        number=number,
+        error=error,
+        same=found.get("changed") is False,
+        ok=found.get("ok") is True,
+        problems=entries_of(found, "problems"),
+        sections=diffview.sections_of(entries_of(found, "sections")),
+        changes=words_of(judged, "changes"),
+        objection=judged if "error" in judged else None,
+        refused=refused if isinstance(refused, dict) else None,
+        within=[(one, duration(one)) for one in WITHIN_S],
+        default=WITHIN_DEFAULT_S,
+        reason_max=REASON_MAX,
+    )
