@@ -6,7 +6,7 @@ down until somebody confirms it. Refuses to know what is edited.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from starlette.responses import Response
 
@@ -17,6 +17,7 @@ from carpool.web.accounts import Role
 from carpool.web.backup import told
 from carpool.web.drafts import Draft
 from carpool.web.jobs import ALL, APPLY
+from carpool.web.members import members_of
 from carpool.web.page import Pages, Visit
 from carpool.web.syncpages import REASON_MAX, begun
 
@@ -32,8 +33,9 @@ async def change(visit: Visit) -> Response:
     draft, number = _draft(visit)
     found = await preview(visit, draft)
     if isinstance(found, CarpoolError):
-        return _page(visit, draft, number, {}, found, 409)
-    return _page(visit, draft, number, found)
+        return _page(visit, draft, number, {}, error=found, status=409)
+    elsewhere = await primaries(visit) if found.get("refused") else []
+    return _page(visit, draft, number, found, elsewhere)
 
 
 @pages.post("/change/{number}", Role.ADMIN)
@@ -61,6 +63,17 @@ async def preview(visit: Visit, draft: Draft) -> Fields | CarpoolError:
     return await told(asked)
 
 
+async def primaries(visit: Visit, stand: Fields | None = None) -> list[tuple[str, str]]:
+    """Where group.toml can be changed, when it is not here: other nodes that are MASTER, each with
+    its pages."""
+    told_so = await told(visit.web.ask.get("/v1/group")) if stand is None else stand
+    nodes = await told(visit.web.ask.get("/v1/nodes"))
+    if isinstance(told_so, CarpoolError) or isinstance(nodes, CarpoolError):
+        return []
+    masters = {one.name for one in members_of(nodes) if one.masters and not one.here}
+    return [(name, url) for name, url in own_pages(told_so) if name in masters]
+
+
 def own_pages(stand: Fields) -> Iterator[tuple[str, str]]:
     """Each node's pages at addresses of its own, which no VIP takes along."""
     for row in entries_of(stand, "pages"):
@@ -80,6 +93,8 @@ def _page(
     draft: Draft,
     number: str,
     found: Fields,
+    elsewhere: Sequence[tuple[str, str]] = (),
+    *,
     error: CarpoolError | None = None,
     status: int = 200,
 ) -> Response:
@@ -98,6 +113,7 @@ def _page(
         changes=words_of(judged, "changes"),
         objection=judged if "error" in judged else None,
         refused=refused if isinstance(refused, dict) else None,
+        elsewhere=elsewhere,
         within=[(one, duration(one)) for one in WITHIN_S],
         default=WITHIN_DEFAULT_S,
         reason_max=REASON_MAX,

@@ -17,7 +17,7 @@ from carpool.errors import CarpoolError
 from carpool.web import vipform
 from carpool.web.accounts import Role
 from carpool.web.backup import told
-from carpool.web.changepages import preview
+from carpool.web.changepages import preview, primaries
 from carpool.web.drafts import Draft
 from carpool.web.notes import Note
 from carpool.web.page import Pages, Visit
@@ -34,7 +34,7 @@ async def form(visit: Visit) -> Response:
     """`vip`: which; without, another one."""
     stand = await visit.web.ask.get("/v1/group")
     entry = _entry(stand, visit.request.query_params.get("vip", ""))
-    return _page(visit, stand, entry, vipform.filled(entry))
+    return await _page(visit, stand, entry, vipform.filled(entry))
 
 
 @pages.post("/vips/edit", Role.ADMIN)
@@ -45,7 +45,7 @@ async def save(visit: Visit) -> Response:
     fields = vipform.given(visit.form)
     if visit.form.get("what") == PICK:
         vhid, notes = await _picked(visit, stand, fields["interface"])
-        return _page(visit, stand, entry, {**fields, "vhid": vhid or fields["vhid"]}, notes)
+        return await _page(visit, stand, entry, {**fields, "vhid": vhid or fields["vhid"]}, notes)
     edits = [vipform.edit_of(fields, entry)]
     named = f"{fields['vhid']}@{fields['interface']}"
     title = f"change the virtual IP {entry.key}" if entry else f"add the virtual IP {named}"
@@ -54,13 +54,13 @@ async def save(visit: Visit) -> Response:
     draft = Draft(title, edits, visit.form.get("digest", ""), back)
     found = await preview(visit, draft)
     if isinstance(found, CarpoolError):
-        return _page(visit, stand, entry, fields, [Note.of(found)], status=409)
+        return await _page(visit, stand, entry, fields, [Note.of(found)], status=409)
     if found.get("ok") is not True:
         problems = [one for one in entries_of(found, "problems") if one.get("fatal") is not False]
         index = entry.index if entry else len(vipform.entries(stand.get("values")))
         wrong, others = vipform.by_field(problems, index)
         notes = [Note(text, "", "bad") for text in others]
-        return _page(visit, stand, entry, fields, notes, wrong=wrong, status=422)
+        return await _page(visit, stand, entry, fields, notes, wrong=wrong, status=422)
     return visit.to(visit.web.drafts.add(visit.session, draft))
 
 
@@ -131,7 +131,7 @@ def _heard(answer: Answer | CarpoolError, interface: str) -> tuple[set[int], lis
     return found, notes
 
 
-def _page(
+async def _page(
     visit: Visit,
     stand: Fields,
     entry: Entry | None,
@@ -142,6 +142,7 @@ def _page(
     status: int = 200,
 ) -> Response:
     interfaces, refused = stand.get("interfaces"), stand.get("refused")
+    elsewhere = await primaries(visit, stand) if refused else []
     return visit.page(
         "vipform.html",
         status,
@@ -153,4 +154,5 @@ def _page(
         interfaces=interfaces if isinstance(interfaces, Mapping) else {},
         choices=vipform.CHOICES,
         refused=refused if isinstance(refused, Mapping) else None,
+        elsewhere=elsewhere,
     )

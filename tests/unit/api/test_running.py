@@ -11,8 +11,8 @@ import pytest
 from carpool.api import running
 from carpool.api.running import RunningFiles
 from carpool.api.settings import judge
-from carpool.errors import ConfigError
-from carpool.kernel.appliedfile import NAME, SET_ASIDE, Sources
+from carpool.errors import ConfigError, KernelError
+from carpool.kernel.appliedfile import NAME, PROPOSED, SET_ASIDE, Sources
 from carpool.machine.regroup import OLDER_MAX
 from carpool.service.groupchange import Form, Look
 from tests.unit.api.files import GROUP, NODE, write
@@ -247,3 +247,19 @@ def test_who_needs_a_configuration_is_told_what_is_wrong(home: Home) -> None:
     (home.config / "group.toml").write_text("name = 3")
     with pytest.raises(ConfigError, match="name"):
         running.read(home.config)
+
+
+def test_a_proposal_is_judged_in_place_of_the_file_and_changes_nothing(home: Home) -> None:
+    home.write(form())
+    home.state.mkdir()
+    (home.state / PROPOSED).write_text(form("another").texts.group)
+    found, _problems = home.files.read(proposed=True)
+    assert found is not None and found.texts == form("another").texts
+    kept, _problems = home.files.read()
+    assert kept is not None and kept.texts == form().texts
+    (home.state / PROPOSED).write_text("no toml")
+    found, problems = home.files.read(proposed=True)
+    assert found is None and problems[0].fatal
+    (home.state / PROPOSED).unlink()
+    with pytest.raises(KernelError, match=PROPOSED):
+        home.files.read(proposed=True)

@@ -12,6 +12,7 @@ from carpool.errors import CarpoolError, ConfigError
 from carpool.web.accounts import Role
 from carpool.web.drafts import DRAFTS_MAX, Draft
 from tests.unit.web.desk import HOSTILE, Agent, Desk
+from tests.unit.web.told import group, node
 
 STAND: dict[str, Any] = {
     "node": "fw1",
@@ -26,6 +27,7 @@ STAND: dict[str, Any] = {
         ]
     },
 }
+PAGES_OF_FW2 = {"name": "fw2", "address": "fd00::3", "port": 8443}
 GOOD: dict[str, Any] = {
     "changed": True,
     "ok": True,
@@ -160,14 +162,18 @@ def test_a_deletion_is_looked_at_first(tmp_path: Path) -> None:
 def test_another_node_says_where_to_go(tmp_path: Path) -> None:
     refused = {"error": "this node is not MASTER of 1@lan", "hint": "run it there"}
     answers = {
-        "/v1/group": {**STAND, "refused": refused},
+        "/v1/nodes": group(node("fw1", "BACKUP"), {**node("fw2"), "here": False}),
+        "/v1/group": {**STAND, "refused": refused, "pages": [PAGES_OF_FW2]},
         "/v1/group/preview": {**GOOD, "refused": refused},
     }
     desk, _agent = desk_of(tmp_path, answers)
-    assert "not MASTER of 1@lan" in desk.get("/vips/edit").text
+    page = desk.get("/vips/edit").text
+    assert "not MASTER of 1@lan" in page
+    assert '<a href="https://[fd00::3]:8443/vips">fw2</a>' in page
     page = desk.get(desk.post("/vips/edit", FORM).headers["location"]).text
     assert "not MASTER of 1@lan" in page
     assert "Apply it on all nodes" not in page
+    assert '<a href="https://[fd00::3]:8443/vips">fw2</a>' in page
 
 
 def test_what_failover_refuses_is_shown_before(tmp_path: Path) -> None:
