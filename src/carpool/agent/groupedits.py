@@ -34,6 +34,7 @@ from carpool.agent.group import GroupFile
 from carpool.agent.job import Event
 from carpool.agent.results import Tally
 from carpool.agent.send import Wish
+from carpool.agent.unconfirmed import STILL
 from carpool.api.groupedit import AddVip, ChangeVip, Edit, RemoveVip, SetKey, digest_of, edited
 from carpool.api.scriptproblems import script_problems
 from carpool.api.sections import CARPOOL, load_sections
@@ -110,8 +111,8 @@ class GroupEdits:
 
     async def apply(self, edits: Sequence[Edit], digest: str, wish: Wish) -> AsyncIterator[Event]:
         """Each step. All nodes have it then, and wait to have it confirmed; or none has it. With
-        `force`, those that cannot be reached get it later. Raises CarpoolError: then nothing was
-        changed."""
+        `force`, those of several peers that cannot be reached get it later. Raises CarpoolError:
+        then nothing was changed."""
         assert wish.confirm_within_s is not None
         await self._node.configuration.guard(force=False)
         old, new, problems = await asyncio.to_thread(self._made, edits, digest)
@@ -127,7 +128,8 @@ class GroupEdits:
         async with aclosing(steps):  # type: ignore[type-var]
             async for event in steps:
                 if event.get("step") != "over":
-                    yield event
+                    if not str(event.get("text")).endswith(STILL):  # it does not: see below
+                        yield event
                     continue
                 failed = event.get("failed")
                 edit.failed = bool(failed) and not (wish.force and self._waits())

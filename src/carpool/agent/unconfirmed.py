@@ -21,7 +21,7 @@ from carpool.kernel.journal import say
 
 SETTLE_TRIES_MAX, SETTLE_AGAIN_S = 30, 2.0  # while peers put back what nobody confirmed
 GROUP_CHANGE = "the change of the group"
-_STILL = "its processes go by the one before, and the file stays as it is"
+STILL = "its processes go by the one before, and the file stays as it is"
 _ALREADY = (
     "went by this group.toml before (`carpool apply`) and keeps it: if nobody confirms it, only "
     "the peers put it back, and what was before counts, too, until the next `carpool sync`"
@@ -68,7 +68,7 @@ class Unconfirmed:
         if failed and not self.agreed:
             yield {
                 "step": "warning",
-                "text": f"nobody took the group.toml of {self._node.name}: {_STILL}",
+                "text": f"nobody took the group.toml of {self._node.name}: {STILL}",
             }
             return
         alone = not self._sender.peers(())

@@ -19,6 +19,7 @@ from carpool.agent.app import build
 from carpool.agent.doorman import SCOPE_WEB
 from carpool.agent.groupedits import BEFORE, JOURNAL
 from carpool.api.groupedit import digest_of
+from carpool.api.identity import introduce
 from carpool.api.settings import load
 from carpool.kernel.appliedfile import PROPOSED
 from tests.unit.agent.home import asked_by
@@ -96,10 +97,14 @@ class Home:
     """One node without a peer."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
         (directory / "node.toml").write_text(NODE)
         (directory / "group.toml").write_text(GROUP)
         (directory / "group.toml").chmod(0o600)
+        self.begin(directory)
+
+    def begin(self, directory: Path) -> None:
+        """By the files that are there."""
+        self.directory = directory
         config, problems = load(directory)
         assert config is not None, problems
         self.agent = Agent(config, config_dir=directory, run_dir=directory, state_dir=directory)
@@ -257,6 +262,22 @@ def test_what_fails_after_the_file_is_written_is_put_back(home: Home) -> None:
     assert "the device went away; everything is put back as it was" in last["error"]
     assert home.text == GROUP
     assert not (home.directory / JOURNAL).exists()
+
+
+def test_a_peer_that_cannot_be_reached_has_all_put_back(home: Home) -> None:
+    away = '[peer.fw2.address]\nlan = "10.9.0.3"\nsync = "192.0.2.12"\n'
+    node = f'{NODE[: NODE.index("[peer")]}sync = "none-other"\n[address]\nsync = "192.0.2.11"\n'
+    (home.directory / "node.toml").write_text(f"{node}{away}")
+    (home.directory / "group.toml").write_text(f'{GROUP}\n[sync]\ninterface = "sync"\n')
+    introduce({"fw1": home.directory, "fw2": home.directory / "fw2"})
+    home.begin(home.directory)
+    text = home.text
+    (answer,) = home.post(home.apply(ADD))
+    told = steps(answer)
+    assert told[-1] == {"step": "over", "failed": ["fw2"]}
+    assert told[-2] == {"step": "warning", "text": "everything is put back as it was"}
+    assert told[-3]["peer"] == "fw2" and told[-3]["error"]
+    assert home.text == text
 
 
 def test_a_text_with_mistakes_is_never_written(home: Home) -> None:
