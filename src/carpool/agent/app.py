@@ -29,6 +29,7 @@ from carpool.agent import (
     peer,
     servicelocal,
     servicepeer,
+    settinglocal,
     synclocal,
     syncpeer,
     weblocal,
@@ -76,6 +77,7 @@ def build(agent: Agent) -> FastAPI:
     app.include_router(hooklocal.router, prefix="/v1")
     app.include_router(nodes.router, prefix="/v1")
     app.include_router(weblocal.router, prefix="/v1")
+    app.include_router(settinglocal.router, prefix="/v1")
     app.include_router(operatelocal.router, prefix="/v1")
     app.include_router(connections.router, prefix="/v1")
     app.include_router(peer.router, prefix="/v1/peer")

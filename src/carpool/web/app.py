@@ -34,6 +34,7 @@ from carpool.web import (
     home,
     login,
     monitoring,
+    settings,
     syncpages,
     users,
     vipedit,
@@ -64,6 +65,7 @@ PARTS: tuple[Pages, ...] = (
     changepages.pages,
     events.pages,
     connections.pages,
+    settings.pages,
     users.pages,
     login.pages,
 )

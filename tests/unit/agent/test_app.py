@@ -28,6 +28,7 @@ ROUTES = {
     ("GET", "/v1/web"),
     ("GET", "/v1/nodes"),
     ("GET", "/v1/checks"),
+    ("GET", "/v1/settings"),
     ("POST", "/v1/checks/run"),
     ("POST", "/v1/hooks/{name}/run"),
     ("GET", "/v1/peer/about"),
