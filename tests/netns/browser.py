@@ -99,11 +99,11 @@ class Watched:
 
     # ------------------------------------------------------------------- asked of every page
 
-    def faults(self) -> list[str]:
+    def faults(self, widths: tuple[int, ...] = WIDTHS) -> list[str]:
         """Of the page that is shown: how it looks in each width and scheme."""
         self.page.evaluate(AXE)
         found: list[str] = []
-        for width in WIDTHS:
+        for width in widths:
             self.page.set_viewport_size({"width": width, "height": 900})
             if self.page.evaluate("document.documentElement.scrollWidth > innerWidth"):
                 found.append(f"{self.page.url}: scrolls sideways at {width} px")

@@ -274,6 +274,30 @@ def until(is_so: Callable[[], bool]) -> None:
         sleep_s(0.05)
 
 
+@pytest.mark.usefixtures("without_script")
+def test_a_setting_is_changed_on_all_nodes_and_kept(
+    with_script: BrowserContext, nodes: dict[str, WebNode]
+) -> None:
+    """On fw1, the primary: the form, its diff, and the countdown, which somebody ends."""
+    with visit(with_script, nodes["fw1"].url, "settings") as watched:
+        page = watched.page
+        watched.go("/login")
+        log_in(page, "admin", PASSWORD)
+        watched.go("/settings")
+        assert not watched.faults(widths=(360,))  # with forms, which a backup does not show
+        page.get_by_label("The preferred node takes over").uncheck()
+        page.get_by_role("button", name="Preview the change of Preemption").click()
+        page.get_by_text("+preempt = false").wait_for()
+        since_s = monotonic_s()
+        page.get_by_role("button", name="Apply", exact=True).click()
+        page.get_by_role("button", name="Confirm: keep it").click()
+        page.get_by_text("fw2: kept", exact=True).wait_for()
+        say(f"a setting is taken up by both nodes, and kept, in {monotonic_s() - since_s:.2f} s")
+    for node in nodes.values():
+        text = (node.firewall.config_dir / "group.toml").read_text()
+        assert "\npreempt = false\n" in text
+
+
 def test_a_page_says_that_the_master_has_crashed_and_who_took_over(
     backup: Watched, lab: Lab, nodes: dict[str, WebNode]
 ) -> None:

@@ -24,6 +24,7 @@ class Draft:
     edits: Sequence[Mapping[str, object]]
     digest: str
     back: str  # the page that it came from
+    words: Sequence[str] = ()  # what it means, beyond what its diff says
 
 
 class Drafts:

@@ -89,8 +89,7 @@ STATES = Group(
             "states.exclude",
             "Exclusions",
             "Connections that stay on their node. A connection is excluded when all that one row "
-            "gives holds for it. A row that is emptied goes; after a preview there are more empty "
-            "ones.",
+            "gives holds for it. A row that is emptied goes.",
             Kind.EXCLUSIONS,
             default=[],
         ),

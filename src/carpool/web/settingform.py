@@ -21,7 +21,7 @@ Value = object  # bool, int, str, or a list of strings or of tables
 YES = "yes"  # of a box that is ticked
 TEXT_MAX = 250  # characters of one field
 EXCLUDE_KEYS = ("interface", "network", "protocol", "port", "mark")
-EMPTY_ROWS = 2  # to fill in; the next look has two more
+EMPTY_ROWS = 4  # to fill in at a time
 
 _NUMBER = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 

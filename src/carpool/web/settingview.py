@@ -110,23 +110,31 @@ def reading(members: Sequence[Member], *, is_admin: bool) -> str:
     return "" if is_admin else "Settings are changed by accounts with the role admin."
 
 
-def offered(answer: Fields) -> dict[str, list[Choice]]:
-    """Of GET /v1/settings, by the key of the field."""
+def offered(answer: Fields, values: Fields) -> dict[str, list[Choice]]:
+    """Of GET /v1/settings, and of what group.toml says, by the key of the field."""
     interfaces = [Choice(name, name) for name in _of(_of(answer, "node"), "interfaces")]
-    sections = [_section(row) for row in entries_of(answer, "sections")]
+    changed = _of(values, "section")
+    sections = [_section(row, changed) for row in entries_of(answer, "sections")]
     return {**dict.fromkeys(INTERFACE_KEYS, interfaces), SECTIONS_KEY: sections}
 
 
-def _section(row: Fields) -> Choice:
+def _section(row: Fields, changed: Fields) -> Choice:
     name, paths = text_of(row, "name"), words_of(row, "paths")
     where = ", ".join(paths[:PATHS_MAX]) + (" and more" if len(paths) > PATHS_MAX else "")
     more = ": ".join(one for one in (text_of(row, "description"), where) if one)
     marks = [
         "" if row.get("installed") is True else "not installed here",
         "" if row.get("preset") is True else "of this group",
-        "changed by this group" if row.get("preset") and row.get("changed") else "",
+        "changed by this group" if row.get("preset") is True and name in changed else "",
     ]
     return Choice(name, name, more, ", ".join(one for one in marks if one))
+
+
+def mistake(problem: Fields) -> tuple[str, str]:
+    """What was found and expected, and what to do."""
+    text = f"found {text_of(problem, 'found')}, expected {text_of(problem, 'expected')}"
+    hint = text_of(problem, "hint")
+    return text, f"({hint})" if hint else ""
 
 
 def times(expression: str, wall_s: float, zone: Zone) -> list[str]:

@@ -6,9 +6,11 @@ import tomllib
 
 import pytest
 
+from carpool.api.groupedit import RemoveKey, SetKey, digest_of, edited
 from carpool.api.settings import STATES_KEYS
 from carpool.api.settingscripts import CHECK_KEYS
 from carpool.api.settingsync import SYNC_KEYS
+from carpool.model.keypath import parse
 from carpool.web import settingform
 from carpool.web.settingfields import (
     BY_SLUG,
@@ -21,7 +23,8 @@ from carpool.web.settingfields import (
 )
 from carpool.web.settingform import Choice, Edit, Group, Kind, asked, by_field, filled
 
-FULL = tomllib.loads("""
+NAME = 'name = "edge"  # of us all'
+FULL_TEXT = """
 preempt = false
 [states]
 interface = "sync"
@@ -46,8 +49,10 @@ timeout = "5s"
 rise = 3
 fall = 2
 weight = 0
-""")
-BARE = tomllib.loads('[states]\ninterface = "sync"\n[sync]\ninterface = "sync"')
+"""
+FULL = tomllib.loads(FULL_TEXT)
+BARE_TEXT = '[states]\ninterface = "sync"\n[sync]\ninterface = "sync"\n'
+BARE = tomllib.loads(BARE_TEXT)
 OFFERED = {"states.interface": [Choice("lan", "lan"), Choice("sync", "sync")]}
 
 
@@ -68,6 +73,24 @@ def test_from_nothing_to_everything(group: Group) -> None:
         if isinstance(value, list) and one.kind is Kind.SEVERAL:
             value = sorted(value)  # new ones come in the order of their names
         assert edits.get(one.key, one.default) == value
+
+
+@pytest.mark.parametrize("before", [FULL_TEXT, BARE_TEXT, ""], ids=["full", "bare", "nothing"])
+@pytest.mark.parametrize("after", [FULL_TEXT, BARE_TEXT, ""], ids=["full", "bare", "nothing"])
+def test_the_file_says_then_what_the_form_said(before: str, after: str) -> None:
+    """All forms, one after the other; asked again, nothing is left to change."""
+    text, wanted = f"{NAME}\n{before}", tomllib.loads(after)
+    for group in GROUPS:
+        form = filled(group, wanted)
+        edits = [
+            RemoveKey(parse(one.key)) if one.value is None else SetKey(parse(one.key), one.value)
+            for one in asked(group, tomllib.loads(text), form).edits
+        ]
+        text = edited(text, edits, digest_of(text))
+        assert asked(group, tomllib.loads(text), form).edits == ()
+    assert text.startswith(NAME)
+    for group in GROUPS:
+        assert filled(group, tomllib.loads(text)) == filled(group, wanted)
 
 
 def test_every_key_of_these_tables_has_a_field() -> None:
@@ -145,7 +168,7 @@ def test_a_problem_of_the_file_finds_its_field() -> None:
 def test_there_are_always_rows_to_fill_in_up_to_the_most() -> None:
     exclude = STATES.fields[-1]
     rows = settingform.rows(exclude, filled(STATES, FULL))
-    assert [row["port"] for row in rows] == ["", "53", "", "", ""]
+    assert [row["port"] for row in rows] == ["", "53", *[""] * 5]
     many = {"states": {"exclude": [{"port": 1}] * 31}}
     assert len(settingform.rows(exclude, filled(STATES, many))) == 32
     odd = {"states.exclude.x.port": "1", "states.exclude.99999.port": "1"}

@@ -29,11 +29,12 @@ ANSWER = {
             "paths": ["/a", "/b", "/c", "/d"],
             "installed": True,
             "preset": True,
-            "changed": False,
         },
-        {"name": "own", "paths": [], "installed": False, "preset": False, "changed": True},
+        {"name": "own", "paths": [], "installed": False, "preset": False},
     ],
 }
+
+VALUES: dict[str, object] = {"section": {"own": {}, "cron": {}}}
 
 
 class Utc:
@@ -64,15 +65,15 @@ def test_the_next_times_that_a_schedule_means(expression: str, told: list[str]) 
 
 
 def test_what_there_is_to_choose_from() -> None:
-    offered = settingview.offered(ANSWER)
+    offered = settingview.offered(ANSWER, VALUES)
     assert offered["sync.interface"] == offered["states.interface"] == [Choice("lan", "lan")]
     cron, own = offered["sync.sections"]
-    assert (cron.more, cron.mark) == ("jobs: /a, /b, /c and more", "")
+    assert (cron.more, cron.mark) == ("jobs: /a, /b, /c and more", "changed by this group")
     assert (own.more, own.mark) == ("", "not installed here, of this group")
 
 
 def test_a_form_with_all_that_its_template_places() -> None:
-    offered = settingview.offered(ANSWER)
+    offered = settingview.offered(ANSWER, VALUES)
     form = {"sync.sections.cron": "yes", "sync.port": "x"}
     found = settingview.shown(SECTIONS, form, offered, {"sync.port": "no number"})
     sections, interface, port = found.fields
