@@ -21,6 +21,12 @@ def wall_us() -> int:
     return time.time_ns() // 1000
 
 
+def wall_s() -> float:
+    """Seconds since 1970, for what outlives a process or is agreed with other machines: codes and
+    tokens of people. Never for timers."""
+    return time.time()
+
+
 def wall_iso(in_s: float = 0.0) -> str:
     """The wall time, now or in some seconds, as RFC 3339 in UTC with milliseconds:
     `2026-03-01T04:05:06.789Z`."""

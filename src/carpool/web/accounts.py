@@ -1,7 +1,8 @@
-"""Who may use the pages: names, roles and passwords, in one file of this node.
+"""Who may use the pages: names, roles, passwords, second factors, tokens; in one file.
 
 Room: web. Passwords are kept as argon2id; refuses to know sessions and HTTP. The file is replaced
-as a whole, so it is never half of anything.
+as a whole, so it is never half of anything; `carpool account` may replace it, too, while the pages
+run.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from enum import IntEnum
 from pathlib import Path
 from threading import Lock
 
@@ -20,6 +20,10 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from carpool.errors import CarpoolError, ConfigError
+from carpool.web import second, tokens
+from carpool.web.role import Role as Role
+from carpool.web.second import Second
+from carpool.web.tokens import Token
 
 FILE = "accounts.json"  # in the state directory of the web process
 VERSION = 1
@@ -33,24 +37,14 @@ NAME = re.compile(r"[a-z][a-z0-9._-]{0,31}", re.ASCII)
 NAME_RULE = "a lower-case letter, then up to 31 of a-z 0-9 . _ -"
 
 
-class Role(IntEnum):
-    """Each may what those below it may."""
-
-    VIEWER = 1
-    OPERATOR = 2
-    ADMIN = 3
-
-    @property
-    def word(self) -> str:
-        return self.name.lower()
-
-
 @dataclass(frozen=True, slots=True)
 class Account:
     name: str
     role: Role
     password: str  # argon2id, as PHC string
     one_time: bool = False  # good for one login, in which another one is set
+    tokens: tuple[Token, ...] = ()
+    second: Second | None = None  # asked for after the password
 
 
 def one_time_password() -> str:
@@ -66,6 +60,7 @@ class Accounts:
         self._path = directory / FILE
         self._hasher = hasher or PasswordHasher(TIME_COST, MEMORY_KIB, PARALLELISM)
         self._accounts: dict[str, Account] = {}
+        self._seen: tuple[int, int] | None = None  # the file that we know
         self._verifying = Lock()
         self._lock = Lock()  # around what looks first and then changes
         self._nobody = self._hasher.hash("nobody has this password")
@@ -73,16 +68,23 @@ class Accounts:
     def open(self, random_word: Callable[[], str]) -> str:
         """Read the file; with none there, make the first account, and return its one-time password.
         Raises ConfigError for a file that cannot be used: nobody is let in by chance."""
-        try:
-            text = self._path.read_text()
-        except FileNotFoundError:
+        if not self._path.exists():
             password = random_word()
             self._keep(Account(FIRST, Role.ADMIN, self._hasher.hash(password), one_time=True))
             return password
-        except OSError as error:
-            raise ConfigError(f"{self._path}: {error.strerror}") from error
-        self._accounts = {one.name: one for one in self._read(text)}
+        self._load()
         return ""
+
+    def refresh(self) -> list[str]:
+        """Read the file again if somebody else wrote it: `carpool account`. The names of those
+        who have another password now, or are gone. Raises ConfigError."""
+        with self._lock:
+            before = self._accounts
+            if self._identity() in (self._seen, None):  # without a file, what we know counts
+                return []
+            self._load()
+            digests = {name: one.password for name, one in self._accounts.items()}
+            return [name for name, one in before.items() if digests.get(name) != one.password]
 
     def find(self, name: str) -> Account | None:
         return self._accounts.get(name)
@@ -112,6 +114,54 @@ class Accounts:
                 raise CarpoolError(f"there are {ACCOUNTS_MAX} accounts already", hint="remove one")
             self._keep(Account(name, role, digest, one_time=True))
 
+    def change(self, name: str, change: Callable[[Account], Account]) -> Account:
+        """What it is now. `change` may raise CarpoolError, and then nothing changed."""
+        with self._lock:
+            account = change(self._known(name))
+            self._keep(account)
+            return account
+
+    def by_token(self, text: str, wall_s: float) -> tuple[Account, Token] | None:
+        """Whose token that is, if it counts. Takes as long for any answer, but for how many there
+        are: nobody finds 256 bits by time."""
+        digest = tokens.digest_of(text)
+        for account in self._accounts.values():
+            token = tokens.found(account.tokens, digest, wall_s)
+            if token is not None:
+                return account, token
+        return None
+
+    def used(self, account: Account, token: Token, wall_s: float) -> None:
+        """Remember it, now and then. Raises CarpoolError."""
+        if wall_s - token.used_s < tokens.USED_EVERY_S:
+            return
+
+        def change(now: Account) -> Account:
+            fresh = [
+                replace(one, used_s=int(wall_s)) if one.digest == token.digest else one
+                for one in now.tokens
+            ]
+            return replace(now, tokens=tuple(fresh))
+
+        self.change(account.name, change)
+
+    def take_code(self, name: str, code: str, wall_s: float) -> bool:
+        """Whether it is a code of that account; it never is again. What cannot be written is
+        remembered all the same: a full disk keeps nobody out. A recovery code is good only if it
+        can be written: raises CarpoolError."""
+        with self._lock:
+            account = self._known(name)
+            left = account.second.after(code, wall_s) if account.second else None
+            if left is None or account.second is None:
+                return False
+            try:
+                self._keep(replace(account, second=left))
+            except CarpoolError:
+                if left.recovery != account.second.recovery:
+                    raise
+                self._accounts = {**self._accounts, name: replace(account, second=left)}
+            return True
+
     def set_password(self, name: str, password: str) -> None:
         """Raises CarpoolError for one that is too short."""
         if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
@@ -119,11 +169,19 @@ class Accounts:
                 f"a password of {len(password)} characters",
                 hint=f"{PASSWORD_MIN} to {PASSWORD_MAX} are expected: some words are easy to type",
             )
-        self._set_digest(name, password, one_time=False)
+        digest = self._hasher.hash(password)
+        self.change(name, lambda one: replace(one, password=digest, one_time=False))
 
     def renew(self, name: str, password: str) -> None:
-        """For who forgot theirs: it is good for one login. Raises CarpoolError."""
-        self._set_digest(name, password, one_time=True)
+        """For who forgot theirs: it is good for one login. Tokens end, as whoever made them may be
+        another one; the second factor stays. Raises CarpoolError."""
+        digest = self._hasher.hash(password)
+        self.change(name, lambda one: replace(one, password=digest, one_time=True, tokens=()))
+
+    def reset(self, name: str, password: str) -> None:
+        """For who lost everything: a one-time password is all that is left. Raises CarpoolError."""
+        digest = self._hasher.hash(password)
+        self.change(name, lambda one: Account(one.name, one.role, digest, one_time=True))
 
     def set_role(self, name: str, role: Role) -> None:
         """Raises CarpoolError for the last admin."""
@@ -140,11 +198,6 @@ class Accounts:
             self._check_not_last(name)
             self._write({key: one for key, one in self._accounts.items() if key != name})
 
-    def _set_digest(self, name: str, password: str, *, one_time: bool) -> None:
-        digest = self._hasher.hash(password)
-        with self._lock:
-            self._keep(replace(self._known(name), password=digest, one_time=one_time))
-
     def _known(self, name: str) -> Account:
         account = self._accounts.get(name)
         if account is None:
@@ -159,7 +212,10 @@ class Accounts:
         self._write({**self._accounts, account.name: account})
 
     def _write(self, accounts: dict[str, Account]) -> None:
-        rows = [{**asdict(one), "role": one.role.word} for one in accounts.values()]
+        if self._identity() not in (self._seen, None):
+            hint = "`carpool account` did it a moment ago: try again"
+            raise CarpoolError("somebody else changed the accounts", hint=hint)
+        rows = [asdict(one, dict_factory=_row) for one in accounts.values()]
         text = json.dumps({"version": VERSION, "accounts": rows}, indent=1)
         fresh = self._path.with_suffix(".new")
         try:
@@ -167,25 +223,52 @@ class Accounts:
                 file.write(text + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+            if os.geteuid() == 0 and self._path.exists():  # root's, for a process that is not
+                owner = self._path.stat()
+                os.chown(fresh, owner.st_uid, owner.st_gid)
             fresh.replace(self._path)
         except OSError as error:
             raise CarpoolError(f"{self._path}: {error.strerror}", hint="nothing changed") from error
-        self._accounts = accounts
+        self._accounts, self._seen = accounts, self._identity()
 
-    def _read(self, text: str) -> list[Account]:
+    def _identity(self) -> tuple[int, int] | None:
+        """Of the file that is there: who writes it makes another one."""
         try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
+
+    def _load(self) -> None:
+        self._seen = self._identity()
+        try:
+            text = self._path.read_text()
             told = json.loads(text)
             if told["version"] != VERSION:
                 raise ValueError(f"version {told['version']!r}, expected {VERSION}")
-            return [
-                Account(
-                    str(row["name"]),
-                    Role[str(row["role"]).upper()],
-                    str(row["password"]),
-                    one_time=bool(row["one_time"]),
-                )
-                for row in told["accounts"]
-            ]
+            self._accounts = {one.name: one for one in map(_account, told["accounts"])}
+        except OSError as error:
+            raise ConfigError(f"{self._path}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
             hint = f"remove {self._path}: the next start makes the account {FIRST} anew"
             raise ConfigError(f"{self._path}: no accounts in it: {error}", hint=hint) from error
+
+
+def _row(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
+    return {key: one.word if isinstance(one, Role) else one for key, one in pairs}
+
+
+def _account(row: Mapping[str, object]) -> Account:
+    """Files of before have neither tokens nor a second factor. Raises KeyError, ValueError or
+    TypeError."""
+    told, factor = row.get("tokens", []), row.get("second")
+    if not isinstance(told, list) or not isinstance(factor, Mapping | None):
+        raise TypeError("tokens is no list, or second no object")
+    return Account(
+        str(row["name"]),
+        Role[str(row["role"]).upper()],
+        str(row["password"]),
+        one_time=bool(row["one_time"]),
+        tokens=tuple(map(tokens.read, told)),
+        second=None if factor is None else second.read(factor),
+    )

@@ -26,6 +26,7 @@ from carpool.errors import CarpoolError
 from carpool.kernel import clock
 from carpool.kernel.journal import say
 from carpool.web import (
+    account,
     backup,
     changepages,
     connections,
@@ -68,6 +69,7 @@ PARTS: tuple[Pages, ...] = (
     settings.pages,
     users.pages,
     login.pages,
+    account.pages,
 )
 
 NOTES_MAX = 32  # for the events, under way
@@ -88,6 +90,7 @@ class Web:
         mark: str = "",
         now_s: Callable[[], float] = clock.monotonic_s,
         random_hex: Callable[[int], str] = secrets.token_hex,
+        wall_s: Callable[[], float] = clock.wall_s,
     ) -> None:
         self.ask = ask
         self.accounts = accounts
@@ -95,8 +98,12 @@ class Web:
         self.form_wait_s = FORM_WAIT_S
         self.now_s = now_s
         self.sessions = Sessions(now_s, random_hex)
+        self.wall_s = wall_s
+        self.random_hex = random_hex
         self.throttle = Throttle(now_s)
+        self.token_throttle = Throttle(now_s)  # programs that go on keep nobody from logging in
         self.fresh = users.Fresh()
+        self.made = users.Fresh()  # tokens, and recovery codes
         self._notes: set[asyncio.Task[None]] = set()
         wait, few = {"wait_s": f"{DRIFT_WAIT_S:g}"}, {"limit": f"{EVENTS_MAX}"}
         self.drift = Lately(

@@ -51,14 +51,28 @@ async def log_in(request: Request) -> Response:
 
 
 async def check_password(web: Web, name: str, password: str, source: str) -> Account | None:
-    """The account, if that is its password; counted for the throttle, which was asked before."""
+    """The account, if that is its password; counted for the throttle, which was asked before. With
+    a second factor it counts as a wrong try until that was right, too: who has the password must
+    not get as many codes to guess as he likes."""
     web.throttle.wrong(name, source)  # until it is known better: tries at once count, too
     account = await asyncio.to_thread(web.accounts.check, name, password[:PASSWORD_MAX])
     if account is None:
         say(f"web: a wrong password for {name[:64]!r} from {source}")
         return None
-    web.throttle.right(name, source)
+    if account.second is None:
+        web.throttle.right(name, source)
     return account
+
+
+async def refusal(visit: Visit) -> str:
+    """Of a form that asks for the password once more, as a session is not yet the password."""
+    web, name, source = visit.web, visit.account.name, visit.session.source
+    if (wait_s := web.throttle.wait_s(name, source)) > 0:
+        return too_many(wait_s)
+    if await check_password(web, name, visit.form.get("password", ""), source) is None:
+        return "that is not your password"
+    web.throttle.right(name, source)
+    return ""
 
 
 open_routes = [
@@ -89,6 +103,7 @@ async def set_password(visit: Visit) -> Response:
     if await check_password(web, name, old, source) is None:
         text = "the present password is another one"
         return visit.page("password.html", 422, error=text, least=PASSWORD_MIN)
+    web.throttle.right(name, source)
     error = ""
     if fresh != visit.form.get("again", ""):
         error = "the two new ones differ"

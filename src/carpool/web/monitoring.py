@@ -1,7 +1,8 @@
 """What programs ask the pages for: health by status code, Prometheus metrics, one JSON object.
 
-Room: web. Yes or no is told to anybody, as load balancers have no password; the rest to an account
-(HTTP basic, RFC 7617) or to a browser that is logged in. docs/monitoring.md is for their users.
+Room: web. Yes or no is told to anybody, as load balancers have no password; the rest to a token of
+an account (RFC 6750), to an account (HTTP basic, RFC 7617) or to a browser that is logged in.
+docs/monitoring.md is for their users.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from math import ceil
 
 from starlette.exceptions import HTTPException
@@ -23,6 +25,7 @@ from carpool.api import metrics
 from carpool.api.control import FAILOVER, STATES
 from carpool.api.render import Fields
 from carpool.errors import CarpoolError
+from carpool.kernel.journal import say
 from carpool.web import health
 from carpool.web.accounts import Account
 from carpool.web.atonce import POLL_WAIT_S
@@ -32,6 +35,7 @@ from carpool.web.page import session_of, web_of
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 DRIFT_WAIT_S = "2"  # for peers to say how they stand; Prometheus waits for 10 s
 MORE = ("/v1/schedule", "/v1/checks", "/v1/hooks")  # what else of the agent is told
+ASKS_FOR_TOKEN = {"www-authenticate": 'Bearer realm="carpool", error="invalid_token"'}
 ASKS_FOR_PASSWORD = {"www-authenticate": 'Basic realm="carpool", charset="UTF-8"'}
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -121,8 +125,12 @@ def _told(answer: object) -> Fields | CarpoolError:
 async def viewer_of(request: Request) -> Account:
     """Who asks. Raises HTTPException."""
     web = web_of(request)
-    session = session_of(request)
-    account = web.accounts.find(session.account) if session else None
+    kind, _, told = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        account: Account | None = await _by_token(request, told.strip())
+    else:
+        session = session_of(request)
+        account = web.accounts.find(session.account) if session else None
     if account is None:
         account = await _by_password(request)
     if account.one_time:
@@ -131,12 +139,32 @@ async def viewer_of(request: Request) -> Account:
     return account
 
 
+async def _by_token(request: Request, told: str) -> Account:
+    """With the role that the token has now. One that counts is taken at any time, as nobody guesses
+    it; who shows others waits."""
+    web, source = web_of(request), source_of(request)
+    found = web.accounts.by_token(told, web.wall_s())
+    if found is None:
+        if (wait_s := web.token_throttle.wait_s(source, source)) > 0:
+            raise _refused(429, "too many wrong tokens", {"retry-after": str(ceil(wait_s))})
+        web.token_throttle.wrong(source, source)
+        say(f"web: a token that does not count from {source}")
+        text = "this token is unknown, or has expired: make another one at /account"
+        raise _refused(401, text, ASKS_FOR_TOKEN)
+    account, token = found
+    try:
+        await asyncio.to_thread(web.accounts.used, account, token, web.wall_s())
+    except CarpoolError as error:
+        say(f"web: when a token was used is not kept: {error.message}")
+    return replace(account, role=min(account.role, token.role))
+
+
 async def _by_password(request: Request) -> Account:
     name, password = _credentials(request)
     web, source = web_of(request), source_of(request)
     account = web.accounts.find(name)
     if account is not None and web.known.has(name, source, password, account.password):
-        return account
+        return _without_second(account)
     wait_s = web.throttle.wait_s(name, source)
     if wait_s > 0:
         raise _refused(429, "too many wrong passwords", {"retry-after": str(ceil(wait_s))})
@@ -144,6 +172,14 @@ async def _by_password(request: Request) -> Account:
     if account is None:
         raise _refused(401, "wrong name or password", ASKS_FOR_PASSWORD)
     web.known.add(name, source, password, account.password)
+    return _without_second(account)
+
+
+def _without_second(account: Account) -> Account:
+    """A password alone is not enough for an account that wants more. Raises HTTPException."""
+    if account.second is not None:
+        text = f"{account.name} has a second factor: make a token for this program at /account"
+        raise _refused(403, text)
     return account
 
 

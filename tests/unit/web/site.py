@@ -19,6 +19,7 @@ from tests.visitor import Visitor
 HOST = "https://fw1.example"
 PASSWORD = "twelve or more of them"  # of everybody
 ONE_TIME = "one-time"
+WALL_S = 1_790_000_000.0
 
 
 class Site:
@@ -40,6 +41,7 @@ class Site:
             "0123abcd",
             now_s=lambda: self.now_s,
             random_hex=lambda size: f"{next(numbers):0{2 * size}x}",
+            wall_s=lambda: WALL_S + self.now_s,
         )
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import stat
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from carpool.web.accounts import (
     Role,
     one_time_password,
 )
+from carpool.web.second import Second
+from carpool.web.tokens import USED_EVERY_S, Token, digest_of
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 GOOD = "a horse that nobody knows"
@@ -135,6 +138,10 @@ def _tried(accounts: Accounts, name: str) -> None:
         "[]",
         '{"version": 2, "accounts": []}',
         '{"version": 1, "accounts": [{"name": "a"}]}',
+        '{"version": 1, "accounts": [{"name": "a", "role": "viewer", "password": "", '
+        '"one_time": false, "tokens": [{}]}]}',
+        '{"version": 1, "accounts": [{"name": "a", "role": "viewer", "password": "", '
+        '"one_time": false, "second": []}]}',
         '{"version": 1, "accounts": [{"name": "a", "role": "king", "password": "", '
         '"one_time": false}]}',
     ],
@@ -154,6 +161,52 @@ def test_a_digest_that_is_none_is_nobodys_password(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(json.dumps(told))
     accounts = again(tmp_path)
     assert accounts.check("admin", "") is None and accounts.check("admin", "first") is None
+
+
+def test_a_file_of_before_has_neither_tokens_nor_a_second_factor(tmp_path: Path) -> None:
+    made(tmp_path)
+    told = json.loads((tmp_path / FILE).read_text())
+    for row in told["accounts"]:
+        del row["tokens"], row["second"]
+    (tmp_path / FILE).write_text(json.dumps(told))
+    account = again(tmp_path).check("admin", "first")
+    assert account is not None and (account.tokens, account.second) == ((), None)
+
+
+def test_tokens_and_a_second_factor_are_there_at_the_next_start(tmp_path: Path) -> None:
+    accounts = made(tmp_path)
+    accounts.add("anna", Role.OPERATOR, "x")
+    token = Token("grafana", digest_of("secret"), Role.VIEWER, 5, 1000, 7)
+    factor = Second("ABCD", 3, ("digest",))
+    before = accounts.change("anna", lambda one: replace(one, tokens=(token,), second=factor))
+    accounts = again(tmp_path)
+    assert accounts.find("anna") == before
+    assert accounts.by_token("secret", 999) == (before, token)
+    assert accounts.by_token("secret", 1000) is None and accounts.by_token("other", 0) is None
+    accounts.used(before, token, 7 + USED_EVERY_S - 1)
+    assert accounts.find("anna") == before, "not each time"
+    accounts.used(before, token, 7 + USED_EVERY_S)
+    account = again(tmp_path).find("anna")
+    assert account is not None and account.tokens[0].used_s == 7 + USED_EVERY_S
+    accounts.renew("anna", "another")
+    account = accounts.find("anna")
+    assert account is not None and (account.tokens, account.second) == ((), factor)
+    accounts.reset("anna", "another")
+    account = accounts.find("anna")
+    assert account is not None and account.second is None and account.one_time
+
+
+def test_what_somebody_else_wrote_counts_and_is_not_overwritten(tmp_path: Path) -> None:
+    accounts = made(tmp_path)
+    assert accounts.refresh() == []
+    again(tmp_path).reset("admin", "from the console")
+    with pytest.raises(CarpoolError, match="somebody else changed the accounts"):
+        accounts.add("anna", Role.VIEWER, "x")
+    assert accounts.refresh() == ["admin"] and accounts.refresh() == []
+    assert accounts.check("admin", "from the console") is not None
+    accounts.add("anna", Role.VIEWER, "x")
+    (tmp_path / FILE).unlink()
+    assert accounts.refresh() == [] and accounts.find("anna") is not None
 
 
 def test_what_cannot_be_written_did_not_happen(tmp_path: Path) -> None:

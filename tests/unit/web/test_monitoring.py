@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -11,10 +12,13 @@ import pytest
 from argon2 import PasswordHasher
 from prometheus_client.parser import text_string_to_metric_families
 
+from carpool.kernel import clock
 from carpool.web.accounts import Accounts, Role
 from carpool.web.app import Web, build
 from carpool.web.ask import Ask
+from carpool.web.second import Second
 from carpool.web.throttle import FREE
+from carpool.web.tokens import Token, digest_of
 
 PASSWORD = "correct horse battery"
 FOR_ACCOUNTS = ("/metrics", "/status.json")
@@ -56,7 +60,6 @@ def test_the_rest_wants_an_account(web: Web, path: str) -> None:
         get(web, path, "nobody", PASSWORD),
         get(web, path, headers={"authorization": "Basic ***"}),
         get(web, path, headers={"authorization": "Basic bm9jb2xvbg=="}),
-        get(web, path, headers={"authorization": f"Bearer {PASSWORD}"}),
     ):
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"].startswith("Basic ")
@@ -105,3 +108,54 @@ def test_nobody_is_known_who_is_no_account_any_more(web: Web) -> None:
     assert get(web, "/metrics", "mon", PASSWORD).status_code == 200
     web.accounts.remove("mon")
     assert get(web, "/metrics", "mon", PASSWORD).status_code == 401
+
+
+def with_token(web: Web, text: str, role: Role = Role.VIEWER, name: str = "mon") -> None:
+    token = Token(text, digest_of(text), role, 0, int(web.wall_s()) + 60)
+    web.accounts.change(name, lambda one: replace(one, tokens=(*one.tokens, token)))
+
+
+def bearer(web: Web, path: str, text: str, source: str = "10.0.0.9") -> httpx.Response:
+    return get(web, path, source=source, headers={"authorization": f"Bearer {text}"})
+
+
+@pytest.mark.parametrize("path", FOR_ACCOUNTS)
+def test_a_token_is_enough_as_long_as_it_counts(web: Web, path: str) -> None:
+    with_token(web, "mine")
+    assert bearer(web, path, "mine").status_code not in (401, 403)
+    account = web.accounts.find("mon")
+    assert account is not None and account.tokens[0].used_s > 0
+    web.wall_s = lambda: clock.wall_s() + 61
+    over, unknown = bearer(web, path, "mine"), bearer(web, path, PASSWORD)
+    assert over.status_code == unknown.status_code == 401
+    assert over.text == unknown.text and "unknown, or has expired" in over.text
+    assert over.headers["www-authenticate"].startswith("Bearer ")
+
+
+def test_a_token_ends_with_its_account_and_when_an_admin_renews_the_password(web: Web) -> None:
+    with_token(web, "mine")
+    web.accounts.renew("mon", "another")
+    assert bearer(web, "/metrics", "mine").status_code == 401
+    with_token(web, "mine")
+    assert bearer(web, "/metrics", "mine").status_code == 403, "not before the first login"
+    web.accounts.remove("mon")
+    assert bearer(web, "/metrics", "mine").status_code == 401
+
+
+def test_who_shows_wrong_tokens_waits_and_who_shows_a_right_one_does_not(web: Web) -> None:
+    with_token(web, "mine")
+    codes = [bearer(web, "/metrics", f"guess {n}").status_code for n in range(FREE + 1)]
+    assert codes == [401] * FREE + [429]
+    assert bearer(web, "/metrics", "mine").status_code == 200
+    assert get(web, "/metrics", "mon", PASSWORD).status_code == 200, "passwords are another matter"
+
+
+def test_a_password_alone_is_not_enough_with_a_second_factor(web: Web) -> None:
+    assert get(web, "/metrics", "mon", PASSWORD).status_code == 200
+    web.accounts.change("mon", lambda one: replace(one, second=Second("ABCD", 0, ())))
+    for source in ("10.0.0.9", "10.0.0.1"):  # one of them is known
+        answer = get(web, "/metrics", "mon", PASSWORD, source=source)
+        assert answer.status_code == 403 and "make a token" in answer.text
+    assert get(web, "/metrics", "mon", "wrong").status_code == 401
+    with_token(web, "mine")
+    assert bearer(web, "/metrics", "mine").status_code == 200
