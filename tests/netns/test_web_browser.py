@@ -114,6 +114,7 @@ def test_every_page_is_fit_for_everybody(backup: Watched) -> None:
     sideways, and nothing that the browser complains about."""
     paths = backup.navigation()
     assert "/" in paths
+    paths += ["/password", "/account/totp"]
     found: list[str] = []
     for path in paths:
         backup.go(path)

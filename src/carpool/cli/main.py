@@ -57,6 +57,7 @@ VERBS = {  # verb: module, help
     ),
     "hooks": ("carpool.cli.hooks", "what runs on transitions, and how it went"),
     "rules": ("carpool.cli.rules", "the nftables table that keeps strangers from carpool"),
+    "account": ("carpool.cli.account", "give an account of the pages another one-time password"),
     "release": ("carpool.cli.release", "take away what a process that died left behind"),
     "install": ("carpool.cli.install", "write units and man pages, after pip or uv"),
     "lab": ("carpool.cli.lab", "a real network on this machine, to see failover work"),

@@ -84,6 +84,7 @@ def shown(visit: Visit, status: int = 200, error: CarpoolError | None = None) ->
         "account.html",
         status,
         error=error,
+        notes=web.notes.take(visit.session),
         made=web.made.take(visit.session.token) if error is None else None,
         rows=[_row(one, mine.role, web.wall_s()) for one in mine.tokens],
         roles=[role.word for role in Role if role <= mine.role],

@@ -36,6 +36,7 @@ from carpool.web import (
     login,
     monitoring,
     settings,
+    secondpages,
     syncpages,
     users,
     vipedit,
@@ -45,6 +46,7 @@ from carpool.web.accounts import Accounts
 from carpool.web.ask import Ask
 from carpool.web.atonce import POLL_WAIT_S, AtOnce
 from carpool.web.drafts import Drafts
+from carpool.web.halfway import Halfway
 from carpool.web.headers import Headers
 from carpool.web.jobs import Jobs
 from carpool.web.known import Known
@@ -70,6 +72,7 @@ PARTS: tuple[Pages, ...] = (
     users.pages,
     login.pages,
     account.pages,
+    secondpages.pages,
 )
 
 NOTES_MAX = 32  # for the events, under way
@@ -100,6 +103,8 @@ class Web:
         self.sessions = Sessions(now_s, random_hex)
         self.wall_s = wall_s
         self.random_hex = random_hex
+        self.halfway = Halfway(now_s, random_hex)
+        self.setups = secondpages.Setups()
         self.throttle = Throttle(now_s)
         self.token_throttle = Throttle(now_s)  # programs that go on keep nobody from logging in
         self.fresh = users.Fresh()
@@ -135,6 +140,17 @@ class Web:
             task = asyncio.create_task(self._note(by, text))
             self._notes.add(task)
             task.add_done_callback(self._notes.discard)
+
+    def look_at_accounts(self) -> None:
+        """Whether `carpool account` changed some: they are logged out."""
+        try:
+            names = self.accounts.refresh()
+        except CarpoolError as error:
+            say(f"web: {error.message}")  # what was known before counts
+            return
+        for name in names:
+            self.sessions.end_all(name)
+            self.note("the console", f"reset the account {name}")
 
     async def _note(self, by: str, text: str) -> None:
         try:

@@ -21,6 +21,8 @@ from carpool.web.page import Pages, Visit, check_site, form_of, session_of, web_
 if TYPE_CHECKING:
     from carpool.web.app import Web
 
+TOO_MANY = "too many wrong passwords"
+
 pages = Pages()
 
 
@@ -33,6 +35,7 @@ async def show(request: Request) -> Response:
 async def log_in(request: Request) -> Response:
     check_site(request)
     web, form, source = web_of(request), await form_of(request), source_of(request)
+    web.look_at_accounts()
     name, path = form.get("name", ""), _next(form.get("next", ""))
     wait_s = web.throttle.wait_s(name, source)
     if wait_s > 0:
@@ -42,11 +45,51 @@ async def log_in(request: Request) -> Response:
     account = await check_password(web, name, form.get("password", ""), source)
     if account is None:
         return _form(request, name, "wrong name or password", path, 403)
-    web.note(f"{account.name} from {source}", "logged in")
+    if account.second is not None:
+        step = web.halfway.begin(name, account.password, path)
+        return HTMLResponse(web.render("code.html", step=step, error=""))
+    return _let_in(request, account.name, path)
+
+
+async def log_in_code(request: Request) -> Response:
+    """The second step. It is there for who had the password right, and so says that it was."""
+    check_site(request)
+    web, form = web_of(request), await form_of(request)
+    key = form.get("step", "")
+    step = web.halfway.find(key)
+    account = web.accounts.find(step.name) if step else None
+    if step is None or account is None or account.password != step.password:
+        return _form(request, "", "that took too long: begin anew", "/", 403)
+    if error := await show_code(request, step.name, form.get("code", "")):
+        status = 429 if error.startswith(TOO_MANY) else 403
+        return HTMLResponse(web.render("code.html", step=key, error=error), status)
+    web.halfway.end(key)
+    return _let_in(request, step.name, step.path)
+
+
+async def show_code(request: Request, name: str, code: str) -> str:
+    """Why this code does not do; nothing if it does, and it never will again."""
+    web, source = web_of(request), source_of(request)
+    if (wait_s := web.throttle.wait_s(name, source)) > 0:
+        return too_many(wait_s)
+    web.throttle.wrong(name, source)
+    try:
+        is_right = await asyncio.to_thread(web.accounts.take_code, name, code, web.wall_s())
+    except CarpoolError as error:
+        return error.message
+    if not is_right:
+        web.note(f"{name} from {source}", "showed a wrong code of the second factor")
+        return "that code is wrong, or was used: a new one comes each 30 seconds"
+    web.throttle.right(name, source)
+    return ""
+
+
+def _let_in(request: Request, name: str, path: str) -> Response:
+    web, source = web_of(request), source_of(request)
+    web.note(f"{name} from {source}", "logged in")
     answer = RedirectResponse(path, 303)
     web.sessions.end(request.cookies.get(web.cookie, ""))  # whosever it was
-    key = web.sessions.begin(account.name, source)
-    _keep(answer, web.cookie, key)
+    _keep(answer, web.cookie, web.sessions.begin(name, source))
     return answer
 
 
@@ -78,6 +121,7 @@ async def refusal(visit: Visit) -> str:
 open_routes = [
     Route("/login", show, methods=["GET"]),
     Route("/login", log_in, methods=["POST"], name="log_in"),
+    Route("/login/code", log_in_code, methods=["POST"]),
 ]
 
 
@@ -124,7 +168,7 @@ async def set_password(visit: Visit) -> Response:
 
 
 def too_many(wait_s: float) -> str:
-    return f"too many wrong passwords: try again in {ceil(wait_s)} s"
+    return f"{TOO_MANY}: try again in {ceil(wait_s)} s"
 
 
 def _keep(answer: Response, cookie: str, key: str) -> None:

@@ -70,7 +70,7 @@ async def _serve(path: Path, accounts: Accounts, own: Pair, notify: Notify) -> N
         notify.ready()
         async with asyncio.TaskGroup() as tasks:
             keeping = [
-                tasks.create_task(_keep_following(ask, listeners)),
+                tasks.create_task(_keep_following(web, listeners)),
                 tasks.create_task(listeners.look_after()),
                 tasks.create_task(_keep_telling(notify)),
             ]
@@ -89,10 +89,11 @@ def mark_of(own: Pair) -> str:
     return own.fingerprint.replace(":", "")[:8].lower()
 
 
-async def _keep_following(ask: Ask, listeners: Listeners) -> None:
+async def _keep_following(web: Web, listeners: Listeners) -> None:
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
-        await _follow(ask, listeners)
+        web.look_at_accounts()
+        await _follow(web.ask, listeners)
 
 
 async def _follow(ask: Ask, listeners: Listeners) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from starlette.responses import Response
 
@@ -84,6 +85,20 @@ async def renew(visit: Visit) -> Response:
     return visit.to(PATH)
 
 
+@pages.post(f"{PATH}/second", Role.ADMIN)
+async def take_off_second(visit: Visit) -> Response:
+    """For who lost phone and recovery codes."""
+    accounts = visit.web.accounts
+    try:
+        name = await _change(
+            visit, lambda name: accounts.change(name, lambda one: replace(one, second=None))
+        )
+    except CarpoolError as refused:
+        return _refused(visit, refused)
+    visit.web.note(visit.by, f"took the second factor off {name}")
+    return visit.to(PATH)
+
+
 @pages.post(f"{PATH}/remove", Role.ADMIN)
 async def remove(visit: Visit) -> Response:
     try:
@@ -94,7 +109,7 @@ async def remove(visit: Visit) -> Response:
     return visit.to(PATH)
 
 
-async def _change(visit: Visit, change: Callable[[str], None]) -> str:
+async def _change(visit: Visit, change: Callable[[str], object]) -> str:
     """Of the account that a form names, whose sessions end; its name. Raises CarpoolError."""
     name = visit.form.get("name", "")
     if name == visit.account.name:
