@@ -38,13 +38,13 @@ KEY = """one => [one.tagName, one.type === "radio" ? "" : one.id, one.name || ""
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(*more: str) -> Iterator[Browser]:
     path = shutil.which("chromium")
     assert path, "there is no chromium: script/bootstrap installs it"
     with sync_playwright() as playwright:
         # A sandbox of its own is not to be had by root, who runs these tests.
         browser = playwright.chromium.launch(
-            executable_path=path, chromium_sandbox=False, args=["--disable-gpu"]
+            executable_path=path, chromium_sandbox=False, args=["--disable-gpu", *more]
         )
         try:
             yield browser

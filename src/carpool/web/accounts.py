@@ -20,7 +20,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from carpool.errors import CarpoolError, ConfigError
-from carpool.web import second, tokens
+from carpool.web import passkeys, second, tokens
+from carpool.web.passkeys import Passkey
 from carpool.web.role import Role as Role
 from carpool.web.second import Second
 from carpool.web.tokens import Token
@@ -45,6 +46,12 @@ class Account:
     one_time: bool = False  # good for one login, in which another one is set
     tokens: tuple[Token, ...] = ()
     second: Second | None = None  # asked for after the password
+    passkeys: tuple[Passkey, ...] = ()  # each in place of password and second factor
+
+
+def without_second(account: Account) -> Account:
+    """Passkeys go with it: nobody has them and no other way in."""
+    return replace(account, second=None, passkeys=())
 
 
 def one_time_password() -> str:
@@ -129,6 +136,13 @@ class Accounts:
             token = tokens.found(account.tokens, digest, wall_s)
             if token is not None:
                 return account, token
+        return None
+
+    def by_passkey(self, key: str) -> tuple[Account, Passkey] | None:
+        for account in self._accounts.values():
+            for one in account.passkeys:
+                if one.id == key:
+                    return account, one
         return None
 
     def used(self, account: Account, token: Token, wall_s: float) -> None:
@@ -259,16 +273,19 @@ def _row(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
 
 
 def _account(row: Mapping[str, object]) -> Account:
-    """Files of before have neither tokens nor a second factor. Raises KeyError, ValueError or
+    """Files of before have no tokens, second factor or passkeys. Raises KeyError, ValueError or
     TypeError."""
-    told, factor = row.get("tokens", []), row.get("second")
-    if not isinstance(told, list) or not isinstance(factor, Mapping | None):
-        raise TypeError("tokens is no list, or second no object")
+    told, keys, factor = row.get("tokens", []), row.get("passkeys", []), row.get("second")
+    if not isinstance(told, list) or not isinstance(keys, list):
+        raise TypeError("tokens or passkeys is no list")
+    if not isinstance(factor, Mapping | None):
+        raise TypeError("second is no object")
     return Account(
         str(row["name"]),
         Role[str(row["role"]).upper()],
         str(row["password"]),
         one_time=bool(row["one_time"]),
         tokens=tuple(map(tokens.read, told)),
+        passkeys=tuple(map(passkeys.read, keys)),
         second=None if factor is None else second.read(factor),
     )

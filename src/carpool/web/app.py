@@ -36,6 +36,7 @@ from carpool.web import (
     login,
     monitoring,
     settings,
+    passkeypages,
     secondpages,
     syncpages,
     users,
@@ -53,6 +54,7 @@ from carpool.web.known import Known
 from carpool.web.lately import Lately
 from carpool.web.notes import Notes
 from carpool.web.page import COOKIE, FORM_WAIT_S, Pages
+from carpool.web.passkeys import Challenges
 from carpool.web.session import Sessions
 from carpool.web.throttle import Throttle
 from carpool.web.words import FILTERS
@@ -73,6 +75,7 @@ PARTS: tuple[Pages, ...] = (
     login.pages,
     account.pages,
     secondpages.pages,
+    passkeypages.pages,
 )
 
 NOTES_MAX = 32  # for the events, under way
@@ -129,6 +132,7 @@ class Web:
         )
         self._templates.filters.update(FILTERS)
         self._templates.globals["version"] = __version__
+        self.challenges = Challenges(bytes.fromhex(random_hex(32)), now_s, random_hex)
         self.known = Known(bytes.fromhex(random_hex(32)))
         self.own = AtOnce(partial(ask.get, "/v1/node", timeout_s=POLL_WAIT_S), now_s)
 
@@ -166,7 +170,7 @@ def routes() -> list[BaseRoute]:
     """All; those that ask nobody who they are come after the others."""
     guarded = [route for part in PARTS for route in part.routes]
     static = Mount("/static", StaticFiles(directory=STATIC))
-    return [*guarded, *login.open_routes, *monitoring.routes, static]
+    return [*guarded, *login.open_routes, *passkeypages.open_routes, *monitoring.routes, static]
 
 
 def build(web: Web) -> ASGIApp:

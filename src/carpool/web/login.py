@@ -6,6 +6,7 @@ Room: web. The only pages that ask nobody who they are first.
 from __future__ import annotations
 
 import asyncio
+import re
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from starlette.routing import Route
 
 from carpool.errors import CarpoolError
 from carpool.kernel.journal import say
+from carpool.web import passkeys
 from carpool.web.accounts import PASSWORD_MAX, PASSWORD_MIN, Account, Role
 from carpool.web.page import Pages, Visit, check_site, form_of, session_of, web_of
 
@@ -29,26 +31,26 @@ pages = Pages()
 async def show(request: Request) -> Response:
     if session_of(request) is not None:
         return RedirectResponse("/", 303)
-    return _form(request, "", "", _next(request.query_params.get("next", "")))
+    return form_page(request, "", "", local(request.query_params.get("next", "")))
 
 
 async def log_in(request: Request) -> Response:
     check_site(request)
     web, form, source = web_of(request), await form_of(request), source_of(request)
     web.look_at_accounts()
-    name, path = form.get("name", ""), _next(form.get("next", ""))
+    name, path = form.get("name", ""), local(form.get("next", ""))
     wait_s = web.throttle.wait_s(name, source)
     if wait_s > 0:
-        answer = _form(request, name, too_many(wait_s), path, 429)
+        answer = form_page(request, name, too_many(wait_s), path, 429)
         answer.headers["retry-after"] = str(ceil(wait_s))
         return answer
     account = await check_password(web, name, form.get("password", ""), source)
     if account is None:
-        return _form(request, name, "wrong name or password", path, 403)
+        return form_page(request, name, "wrong name or password", path, 403)
     if account.second is not None:
         step = web.halfway.begin(name, account.password, path)
         return HTMLResponse(web.render("code.html", step=step, error=""))
-    return _let_in(request, account.name, path)
+    return let_in(request, account.name, path)
 
 
 async def log_in_code(request: Request) -> Response:
@@ -59,12 +61,12 @@ async def log_in_code(request: Request) -> Response:
     step = web.halfway.find(key)
     account = web.accounts.find(step.name) if step else None
     if step is None or account is None or account.password != step.password:
-        return _form(request, "", "that took too long: begin anew", "/", 403)
+        return form_page(request, "", "that took too long: begin anew", "/", 403)
     if error := await show_code(request, step.name, form.get("code", "")):
         status = 429 if error.startswith(TOO_MANY) else 403
         return HTMLResponse(web.render("code.html", step=key, error=error), status)
     web.halfway.end(key)
-    return _let_in(request, step.name, step.path)
+    return let_in(request, step.name, step.path)
 
 
 async def show_code(request: Request, name: str, code: str) -> str:
@@ -84,9 +86,9 @@ async def show_code(request: Request, name: str, code: str) -> str:
     return ""
 
 
-def _let_in(request: Request, name: str, path: str) -> Response:
+def let_in(request: Request, name: str, path: str, how: str = "logged in") -> Response:
     web, source = web_of(request), source_of(request)
-    web.note(f"{name} from {source}", "logged in")
+    web.note(f"{name} from {source}", how)
     answer = RedirectResponse(path, 303)
     web.sessions.end(request.cookies.get(web.cookie, ""))  # whosever it was
     _keep(answer, web.cookie, web.sessions.begin(name, source))
@@ -179,11 +181,19 @@ def source_of(request: Request) -> str:
     return request.client.host if request.client else "?"
 
 
-def _next(path: str) -> str:
+def host_of(request: Request) -> str:
+    """The name or address that the browser came by, without a port."""
+    host = request.headers.get("host", "").lower()
+    return re.sub(r":[0-9]*$", "", host)
+
+
+def local(path: str) -> str:
     """A page of ours: never one of another site."""
     return path if path.startswith("/") and path[1:2] not in ("/", "\\") else "/"
 
 
-def _form(request: Request, name: str, error: str, path: str, status: int = 200) -> Response:
-    text = web_of(request).render("login.html", name=name, error=error, next=path)
+def form_page(request: Request, name: str, error: str, path: str, status: int = 200) -> Response:
+    web, host = web_of(request), host_of(request)
+    options = "" if passkeys.why_not(host) else passkeys.to_ask(host, web.challenges.fresh())
+    text = web.render("login.html", name=name, error=error, next=path, options=options)
     return HTMLResponse(text, status)

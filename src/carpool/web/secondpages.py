@@ -15,8 +15,8 @@ from starlette.responses import Response
 
 from carpool.errors import CarpoolError
 from carpool.web import second
-from carpool.web.accounts import Account, one_time_password
-from carpool.web.login import refusal, show_code
+from carpool.web.accounts import Account, one_time_password, without_second
+from carpool.web.login import host_of, refusal, show_code
 from carpool.web.notes import Note
 from carpool.web.page import Pages, Visit
 from carpool.web.role import Role
@@ -90,7 +90,7 @@ async def switch_off(visit: Visit) -> Response:
     if error := await (show_code(visit.request, name, code) if code else refusal(visit)):
         return _page(visit, 422, error)
     try:
-        await asyncio.to_thread(web.accounts.change, name, lambda one: replace(one, second=None))
+        await asyncio.to_thread(web.accounts.change, name, without_second)
     except CarpoolError as refused:
         return _page(visit, 422, refused.message)
     web.note(visit.by, "switched the second factor off")
@@ -102,7 +102,7 @@ def _page(visit: Visit, status: int = 200, error: str = "") -> Response:
     mine, web = visit.account, visit.web
     made = web.made.take(visit.session.token) if not error else None
     secret = "" if mine.second else web.setups.secret(visit.session.token)
-    host = visit.request.url.hostname or "carpool"
+    host = host_of(visit.request)
     return visit.page(
         "totp.html",
         status,

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 
 from starlette.responses import Response
 
 from carpool.errors import CarpoolError
-from carpool.web.accounts import NAME_RULE, Role, one_time_password
+from carpool.web.accounts import NAME_RULE, Role, one_time_password, without_second
 from carpool.web.page import Pages, Visit
 
 PATH = "/accounts"
@@ -90,9 +89,7 @@ async def take_off_second(visit: Visit) -> Response:
     """For who lost phone and recovery codes."""
     accounts = visit.web.accounts
     try:
-        name = await _change(
-            visit, lambda name: accounts.change(name, lambda one: replace(one, second=None))
-        )
+        name = await _change(visit, lambda name: accounts.change(name, without_second))
     except CarpoolError as refused:
         return _refused(visit, refused)
     visit.web.note(visit.by, f"took the second factor off {name}")

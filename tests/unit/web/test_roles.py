@@ -15,6 +15,7 @@ from carpool.web.headers import SECURITY
 from tests.unit.web.site import Site, filled
 
 LOGIN = {("GET", "/login"), ("POST", "/login"), ("POST", "/login/code")}
+LOGIN |= {("POST", "/login/passkey")}
 # Yes or no by status code, and what asks for a name and a password itself.
 POLLED = {"/is-master", "/is-healthy", "/is-complete", "/metrics", "/status.json"}
 OPEN = LOGIN | {("GET", path) for path in POLLED}  # all that asks for no session, but /static
