@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from carpool.agent.alerts import AlertKeeper
 from carpool.agent.apply import DOWN
 from carpool.agent.checks import CheckKeeper
 from carpool.agent.client import PeerClient
@@ -112,13 +113,9 @@ class Agent:
         self.checks = CheckKeeper(lambda: self.config, config_dir, failover, runner, *kept)
         self.deeds = Deeds(self.name, self.peers, *kept, self.refusals)
         self.hooks = HookKeeper(
-            lambda: self.config,
-            config_dir,
-            failover,
-            runner,
-            *kept,
-            self.checks.hear,
+            lambda: self.config, config_dir, failover, runner, *kept, self.checks.hear
         )
+        self.alerts = AlertKeeper(self, (config_dir, run_dir), runner, *kept)
         self.surroundings = Surroundings(lambda: self.keys, state_dir, now_s, self.name, self._tell)
         self.watched = Watched(now_s)
         self.searching = asyncio.Lock()  # in the connection table

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from carpool import __version__
 from carpool.agent import (
+    alertlocal,
     checklocal,
     connections,
     doctorlocal,
@@ -75,6 +76,7 @@ def build(agent: Agent) -> FastAPI:
     app.include_router(doctorlocal.router, prefix="/v1")
     app.include_router(checklocal.router, prefix="/v1")
     app.include_router(hooklocal.router, prefix="/v1")
+    app.include_router(alertlocal.router, prefix="/v1")
     app.include_router(nodes.router, prefix="/v1")
     app.include_router(weblocal.router, prefix="/v1")
     app.include_router(settinglocal.router, prefix="/v1")

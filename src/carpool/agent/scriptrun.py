@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from carpool.api.clean import clean
 from carpool.kernel.checkrun import ENVIRONMENT
@@ -20,6 +20,7 @@ from carpool.kernel.checkrun import ENVIRONMENT
 GRACE_S = 2.0  # between SIGTERM and SIGKILL
 OUTPUT_MAX_BYTES = 16 << 10  # of what it says the end is kept
 LAST_LINE_MAX = 200  # characters
+NOBODY = 65534  # base-passwd(5): nobody, nogroup
 DRAIN_S = 0.5  # for what it said last, when it has ended
 PIECE_BYTES = 4096
 
@@ -32,6 +33,7 @@ class Call:
     document: bytes  # on stdin
     timeout_s: float
     outlives: bool = True  # an agent that ends; else it is ended as soon as `run` is cancelled
+    unprivileged: bool = False  # as nobody: it needs nothing of this machine but the network
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class DirectRunner:
                     start_new_session=True,
                     cwd="/",
                     env={**ENVIRONMENT, **call.environment},
+                    **_nobody(call),
                 )
             except OSError as error:
                 return Ran(None, 0.0, failure=f"cannot be started: {error.strerror}")
@@ -105,6 +108,13 @@ class DirectRunner:
         if in_time:
             return Ran(process.returncode, took_s, output.text)
         return Ran(None, took_s, output.text, over(call.timeout_s))
+
+
+def _nobody(call: Call) -> dict[str, Any]:
+    """Arguments that make it one; who is not root already is one for us."""
+    if not call.unprivileged or os.geteuid() != 0:
+        return {}
+    return {"user": NOBODY, "group": NOBODY, "extra_groups": ()}
 
 
 def over(timeout_s: float) -> str:

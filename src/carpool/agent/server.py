@@ -11,12 +11,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from carpool import __version__
 from carpool.agent.agent import Agent
 from carpool.agent.app import build
 from carpool.agent.listeners import Listeners
+from carpool.agent.nodes import state
 from carpool.agent.refusals import Refusals
 from carpool.errors import EXIT_OK
 from carpool.kernel.heap import keep_for_pieces
@@ -82,6 +84,7 @@ async def serve(agent: Agent, notify: Notify | None = None) -> None:
                     *(agent.keep_roles(), agent.keep_files(), agent.keep_schedule()),
                     *(agent.hooks.run(), agent.checks.run()),
                     *(agent.surroundings.run(), agent.samples.run()),
+                    agent.alerts.run(partial(state, agent)),
                     _keep_telling(notify, agent.now_s),
                 )
             ]

@@ -39,6 +39,23 @@ EXIT_EXEC = 203  # systemd.exec(5): there is no such file, or it cannot be run
 LOG_WARNING = 4  # systemd does not log that it began and ended
 
 
+# systemd.exec(5): a user that there is only meanwhile, who sees and may nothing but the network.
+_SHUT: list[list[Any]] = [
+    ["DynamicUser", Variant("b", True)],  # and with it ProtectSystem=strict, PrivateTmp...
+    ["User", Variant("s", "carpool-alert")],  # of that name, whatever the unit is called
+    ["CapabilityBoundingSet", Variant("t", 0)],
+    ["NoNewPrivileges", Variant("b", True)],
+    ["PrivateDevices", Variant("b", True)],
+    ["ProtectHome", Variant("s", "yes")],
+    ["ProtectKernelTunables", Variant("b", True)],
+    ["ProtectKernelModules", Variant("b", True)],
+    ["ProtectProc", Variant("s", "invisible")],
+    ["RestrictNamespaces", Variant("t", 0)],
+    ["MemoryMax", Variant("t", 256 << 20)],
+    ["TasksMax", Variant("t", 64)],
+]
+
+
 class TransientRunner:
     """Where there is no bus, as DirectRunner does it: better in the sandbox than not at all."""
 
@@ -143,4 +160,5 @@ def _properties(call: Call) -> list[list[Any]]:
         ["AddRef", Variant("b", True)],  # until we have read how it ended
         ["LogLevelMax", Variant("i", LOG_WARNING)],
         *([name, Variant("t", int(limit_s * 1e6))] for name, limit_s in limits_us.items()),
+        *(_SHUT if call.unprivileged else []),
     ]

@@ -192,16 +192,8 @@ def _schedule_states(answer: Fields) -> Iterator[Sample]:
         yield from _state({}, State, schedule.get("state"))
 
 
-def _hook_runs(answer: Fields) -> Iterator[Sample]:
-    for row in entries_of(answer, "hooks"):
-        for result in ("ok", "failed"):
-            value = _number(row, "runs", result)
-            if value is not None:
-                yield {"hook": row.get("name"), "result": result}, value
-
-
 def _of(label: str, *path: str, scale: float = 1.0) -> Read:
-    """One sample for each of `peers`, `hooks` or `checks`, by its name."""
+    """One sample for each of `peers`, `hooks`, `checks` or `alerts`, by its name."""
 
     def samples(answer: Fields) -> Iterator[Sample]:
         for labels, value in _each(f"{label}s", ("name",), *path)(answer):
@@ -214,12 +206,12 @@ def _peer(*path: str, scale: float = 1.0) -> Read:
     return _of("peer", *path, scale=scale)
 
 
-def _kinds(key: str, label: str, kinds: Mapping[str, tuple[str, float]]) -> Read:
+def _kinds(key: str, label: str, kinds: Mapping[str, tuple[str, float]], of: str = "peer") -> Read:
     """Several values of one thing, told apart by a label: `kinds` has their keys and scales."""
 
     def samples(answer: Fields) -> Iterator[Sample]:
         for kind, (name, scale) in kinds.items():
-            for labels, value in _peer(key, name, scale=scale)(answer):
+            for labels, value in _of(of, key, name, scale=scale)(answer):
                 yield {**labels, label: kind}, value
 
     return samples
@@ -240,6 +232,7 @@ TROUBLE = Metric(
 
 _VHOST = ("interface", "vhid")
 _LAGS = {"0.5": ("p50_ms", 0.001), "0.99": ("p99_ms", 0.001)}
+_SENDING = ("sent", "failed", "dropped")
 _DRIFTS = {kind: (kind, 1.0) for kind in DRIFTS}
 
 
@@ -449,7 +442,7 @@ METRICS = (
         "hook_runs_total",
         "counter",
         "Runs of a hook that ended, by result: ok, failed.",
-        _hook_runs,
+        _kinds("runs", "result", {"ok": ("ok", 1), "failed": ("failed", 1)}, "hook"),
     ),
     _agent(
         "hook_last_ok",
@@ -462,6 +455,12 @@ METRICS = (
         "gauge",
         "How long the last run of a hook took.",
         _of("hook", "last", "took_s"),
+    ),
+    _agent(
+        "alert_messages_total",
+        "counter",
+        "Messages to a target of alerts, by result: sent, failed, dropped.",
+        _kinds("messages", "result", {one: (one, 1) for one in _SENDING}, "alert"),
     ),
     _agent("check_failing", "gauge", "1 while a check fails.", _of("check", "failing")),
     _agent(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from carpool.api.alertsfile import load_alerts
 from carpool.api.scriptproblems import script_problems
 from carpool.api.sections import load_sections
 from carpool.api.settings import load, secrecy, with_lines
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
         problems += [one for one in scripts if one.file != GROUP_FILE]
     problems += load_sections(args.config_dir)[1]
     problems += secrecy(args.config_dir)
+    problems += load_alerts(args.config_dir)[1]
     fatal = any(problem.fatal for problem in problems)
     if args.json:
         print(json.dumps({"ok": not fatal, "problems": [asdict(p) for p in problems]}, indent=1))

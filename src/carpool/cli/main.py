@@ -56,6 +56,7 @@ VERBS = {  # verb: module, help
         "what demotes this node while it fails, and how it stands",
     ),
     "hooks": ("carpool.cli.hooks", "what runs on transitions, and how it went"),
+    "alerts": ("carpool.cli.alerts", "who is told of a failover, and how that went"),
     "rules": ("carpool.cli.rules", "the nftables table that keeps strangers from carpool"),
     "account": ("carpool.cli.account", "give an account of the pages another one-time password"),
     "release": ("carpool.cli.release", "take away what a process that died left behind"),

@@ -1,4 +1,4 @@
-"""How hooks and checks do, for the verbs that show it besides something else.
+"""How hooks, checks and alerts do, for the verbs that show it besides something else.
 
 Room: cli. Asks the agent of this node, where there is one, and waits no longer than it is worth.
 """
@@ -13,7 +13,7 @@ from carpool.api.control import Answer
 from carpool.errors import CarpoolError
 
 WAIT_S = 2.0
-ROUTES = ("/v1/checks", "/v1/hooks")
+ROUTES = ("/v1/checks", "/v1/hooks", "/v1/alerts")
 
 
 def ask(run_dir: Path) -> Iterator[Answer]:

@@ -24,6 +24,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "configuration": ("group", "service"),
     "trouble": ("trouble", "kernel", "conflict"),
     "hooks": ("hook",),
+    "alerts": ("alert",),
 }
 _NEVER = datetime.min.replace(tzinfo=UTC)
 

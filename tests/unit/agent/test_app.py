@@ -25,6 +25,8 @@ ROUTES = {
     ("GET", "/v1/schedule"),
     ("GET", "/v1/samples"),
     ("GET", "/v1/hooks"),
+    ("GET", "/v1/alerts"),
+    ("POST", "/v1/alerts/test"),
     ("GET", "/v1/web"),
     ("GET", "/v1/nodes"),
     ("GET", "/v1/checks"),

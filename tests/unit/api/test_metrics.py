@@ -47,6 +47,7 @@ SCHEDULE: Answer = {
 AGENT: Answer = {
     "peers": {"fw2": {"web": {"drift": "ahead", "why": "", "since": "2026-11-23"}}},
     "schedule": SCHEDULE,
+    "alerts": [{"name": "ops", "messages": {"sent": 4, "failed": 1, "dropped": 0}}],
     "hooks": [
         {
             "name": "10-cloud",
