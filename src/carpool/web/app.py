@@ -27,6 +27,7 @@ from carpool.kernel import clock
 from carpool.kernel.journal import say
 from carpool.web import (
     account,
+    alerts,
     backup,
     changepages,
     connections,
@@ -72,6 +73,7 @@ PARTS: tuple[Pages, ...] = (
     connections.pages,
     settings.pages,
     users.pages,
+    alerts.pages,
     login.pages,
     account.pages,
     secondpages.pages,
