@@ -227,6 +227,17 @@ def test_a_hook_is_a_unit_of_its_own(machine: Machine) -> None:
     assert not state(machine, "carpool-hook-try").installed
 
 
+def test_what_needs_the_network_alone_is_nobody_in_particular(machine: Machine) -> None:
+    text = "cat; id -un; cat /etc/shadow; echo x >/etc/x; echo x >/var/lib/x; ls /root; exit 7"
+    call = Call("carpool-alert-ops", (script(machine, text),), {"HOME": "/"}, b"told\n", 10)
+    shut = replace(call, unprivileged=True)
+    ran = on(machine, lambda services: TransientRunner(services, monotonic_s).run(shut))
+    assert ran.status == 7, ran
+    assert ran.output.startswith("told\ncarpool-alert\n"), ran.output
+    refusals = [line for line in ran.output.splitlines()[2:] if line]
+    assert len(refusals) == 4, ran.output  # four were tried, and each was refused
+
+
 def test_a_hook_that_hangs_is_ended_with_all_that_it_started(machine: Machine) -> None:
     ran = hook(machine, 'echo before; trap "" TERM; setsid sleep 1000 & wait; wait', 0.3)
     assert (ran.status, ran.words) == (None, "did not end in 0.3 s, and was ended")

@@ -11,6 +11,8 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from threading import Thread
 
 import httpx
 import pytest
@@ -20,7 +22,9 @@ from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab.bare import BareFirewall
 from carpool.lab.lab import Lab
 from tests.netns.browser import Watched, chromium, visit
+from tests.netns.lab import enter, wait_until
 from tests.netns.webnode import WebNode
+from tests.unit.agent.webhook import Webhook
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -49,6 +53,28 @@ def nodes(lab: Lab) -> dict[str, WebNode]:
         for name, firewall in lab.firewalls.items()
         if isinstance(firewall, BareFirewall)
     }
+
+
+@pytest.fixture(scope="module")
+def told(lab: Lab) -> Iterator[Webhook]:
+    """A server within fw2, that fw2 tells what happens."""
+    fw2 = lab.firewalls["fw2"]
+    assert isinstance(fw2, BareFirewall)
+    made: list[Webhook] = []
+
+    def listen() -> None:  # a socket belongs to the namespace that it was made in
+        enter(fw2.namespace)
+        made.append(Webhook())
+
+    thread = Thread(target=listen)
+    thread.start()
+    thread.join()
+    with made[0] as webhook:
+        file = fw2.config_dir / "alerts.toml"
+        file.write_text(f'[to.desk]\nurl = "json://127.0.0.1:{webhook.port}/t0ken"\n')
+        file.chmod(0o600)
+        wait_until((fw2.run_dir / "alerts.json").exists, timeout_s=20)
+        yield webhook
 
 
 @pytest.fixture(scope="module")
@@ -301,8 +327,27 @@ def test_a_setting_is_changed_on_all_nodes_and_kept(
 
 def test_a_page_says_that_the_master_has_crashed_and_who_took_over(
     backup: Watched, lab: Lab, nodes: dict[str, WebNode]
+def test_a_target_of_alerts_is_shown_without_its_secrets_and_tried(
+    backup: Watched, lab: Lab, told: Webhook
 ) -> None:
-    """The last: fw1 stays off. Nobody reloads the page."""
+    title = f"[{lab.network.name}] a try from fw2"
+    backup.go("/settings/alerts")
+    page = backup.page
+    assert page.get_by_text(f"json://127.0.0.1:{told.port}/****").count() == 1
+    assert "t0ken" not in page.content()
+    page.get_by_role("button", name="Send a test to desk").click()
+    page.get_by_text(f"Last: {title}").wait_for()
+    assert page.get_by_text("sent", exact=True).count() == 1
+    assert [body["title"] for body in told.bodies] == [title]
+    found = backup.faults() + backup.out_of_reach()
+    assert not found, "\n".join(found)
+
+
+def test_a_page_says_that_the_master_has_crashed_and_who_took_over(
+    backup: Watched, lab: Lab, nodes: dict[str, WebNode], told: Webhook
+) -> None:
+    """The last: fw1 stays off. Nobody reloads the page. One message tells of all VIPs."""
+    before = len(told.bodies)
     page = backup.page
     fw1, fw2 = (page.get_by_role("article", name=name) for name in ("fw1", "fw2"))
     silent = fw1.get_by_text("Heard last").first  # whatever the connection died of
@@ -321,3 +366,11 @@ def test_a_page_says_that_the_master_has_crashed_and_who_took_over(
     assert ask(nodes["fw2"], "is-master").status_code == 200
     status = ask(nodes["fw2"], "status.json", ("admin", PASSWORD)).json()
     assert (status["masters"], status["silent"]) == (["fw2"], ["fw1"])
+    wait_until(lambda: len(told.bodies) > before, timeout_s=20)
+    (alert,) = told.bodies[before:]
+    say(f"what is told: {alert['title']}: {alert['message']}")
+    assert (
+        alert["title"] == f"[{lab.network.name}] fw2 became MASTER" and alert["type"] == "warning"
+    )
+    for text in ("MASTER of all ", "Before: fw1.", "The group would not survive a failure of fw2"):
+        assert text in alert["message"]

@@ -97,7 +97,7 @@ class _Gather:
 
     since_s: float
     time: str
-    before: str  # who was MASTER
+    before: tuple[str, ...]  # who was MASTER
     reason: str
 
 
@@ -108,7 +108,7 @@ class Judge:
         self._node, self._group = node, group
         self._vips: dict[str, Vip] | None = None  # None: nothing is known yet
         self._gather: _Gather | None = None
-        self._folds: tuple[str, float] = ("", 0.0)  # until when, about whom
+        self._folds: tuple[tuple[str, ...], float] = ((), 0.0)  # about whom, until when
         self._rows: dict[str, _Row] = {}
         self._limit = Limit()
         self._maintenance: dict[str, str] = {}
@@ -130,8 +130,9 @@ class Judge:
                 self._gather = None  # it came and went: whoever has it now tells
             return
         if fresh and not any(one.state == MASTER for one in before.values()):
-            heard = dict.fromkeys(one.master for one in before.values() if one.master)
-            self._gather = _Gather(now_s, time, " and ".join(heard), vips[fresh[0]].reason)
+            heard = dict.fromkeys(one.master.partition(" (")[0] for one in before.values())
+            names = tuple(name for name in heard if name)
+            self._gather = _Gather(now_s, time, names, vips[fresh[0]].reason)
 
     def is_whole(self, now_s: float) -> bool:
         """Whether there is a failover to tell: `failover` does, with a view of this moment."""
@@ -148,7 +149,7 @@ class Judge:
         self._note(view, now_s)
         for row in self._rows.values():  # they are in it
             row.told = True
-        self._folds = gather.before.partition(" (")[0], now_s + FOLD_S
+        self._folds = gather.before, now_s + FOLD_S
         more = self._limit.take("failover", per_hour, now_s)
         if more is None:
             return []
@@ -156,8 +157,8 @@ class Judge:
         of = "all" if len(own) == len(self._vips) else f"{len(own)} of"
         lines = [
             f"{self._node} is MASTER of {of} {len(self._vips)} VIPs since {gather.time}.",
-            f"Before: {gather.before or 'nobody that was heard'}.",
-            f"Why: {gather.reason}.",
+            f"Before: {' and '.join(gather.before) or 'nobody that was heard'}.",
+            f"Why: {gather.reason}.{_gap(gather.reason)}",
             "",
             view.verdict.sentence,
             *(_line(one.text, one.hint) for one in view.verdict.reasons if not _asked_for(one)),
@@ -248,9 +249,9 @@ class Judge:
 
     def _folded(self, row: _Row, now_s: float) -> bool:
         """Whether it follows from the failover that was told."""
-        name, until_s = self._folds
-        words = re.findall(r"[a-z0-9-]+", row.text)
-        row.told = row.told or (now_s < until_s and row.kind not in SEVERE and name in words)
+        names, until_s = self._folds
+        about = not {*names}.isdisjoint(re.findall(r"[a-z0-9-]+", row.text))
+        row.told = row.told or (now_s < until_s and row.kind not in SEVERE and about)
         return row.told
 
     def _remember(self, view: View) -> None:
@@ -282,6 +283,12 @@ def _key(kind: AlertKind, text: str) -> str:
 
 def _line(text: str, hint: str) -> str:
     return f"- {text}" + (f" ({hint})" if hint else "")
+
+
+def _gap(reason: str) -> str:
+    """A master that said goodbye served until it was heard that there is another one."""
+    silent = reason.startswith("no advertisement for ")
+    return " For up to that long nobody served them." if silent else ""
 
 
 def _due(row: _Row, now_s: float) -> bool:

@@ -27,7 +27,7 @@ class Group:
         self.now_s = 100.0
         self.become(state, state)
 
-    def become(self, *states: str, reason: str = "fw1 was silent for 3.1 s") -> None:
+    def become(self, *states: str, reason: str = "no advertisement for 3.1 s") -> None:
         heard = {
             f"{number}@lan": Vip(state, reason, "fw1 (10.1.0.2)" if state == "BACKUP" else "")
             for number, state in enumerate(states, 51)
@@ -67,8 +67,8 @@ def test_one_message_for_all_vips_with_who_whom_why_and_how_it_stands() -> None:
     assert message.title == "[edge] fw2 became MASTER"
     for line in (
         "fw2 is MASTER of all 2 VIPs since 2026-11-23T03:00:00Z.",
-        "Before: fw1 (10.1.0.2).",
-        "Why: fw1 was silent for 3.1 s.",
+        "Before: fw1.",
+        "Why: no advertisement for 3.1 s. For up to that long nobody served them.",
         "It stands so.",
         "- fw1 does not answer (is it up?)",
         "Told by fw2.",
