@@ -94,6 +94,11 @@ class AlertKeeper:
         finally:
             self._post.close()
 
+    @property
+    def count(self) -> int | None:
+        """Of targets; None before the file was read."""
+        return None if self._read_as == () else len(self._alerts.targets)
+
     async def read(self) -> None:
         """The file, when it is another one than before."""
         read_as = await asyncio.to_thread(_looks, self._file)

@@ -107,6 +107,9 @@ class NodeState(Answer):
     failover: dict[str, object] = Field(description="what `carpool status --json` prints of it")
     states: dict[str, object] | None = Field(description="null: not configured")
     troubles: list[dict[str, object]] = Field(max_length=1000)
+    alert_targets: int | None = Field(
+        default=None, ge=0, le=1000, description="how many it tells of a failover; null: not known"
+    )
 
     @classmethod
     def unknown(cls, name: str) -> dict[str, object]:

@@ -60,6 +60,7 @@ async def state(agent: Agent) -> NodeState:
         failover=as_json(failover) or {},
         states=as_json(states),
         troubles=list(agent.surroundings.status()),
+        alert_targets=agent.alerts.count,
     )
 
 

@@ -74,6 +74,7 @@ class _Node:
     failover: Fields
     states: Fields | None  # None: not configured, or not told
     troubles: list[Fields]
+    alert_targets: object = None  # how many it tells of a failover
     vips: dict[str, Fields] = field(default_factory=dict)  # by `51@lan`
 
     @property
@@ -330,6 +331,11 @@ def _odd(group: list[_Node]) -> Iterator[Reason]:
     if len(files) > 1:
         text = "the nodes go by different group files"
         yield Reason(Kind.ODD, text, "`carpool diff` shows how; `carpool sync` makes them one")
+    telling = [node.name for node in answering if node.alert_targets]
+    for node in answering if telling else ():
+        if node.alert_targets == 0:
+            text = f"{node.name} tells nobody of a failover, as {telling[0]} does"
+            yield Reason(Kind.ODD, text, f"write /etc/carpool/alerts.toml on {node.name}, too")
     for node in answering:
         yield from _older(node)
         known = {link_down(_text(row, "interface")) for row in _links(node)}
@@ -369,6 +375,7 @@ def _node(told: Fields) -> _Node:
         failover=failover if isinstance(failover, Mapping) else {},
         states=states if isinstance(states, Mapping) else None,
         troubles=_rows(told, "troubles"),
+        alert_targets=told.get("alert_targets"),
     )
     if node.is_told:
         node.vips = {vip_of(row): row for row in _rows(node.failover, "vhosts")}

@@ -97,6 +97,7 @@ def test_targets_are_told_without_secrets_and_tried(tmp_path: Path) -> None:
     async def run(port: int) -> None:
         agent = agent_of(tmp_path)
         assert (await agent.alerts.told())["alerts"] == []
+        assert agent.alerts.count == 0
         with pytest.raises(CarpoolError, match="nobody is told"):
             await agent.alerts.attempt(None)
         write(agent, f'[to.hook]\nurl = "json://127.0.0.1:{port}/t0ken"\n[to.bad]\nurl = 3\n')

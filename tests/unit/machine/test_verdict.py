@@ -210,6 +210,15 @@ def test_a_table_that_is_nearly_full(pair: list[Told]) -> None:
     assert first(pair) == (Kind.LOSSY, "the table of connections of fw2 is nearly full")
 
 
+def test_a_node_that_tells_nobody_what_another_one_would_tell(pair: list[Told]) -> None:
+    pair[0].update(alert_targets=2)
+    assert not judge(pair).reasons  # an older node says nothing of it
+    pair[1].update(alert_targets=0)
+    assert first(pair) == (Kind.ODD, "fw2 tells nobody of a failover, as fw1 does")
+    pair[0].update(alert_targets=0)
+    assert not judge(pair).reasons
+
+
 def test_versions_files_and_troubles_come_last(pair: list[Told]) -> None:
     pair[1].update(version="0.2.0")
     pair[1]["failover"]["group_digest"] = "def"
