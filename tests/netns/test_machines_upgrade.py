@@ -314,6 +314,67 @@ def test_an_upgrade_on_the_backup_restarts_all(lab: Lab, load: Load, newer: Path
     assert {new for _, new in now["fw2"][len(moved["fw2"]) :]} == {"INIT", "BACKUP"}
 
 
+# -------------------------------------------------------------------------------- by carpool
+
+
+def trial(place: Path, version: str) -> Path:
+    """A package of ours, with a file of configuration, that restarts the agent as carpool does."""
+    tree = place / f"trial-{version}"
+    files = {
+        "etc/trial.conf": f"of {version}\n",
+        "DEBIAN/control": f"Package: trial\nVersion: {version}\nArchitecture: all\n"
+        "Maintainer: nobody <nobody@example.org>\nDescription: a trial\n",
+        "DEBIAN/conffiles": "/etc/trial.conf\n",
+        "DEBIAN/postinst": "#!/bin/sh\nsystemctl restart carpool-agent\necho agent restarted\n",
+    }
+    for name, text in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+    (tree / "DEBIAN/postinst").chmod(0o755)
+    built = place / f"trial_{version}.deb"
+    words = ["dpkg-deb", "--root-owner-group", "--build", str(tree), str(built)]
+    subprocess.run(words, check=True, timeout=60, capture_output=True)
+    return built
+
+
+def carpool(on: Machine, *words: str) -> tuple[int, str]:
+    done = subprocess.run(
+        on.inside(["carpool", *words]),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=APT_S,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def test_the_master_has_the_backup_updated_and_is_not_itself(lab: Lab, tmp_path: Path) -> None:
+    on, peer = machine(lab, "fw1"), machine(lab, "fw2")
+    apt(peer, "install", deliver(peer, trial(tmp_path, "1"), "/root"))
+    peer.run(["tee", "-a", "/etc/trial.conf"], "# of fw2\n")
+    deliver(peer, trial(tmp_path, "2"), str(layer.REPOSITORY))
+    layer.index(peer.files / layer.REPOSITORY.relative_to("/"))
+    lab.wait_healthy()
+    moved = moves(lab)
+
+    status, said = carpool(on, "update", "--list", "--refresh", "--peer", "fw2")
+    assert status == 0 and "trial" in said, said
+    status, said = carpool(on, "update", "--peer", "fw2")
+    assert status == 0, said
+    assert "agent restarted" in said and "answers again" in said, "apt outlived the agent"
+    assert "kept /etc/trial.conf" in said and "back and complete" in said, said
+    assert "fw2: updated" in said and "fw2: out of maintenance mode" in said, said
+    assert peer.run(["dpkg-query", "-W", "-f", "${Version}", "trial"]) == "2"
+    assert "of fw2" in peer.run(["cat", "/etc/trial.conf"])
+    assert peer.ask("failover", "status")["maintenance"] is False
+    assert moves(lab) == moved
+
+    status, said = carpool(on, "update")
+    assert status != 0 and "fw1 is MASTER of" in said and "hand over first" in said, said
+    assert on.ask("failover", "status")["maintenance"] is False
+
+
 # ----------------------------------------------------------------------------- reboots, deaths
 
 
@@ -321,6 +382,14 @@ def test_nobody_notices_that_the_backup_reboots(lab: Lab, load: Load) -> None:
     before = moves(lab)["fw1"]
     nothing_is_lost(under(load, lambda: rebooted(lab, "fw2")))
     assert moves(lab)["fw1"] == before
+
+
+@pytest.mark.long
+def test_a_backup_is_rebooted_and_verified_to_be_complete(lab: Lab) -> None:
+    status, said = carpool(machine(lab, "fw1"), "update", "--only-reboot", "--peer", "fw2")
+    assert status == 0, said
+    for told in ("reboots", "answers again", "has rebooted", "back and complete", "rebooted"):
+        assert f"fw2: {told}" in said, said
 
 
 def test_connections_outlive_a_reboot_of_the_master(lab: Lab, load: Load) -> None:

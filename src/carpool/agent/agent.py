@@ -12,6 +12,7 @@ from pathlib import Path
 
 from carpool.agent.alerts import AlertKeeper
 from carpool.agent.apply import DOWN
+from carpool.agent.aptrun import apt_of
 from carpool.agent.checks import CheckKeeper
 from carpool.agent.client import PeerClient
 from carpool.agent.configuration import Configuration
@@ -33,6 +34,7 @@ from carpool.agent.switch import Heeded
 from carpool.agent.systemd import SystemdServices
 from carpool.agent.transient import runner_for
 from carpool.agent.troubles import Surroundings
+from carpool.agent.updates import Updates
 from carpool.agent.watch import reread
 from carpool.agent.watched import Watched
 from carpool.api import control, ownrules
@@ -120,6 +122,7 @@ class Agent:
         self.watched = Watched(now_s)
         self.searching = asyncio.Lock()  # in the connection table
         self.samples = Samples(lambda: self.status(control.STATES), now_s)
+        self.updates = Updates(self, apt_of(self._services, runner, state_dir, root))
         self._read_anew = asyncio.Condition()
         self._reading = asyncio.Lock()  # or the older files might come last
 

@@ -27,6 +27,8 @@ from carpool.agent import (
     nodes,
     operatelocal,
     operatepeer,
+    packagelocal,
+    packagepeer,
     peer,
     servicelocal,
     servicepeer,
@@ -82,6 +84,7 @@ def build(agent: Agent) -> FastAPI:
     app.include_router(settinglocal.router, prefix="/v1")
     app.include_router(operatelocal.router, prefix="/v1")
     app.include_router(connections.router, prefix="/v1")
+    app.include_router(packagelocal.router, prefix="/v1")
     app.include_router(peer.router, prefix="/v1/peer")
     app.include_router(nodes.peer_router, prefix="/v1/peer")
     app.include_router(syncpeer.router, prefix="/v1/peer")
@@ -91,6 +94,7 @@ def build(agent: Agent) -> FastAPI:
     app.include_router(webpeer.router, prefix="/v1/peer")
     app.include_router(operatepeer.router, prefix="/v1/peer")
     app.include_router(connections.peer_router, prefix="/v1/peer")
+    app.include_router(packagepeer.router, prefix="/v1/peer")
     app.add_exception_handler(CarpoolError, _failed)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)

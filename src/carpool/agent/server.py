@@ -85,6 +85,7 @@ async def serve(agent: Agent, notify: Notify | None = None) -> None:
                     *(agent.hooks.run(), agent.checks.run()),
                     *(agent.surroundings.run(), agent.samples.run()),
                     agent.alerts.run(partial(state, agent)),
+                    *(agent.surroundings.run(), agent.samples.run(), agent.updates.run()),
                     _keep_telling(notify, agent.now_s),
                 )
             ]

@@ -16,3 +16,4 @@ SWITCHOVER_WAIT_S = 30.0  # a peer takes over in one advertisement; this is for 
 OPERATE_WAIT_S = SWITCHOVER_WAIT_S + 5.0  # for the agent of a peer, which waits as long
 SEARCH_MAX_S = 3.0  # looking at one connection table
 SEARCH_WAIT_S = SEARCH_MAX_S + 5.0
+PACKAGES_WAIT_S = 70.0  # apt works out what it would do

@@ -127,5 +127,6 @@ DOING: dict[str, Callable[[Fields], str]] = {
     "swap": lambda event: f"put {rendersync.files(event)} in place",
     "reloading": lambda event: f"reloading {', '.join(words_of(event, 'services'))}",
     "verify": lambda _event: "verified",
+    "update": lambda event: text_of(event, "text"),
     "link": lambda _event: "the link broke: asking for the outcome",
 }

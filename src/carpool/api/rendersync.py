@@ -97,6 +97,8 @@ def step(event: Fields) -> Text | None:
     if kind == "end":
         return _end(event, peer)
     told = _STEPS.get(kind)
+    if kind == "lines":  # what a program says is no sentence of ours
+        where = ""
     return Text(f"{where}{told(event)}") if told is not None else None
 
 
@@ -201,6 +203,8 @@ _STEPS: dict[str, Callable[[Fields], str]] = {
         f"waits {duration(number_of(event, 'within_s'))} for `carpool confirm`"
     ),
     "warning": lambda event: f"! {text_of(event, 'text')}",
+    "lines": lambda event: "\n".join(words_of(event, "lines")),
+    "update": lambda event: text_of(event, "text"),
     "link": lambda event: f"the link broke ({text_of(event, 'error')}): asking for the outcome",
 }
 

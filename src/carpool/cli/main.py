@@ -51,6 +51,7 @@ VERBS = {  # verb: module, help
     "show": (_SYNC, "what a revision changed"),
     "rollback": (_SYNC, "make this node's configuration that of a revision"),
     "services": ("carpool.cli.services", "the services of the selected sections, on any node"),
+    "update": ("carpool.cli.update", "update the packages of a node that is no MASTER"),
     "checks": (
         "carpool.cli.checks",
         "what demotes this node while it fails, and how it stands",

@@ -144,7 +144,7 @@ def _sync(agent: LocalClient, args: argparse.Namespace) -> int:
         "confirm_within_s": args.confirm_within,
         "restart_services": args.restart_services,
     }
-    return _steps(to_somebody(agent.stream("POST", "/v1/sync", body)), as_json=args.json)
+    return steps(to_somebody(agent.stream("POST", "/v1/sync", body)), as_json=args.json)
 
 
 def to_somebody(events: Iterator[Fields]) -> Iterator[Fields]:
@@ -163,7 +163,7 @@ def _pull(agent: LocalClient, args: argparse.Namespace) -> int:
         answer = agent.post("/v1/pull/diff", what, timeout_s=WORK_WAIT_S)
         return _changes(answer, as_json=args.json)
     body = {**what, "by": who(), "reason": args.reason, "force": args.force}
-    return _steps(agent.stream("POST", "/v1/pull", body), as_json=args.json)
+    return steps(agent.stream("POST", "/v1/pull", body), as_json=args.json)
 
 
 def _rollback(agent: LocalClient, args: argparse.Namespace) -> int:
@@ -173,7 +173,7 @@ def _rollback(agent: LocalClient, args: argparse.Namespace) -> int:
         raise CarpoolError("rollback to which revision?", hint="`carpool history` lists them")
     what = {"revision": args.revision, "sections": args.section}
     body = {**what, "by": who(), "force": args.force}
-    return _steps(agent.stream("POST", "/v1/rollback", body), as_json=args.json)
+    return steps(agent.stream("POST", "/v1/rollback", body), as_json=args.json)
 
 
 def _confirm(agent: LocalClient, args: argparse.Namespace) -> int:
@@ -226,7 +226,7 @@ def _show(agent: LocalClient, args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _steps(events: Iterator[Fields], *, as_json: bool) -> int:
+def steps(events: Iterator[Fields], *, as_json: bool) -> int:
     """Show each step as it comes: on a terminal in place, else a line each."""
     console = terminal()
     if as_json:

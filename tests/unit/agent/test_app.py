@@ -71,6 +71,13 @@ ROUTES = {
     ("GET", "/v1/peer/connections"),
     ("POST", "/v1/peer/operate"),
     ("GET", "/v1/peer/events"),
+    ("GET", "/v1/packages"),
+    ("POST", "/v1/packages/refresh"),
+    ("POST", "/v1/packages/update"),
+    ("GET", "/v1/peer/packages"),
+    ("POST", "/v1/peer/packages/refresh"),
+    ("POST", "/v1/peer/packages/update"),
+    ("GET", "/v1/peer/packages/update"),
 }
 
 
