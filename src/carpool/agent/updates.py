@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from carpool.agent.agent import Agent
 
 FILE = "update.json"
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MARK = "update.boot"  # in the run directory, where nothing outlives a boot
 INSTALLING, REBOOTING, VERIFYING, ENDED = "installing", "rebooting", "verifying", "ended"
 LOOK_EVERY_S = 0.5
 LAST_WORDS_S = 5.0  # for its output, when it has ended
@@ -55,12 +55,12 @@ class Update:
     when: str  # it began, RFC 3339
     install: bool  # or only a reboot
     reboot: bool  # if one is needed; without `install`, in any case
-    boot: str  # in which it began
     was_maintained: bool
     before: Before
     phase: str
     notes: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    ordered: bool = False  # the reboot: once, whatever comes of it
     error: str = ""
     hint: str = ""
 
@@ -72,11 +72,11 @@ class Update:
 class Updates:
     """Of one node."""
 
-    def __init__(self, agent: Agent, apt: Apt, boot_id: str | None = None) -> None:
+    def __init__(self, agent: Agent, apt: Apt) -> None:
         self._agent = agent
         self.apt = apt
         self._file = agent.state_dir / FILE
-        self._boot_id = boot_id or BOOT_ID.read_text().strip()
+        self._mark = agent.run_dir / MARK
         self._update = _read(self._file)
         self._begun = asyncio.Event()
         self._beginning = asyncio.Lock()
@@ -107,6 +107,7 @@ class Updates:
                 await self._maintain(on=True, reason=_reason(by, install=install))
             try:
                 await self._write(update)  # before: who comes after knows of it
+                await asyncio.to_thread(self._mark.touch)
                 if install:
                     await self.apt.begin()
             except CarpoolError as error:
@@ -196,7 +197,6 @@ class Updates:
             when=self._agent.wall_iso(),
             install=install,
             reboot=reboot,
-            boot=self._boot_id,
             was_maintained=own.get("maintenance") is True,
             before=Before(
                 updating.states_of(own), await self._running(), updating.streams_of(states)
@@ -249,13 +249,15 @@ class Updates:
 
     async def _rebooted(self, update: Update) -> None:
         """Ends in another boot; or raises, as it may not be, or does not come about."""
-        if update.boot == self._boot_id:
-            await self._judge()
-            await self._note(update, "reboots")
-            await self.apt.reboot()
+        if await asyncio.to_thread(self._mark.exists):
+            if not update.ordered:
+                await self._judge()
+                update.ordered = True
+                await self._note(update, "reboots")
+                await self.apt.reboot()
             await asyncio.sleep(REBOOT_MAX_S)
             raise KernelError(
-                f"it did not reboot within {REBOOT_MAX_S:g} s",
+                f"nothing came of it within {REBOOT_MAX_S:g} s",
                 hint="`systemctl list-jobs` on it tells what that waits for",
             )
         await self._note(update, "has rebooted")

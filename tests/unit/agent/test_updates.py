@@ -16,7 +16,7 @@ from carpool.agent.agent import Agent
 from carpool.agent.app import build
 from carpool.agent.aptrun import Apt, DirectLauncher
 from carpool.agent.scriptrun import DirectRunner
-from carpool.agent.updates import Updates
+from carpool.agent.updates import MARK, Updates
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s
 from tests.unit.agent.home import agent_of, asked_by, pair_of, serving, until
@@ -48,7 +48,7 @@ class Machine(DirectLauncher):
 class Node:
     """An agent with its own apt, and a failover process that is as it is told to be."""
 
-    def __init__(self, agent: Agent, state: str, boot: str = "one") -> None:
+    def __init__(self, agent: Agent, state: str) -> None:
         self.agent, self.state = agent, state
         self.maintenance = False
         self.commands: list[object] = []
@@ -62,10 +62,15 @@ class Node:
         self.program.write_text(APT % files)
         self.program.chmod(0o755)
         self.root = home
-        self.boots(boot)
+        self.begins_anew()
 
-    def boots(self, boot: str) -> None:
-        """Its agent begins anew, perhaps in another boot."""
+    def boots(self) -> None:
+        """What is in its memory is gone."""
+        (self.agent.run_dir / MARK).unlink()
+        self.begins_anew()
+
+    def begins_anew(self) -> None:
+        """Its agent, with what is on the disk."""
         runner = DirectRunner(monotonic_s)
         apt = Apt(
             self.agent.state_dir / "update",
@@ -76,7 +81,7 @@ class Node:
         )
         apt.needs_reboot = lambda: self.reboot_needed  # type: ignore[method-assign]
         self.reboot_needed = ""
-        self.agent.updates = Updates(self.agent, apt, boot)
+        self.agent.updates = Updates(self.agent, apt)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -200,13 +205,21 @@ def test_it_goes_on_in_the_next_agent_and_after_a_reboot(nodes: tuple[Node, Node
             with pytest.raises(CarpoolError, match="under way already"):
                 await second.agent.updates.begin("bob", install=True, reboot=False)
 
+    async def still() -> None:
+        async with first.running(), second.running():
+            (step,) = (await asyncio.to_thread(second.agent.updates.told, 0, 99),)
+            assert step["phase"] == "rebooting"
+
     async def after() -> list[dict[str, Any]]:
         async with first.running(), second.running():
             return await asked(second, {"follow": True})
 
     asyncio.run(before())
     assert second.maintenance, "over the reboot"
-    second.boots("two")
+    second.begins_anew()  # the agent alone: no second reboot
+    asyncio.run(still())
+    assert second.machine.reboots == 1 and second.maintenance
+    second.boots()
     steps = asyncio.run(after())
     assert "has rebooted" in told(steps) and steps[-1]["outcome"] == "updated"
     assert not second.maintenance
