@@ -138,7 +138,7 @@ def backup(
 def test_every_page_is_fit_for_everybody(backup: Watched) -> None:
     """Wide and narrow, light and dark: no violation of axe-core's rules, no page that scrolls
     sideways, and nothing that the browser complains about."""
-    paths = backup.navigation()
+    paths = [*backup.navigation(), "/backup/update"]
     assert "/" in paths
     paths += ["/password", "/account/totp"]
     found: list[str] = []

@@ -99,9 +99,8 @@ class Updates:
     async def begin(self, by: str, *, install: bool, reboot: bool) -> dict[str, object]:
         """Begin, unless something speaks against it. Raises CarpoolError."""
         async with self._beginning:
+            self.apt.check()  # a reboot, too, would be that of the machine that it is on
             await self._refuse()
-            if install:
-                self.apt.check()
             update = await self._made(by, install=install, reboot=reboot)
             if not update.was_maintained:
                 await self._maintain(on=True, reason=_reason(by, install=install))

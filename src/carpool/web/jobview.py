@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from carpool.api import rendersync
 from carpool.api.clean import clean
 from carpool.api.progress import DOING, DONE, STAYING, counted
-from carpool.api.render import Fields, number_of, text_of
+from carpool.api.render import Fields, number_of, text_of, words_of
 
 LINES_MAX = 500  # steps that are kept to be read
 NODES_MAX = 64
@@ -55,12 +55,16 @@ class Progress:
     def __init__(self) -> None:
         self.nodes: dict[str, NodeView] = {}
         self.lines: deque[str] = deque(maxlen=LINES_MAX)
+        self.output: deque[str] = deque(maxlen=LINES_MAX)  # of a program, as it comes
         self.doing = ""
         self.done_bytes = self.all_bytes = 0.0  # of what is under way over the wire
 
     def take(self, event: Fields, now_s: float) -> None:
         kind, name = text_of(event, "step"), text_of(event, "peer")
         self._do(kind, event, name)
+        if kind == "lines":
+            self.output.extend(words_of(event, "lines")[-LINES_MAX:])
+            return
         line = rendersync.step(event)
         if line is not None:
             self.lines.append(line.plain)

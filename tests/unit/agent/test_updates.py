@@ -254,6 +254,16 @@ def test_who_cannot_be_reached_is_told_as_that(tmp_path: Path) -> None:
         asyncio.run(node.agent.updates.begin("ann", install=True, reboot=False))
 
 
+def test_a_node_of_a_lab_has_no_packages_and_reboots_nothing(tmp_path: Path) -> None:
+    node = Node(agent_of(tmp_path), "BACKUP")
+    node.agent.updates = Updates(
+        node.agent, Apt(tmp_path, node.machine, DirectRunner(monotonic_s), float, root=tmp_path)
+    )
+    with pytest.raises(CarpoolError, match="no packages of its own"):
+        asyncio.run(node.agent.updates.begin("ann", install=False, reboot=True))
+    assert node.machine.reboots == 0 and node.commands == []
+
+
 def test_what_is_written_by_another_version_counts_for_nothing(tmp_path: Path) -> None:
     agent = agent_of(tmp_path)
     (agent.state_dir / "update.json").write_text('{"number": 1, "before": {}}')
