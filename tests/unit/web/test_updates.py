@@ -121,3 +121,16 @@ def test_what_a_program_says_is_kept_beside_the_steps() -> None:
     progress.take({"step": "update", "peer": "fw2", "text": "reboots"}, 0.0)
     assert len(progress.output) == LINES_MAX and "\x1b" not in progress.output[0]
     assert (list(progress.lines), progress.doing) == (["fw2: reboots"], "fw2: reboots")
+
+
+def test_while_it_runs_its_last_words_are_shown(tmp_path: Path) -> None:
+    at = desk(tmp_path, PACKAGES)
+    path = at.post("/backup/update", {"node": "fw2", "deed": "update"}).headers["location"]
+    job = at.web.jobs.find(path.rpartition("/")[2])
+    job.ended_s, job.progress = None, Progress()
+    job.progress.take({"step": "lines", "lines": [f"line {n}" for n in range(40)]}, 0.0)
+    text = at.get(path).text
+    assert "Said last" in text and "line 39" in text and "line 24<" not in text
+    assert "line 25" in text, "fifteen of them"
+    job.ended_s = job.begun_s
+    assert "What was said" in (done := at.get(path).text) and "line 0" in done
