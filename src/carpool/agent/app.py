@@ -39,8 +39,9 @@ from carpool.agent import (
     webpeer,
 )
 from carpool.agent.agent import Agent
-from carpool.agent.answers import API, API_HEADER, NO_ROUTE, Refusal
+from carpool.agent.answers import API, API_HEADER, NO_ROUTE
 from carpool.agent.deeds import Noted
+from carpool.agent.described import REFUSALS
 from carpool.agent.doorman import Doorman
 from carpool.agent.statuses import status_of
 from carpool.errors import CarpoolError
@@ -68,7 +69,7 @@ def build(agent: Agent) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
-        responses={"default": {"model": Refusal, "description": "What went wrong, what to do"}},
+        responses=REFUSALS,
     )
     app.state.agent = agent
     app.include_router(local.router, prefix="/v1")

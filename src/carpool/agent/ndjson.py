@@ -18,7 +18,13 @@ MEDIA_TYPE = "application/x-ndjson"
 Item = Mapping[str, object]
 
 
-async def streamed(items: AsyncGenerator[Item, None]) -> StreamingResponse:
+class Lines(StreamingResponse):
+    """For the OpenAPI description."""
+
+    media_type = MEDIA_TYPE
+
+
+async def streamed(items: AsyncGenerator[Item, None]) -> Lines:
     """Answer with each object on a line of its own, at once.
 
     What is refused before the first object is an answer with a status of its own; a CarpoolError
@@ -28,8 +34,8 @@ async def streamed(items: AsyncGenerator[Item, None]) -> StreamingResponse:
     try:
         first = await anext(items)
     except StopAsyncIteration:
-        return StreamingResponse(iter(()), media_type=MEDIA_TYPE)
-    return StreamingResponse(_lines(first, items), media_type=MEDIA_TYPE)
+        return Lines(iter(()))
+    return Lines(_lines(first, items))
 
 
 async def _lines(first: Item, items: AsyncGenerator[Item, None]) -> AsyncIterator[bytes]:

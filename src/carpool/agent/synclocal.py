@@ -10,16 +10,17 @@ from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter
-from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from carpool.agent.answers import WAITS_MAX_S, Name, Strict, Words
 from carpool.agent.asker import ThisAgent
 from carpool.agent.configuration import Configuration
+from carpool.agent.historyformat import checked_section
 from carpool.agent.job import Job
-from carpool.agent.ndjson import streamed
+from carpool.agent.ndjson import Lines, streamed
 from carpool.agent.send import WORK_WAIT_S, Wish
 from carpool.agent.waits import ALIVE_S
+from carpool.errors import CarpoolError, KernelError
 
 HISTORY_MAX = 1000
 Names = Annotated[tuple[Name, ...], Field(max_length=256)]
@@ -87,8 +88,8 @@ async def diff(agent: ThisAgent, body: DiffBody) -> dict[str, object]:
     return {"peers": await agent.configuration.diff(body.sections, body.peers, Wish("diff"))}
 
 
-@router.post("/sync")
-async def sync(agent: ThisAgent, body: SyncBody) -> StreamingResponse:
+@router.post("/sync", response_class=Lines)
+async def sync(agent: ThisAgent, body: SyncBody) -> Lines:
     """Synchronise; a line for each step. It goes on when nobody listens any more."""
     wish = Wish(body.by, body.reason, body.force, body.confirm_within_s, body.restart_services)
     steps = agent.configuration.sync(body.sections, body.peers, wish)
@@ -102,8 +103,8 @@ async def pull_diff(agent: ThisAgent, body: PullDiffBody) -> dict[str, object]:
     return {"peers": {agent.name: found}}
 
 
-@router.post("/pull")
-async def pull(agent: ThisAgent, body: PullBody) -> StreamingResponse:
+@router.post("/pull", response_class=Lines)
+async def pull(agent: ThisAgent, body: PullBody) -> Lines:
     """Take over what was changed on a peer; a line for each step."""
     wish = Wish(body.by, body.reason, body.force)
     steps = agent.configuration.pull(body.sections, body.peer, wish)
@@ -134,6 +135,11 @@ async def history(
     section: Name | None = None,
 ) -> dict[str, object]:
     """Revisions of this node, newest first."""
+    if section is not None:
+        try:
+            checked_section(section)
+        except KernelError as error:  # whoever asks is wrong, not this machine
+            raise CarpoolError(error.message, hint=error.hint) from error
     written = await agent.configuration.settled()
     found = await asyncio.to_thread(written.log, limit, section)
     return {"revisions": [asdict(one) for one in found]}
@@ -158,8 +164,8 @@ async def show(
     return await agent.configuration.show(revision)
 
 
-@router.post("/rollback")
-async def rollback(agent: ThisAgent, body: BackBody) -> StreamingResponse:
+@router.post("/rollback", response_class=Lines)
+async def rollback(agent: ThisAgent, body: BackBody) -> Lines:
     """Make sections of this node what they were in a revision; a line for each step."""
     job = agent.configuration.rollback(body.revision, body.sections, by=body.by, force=body.force)
     return await streamed(job.follow(ALIVE_S))

@@ -17,7 +17,7 @@ from carpool.agent.asker import Asker, ThisAgent
 from carpool.agent.bundle import CONTENTS_MAX_BYTES, in_thread, unbundle
 from carpool.agent.doorman import takes
 from carpool.agent.give import Taken
-from carpool.agent.ndjson import streamed
+from carpool.agent.ndjson import Lines, streamed
 from carpool.agent.receive import ENTRIES_MAX, Offer
 from carpool.agent.waits import ALIVE_S
 from carpool.api.tomlfile import FILE_MAX_BYTES
@@ -142,8 +142,8 @@ async def diff(agent: ThisAgent, peer: Asker, number: Name) -> dict[str, object]
     return await receiver.diff(number)
 
 
-@router.post("/sync/{number}/apply")
-async def apply(agent: ThisAgent, peer: Asker, number: Name, body: ApplyBody) -> StreamingResponse:
+@router.post("/sync/{number}/apply", response_class=Lines)
+async def apply(agent: ThisAgent, peer: Asker, number: Name, body: ApplyBody) -> Lines:
     """Do it; a line for each step. It goes on when nobody listens any more."""
     receiver = agent.configuration.receiver
     receiver.owned(number, named(peer))

@@ -115,7 +115,7 @@ def test_the_description_holds_every_route(app: FastAPI) -> None:
     for methods in described.values():
         for route in methods.values():
             assert route["summary"] and route["description"], "each says what it is for"
-            assert "default" in route["responses"], "and what a refusal looks like"
+            assert {"default", "403", "422"} <= route["responses"].keys(), "and how it refuses"
 
 
 def test_nothing_but_the_peers_own_routes_is_open_to_a_peer(grouped: FastAPI) -> None:
