@@ -13,16 +13,22 @@ import sys
 from collections.abc import Callable, Iterator
 from collections.abc import Iterator
 from threading import Thread
+from contextlib import suppress
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from carpool.kernel.clock import monotonic_s, sleep_s
+from carpool.agent.localclient import LocalClient
+from carpool.errors import CarpoolError
+from carpool.kernel.clock import monotonic_s
 from carpool.lab.bare import BareFirewall
+from carpool.lab.firewall import AGENT, WEB
 from carpool.lab.lab import Lab
 from tests.netns.browser import Watched, chromium, visit
 from tests.netns.lab import enter, wait_until
+from tests.netns.lab import wait_until
 from tests.netns.webnode import WebNode
 from tests.unit.agent.webhook import Webhook
 
@@ -207,6 +213,92 @@ def names(metrics: str) -> set[str]:
     """With their labels; events are counted as they come."""
     lines = {line.rpartition(" ")[0] for line in metrics.splitlines() if line[0] != "#"}
     return {line for line in lines if "_events_total" not in line and "_lag_" not in line}
+
+
+SECTION = """
+[section.web]
+paths = ["/etc/web.conf"]
+services = ["webd"]
+"""
+SERVICE = """#!/bin/sh
+test "$1" = status || echo "$1 $2" >>"$0.log"
+"""
+
+
+@pytest.fixture
+def synchronised(nodes: dict[str, WebNode]) -> dict[str, BareFirewall]:
+    """Both with a section and its service, whose file is another one on fw1."""
+    made = {name: node.firewall for name, node in nodes.items()}
+    for name, firewall in made.items():
+        (firewall.files / "etc/web.conf").write_text(f"of {name}\n")
+        script = firewall.files / "act"
+        script.write_text(SERVICE)
+        script.chmod(0o755)
+        group = firewall.config_dir / "group.toml"
+        chosen = group.read_text().replace("[sync]\n", '[sync]\nsections = ["web"]\n')
+        group.write_text(chosen + SECTION)
+        with (firewall.config_dir / "node.toml").open("a") as file:
+            file.write(f'\n[services]\ncommand = ["{script}", "{{action}}", "{{service}}"]\n')
+        firewall.only(["failover", "states", WEB])  # how services are acted on, a start tells
+        for _said in firewall.start([AGENT]):
+            pass
+    wait_until(lambda: all(map(sees_its_peer, made.values())), 20, "the agents are back")
+    return made
+
+
+def sees_its_peer(firewall: BareFirewall) -> bool:
+    with suppress(CarpoolError), LocalClient(firewall.run_dir) as agent:
+        peers = agent.get("/v1/about")["peers"]
+        assert isinstance(peers, list)
+        return all(one["reachable"] for one in peers)
+    return False
+
+
+def done(firewall: BareFirewall) -> list[str]:
+    """What its services were told to do."""
+    log = firewall.files / "act.log"
+    return log.read_text().splitlines() if log.exists() else []
+
+
+def test_the_backup_is_synchronised_and_its_service_restarted(
+    browser: Browser,
+    without_script: BrowserContext,
+    nodes: dict[str, WebNode],
+    synchronised: dict[str, BareFirewall],
+) -> None:
+    """With the diff read first. `without_script` has set the password of fw1."""
+    fw2 = synchronised["fw2"]
+    with (
+        browser.new_context(ignore_https_errors=True) as context,
+        visit(context, nodes["fw1"].url, "synchronise") as watched,
+    ):
+        page = watched.page
+        watched.go("/login")
+        log_in(page, "admin", PASSWORD)
+        watched.go("/backup?node=fw2")
+        assert page.get_by_role("rowheader", name="webd").count() == 1
+        page.get_by_role("link", name=re.compile("Show what would change")).click()
+        diff = page.locator("pre.diff")
+        assert [line.strip() for line in diff.locator("del, ins").all_inner_texts()] == [
+            "-of fw2",
+            "+of fw1",
+        ]
+        assert (fw2.files / "etc/web.conf").read_text() == "of fw2\n"
+        assert not done(fw2)
+        page.get_by_role("button", name="Synchronise", exact=True).click()
+        page.get_by_text("applied", exact=True).first.wait_for()
+        sections = page.locator("table", has_text="Section").first
+        assert sections.get_by_role("row", name=re.compile("^web ")).count() == 1
+        page.get_by_text("Each step").click()
+        assert page.locator("pre.steps").inner_text().strip()
+        assert (fw2.files / "etc/web.conf").read_text() == "of fw1\n"
+        assert done(fw2) == ["reload webd"]
+
+        watched.go("/backup?node=fw2")
+        page.get_by_role("button", name="Restart webd on fw2").click()
+        page.get_by_text("webd is active, after restart").wait_for()
+        assert done(fw2) == ["reload webd", "restart webd"]
+        assert not done(synchronised["fw1"])
 
 
 def test_a_page_is_light_and_soon_there(
