@@ -11,24 +11,21 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from collections.abc import Iterator
-from threading import Thread
 from contextlib import suppress
+from threading import Thread
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.agent.localclient import LocalClient
 from carpool.errors import CarpoolError
-from carpool.kernel.clock import monotonic_s
+from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab.bare import BareFirewall
 from carpool.lab.firewall import AGENT, WEB
 from carpool.lab.lab import Lab
 from tests.netns.browser import Watched, chromium, visit
 from tests.netns.lab import enter, wait_until
-from tests.netns.lab import wait_until
 from tests.netns.webnode import WebNode
 from tests.unit.agent.webhook import Webhook
 
@@ -417,8 +414,6 @@ def test_a_setting_is_changed_on_all_nodes_and_kept(
         assert "\npreempt = false\n" in text
 
 
-def test_a_page_says_that_the_master_has_crashed_and_who_took_over(
-    backup: Watched, lab: Lab, nodes: dict[str, WebNode]
 def test_a_target_of_alerts_is_shown_without_its_secrets_and_tried(
     backup: Watched, lab: Lab, told: Webhook
 ) -> None:

@@ -83,9 +83,8 @@ async def serve(agent: Agent, notify: Notify | None = None) -> None:
                 for task in (
                     *(agent.keep_roles(), agent.keep_files(), agent.keep_schedule()),
                     *(agent.hooks.run(), agent.checks.run()),
-                    *(agent.surroundings.run(), agent.samples.run()),
-                    agent.alerts.run(partial(state, agent)),
                     *(agent.surroundings.run(), agent.samples.run(), agent.updates.run()),
+                    agent.alerts.run(partial(state, agent)),
                     _keep_telling(notify, agent.now_s),
                 )
             ]

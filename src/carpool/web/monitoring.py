@@ -34,7 +34,6 @@ from carpool.web.page import session_of, web_of
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 DRIFT_WAIT_S = "2"  # for peers to say how they stand; Prometheus waits for 10 s
-MORE = ("/v1/schedule", "/v1/checks", "/v1/hooks")  # what else of the agent is told
 ASKS_FOR_TOKEN = {"www-authenticate": 'Bearer realm="carpool", error="invalid_token"'}
 MORE = ("/v1/schedule", "/v1/checks", "/v1/hooks", "/v1/alerts")  # what else of the agent is told
 ASKS_FOR_PASSWORD = {"www-authenticate": 'Basic realm="carpool", charset="UTF-8"'}
