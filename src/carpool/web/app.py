@@ -32,6 +32,7 @@ from carpool.web import (
     changepages,
     connections,
     events,
+    failoverpages,
     historypages,
     home,
     login,
@@ -72,6 +73,7 @@ PARTS: tuple[Pages, ...] = (
     vipedit.pages,
     changepages.pages,
     events.pages,
+    failoverpages.pages,
     connections.pages,
     settings.pages,
     users.pages,
@@ -87,6 +89,7 @@ NOTES_MAX = 32  # for the events, under way
 DRIFT_EVERY_S, DRIFT_WAIT_S = 10.0, 5.0  # for all peers, in the background
 SAMPLES_EVERY_S = 5.0  # the agent takes one each 10 s
 EVENTS_EVERY_S, EVENTS_MAX = 1.5, 20
+FAILOVERS_EVERY_S = 3.0  # of all nodes
 
 
 class Web:
@@ -123,6 +126,7 @@ class Web:
         )
         self.events = Lately(lambda: ask.get("/v1/events", few), now_s, EVENTS_EVERY_S)
         self.samples = Lately(lambda: ask.get("/v1/samples"), now_s, SAMPLES_EVERY_S)
+        self.failovers = Lately(partial(failoverpages.lately, ask), now_s, FAILOVERS_EVERY_S)
         self.notes = Notes()
         self.jobs = Jobs(ask, now_s, random_hex)
         self.drafts = Drafts(random_hex)

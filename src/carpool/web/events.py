@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from carpool.errors import CarpoolError
+from carpool.web.failoverpages import numbers_of, told_by
 from carpool.web.members import members_of
 from carpool.web.page import Pages, Visit
-from carpool.web.timeline import KINDS, Event, Wish, days, events_of, newest
+from carpool.web.timeline import KINDS, Wish, days, newest
 
 pages = Pages()
 LIMITS = (50, 200, 1000)  # the nodes keep no more
@@ -33,13 +33,15 @@ async def events(visit: Visit) -> Response:
     limit = next((each for each in LIMITS if str(each) == query.get("limit")), LIMITS[0])
     asked = [name for name in names if wish.node in ("", name)]
     told = await asyncio.gather(
-        *(_told(visit, name, here=name == names[0], limit=_each(wish, limit)) for name in asked)
+        *(told_by(visit.web.ask, name, name == names[0], _each(wish, limit)) for name in asked)
     )
-    found = newest((event for rows, _why in told for event in rows), wish, limit)
+    every = [event for rows, _why in told for event in rows]
+    found = newest(every, wish, limit)
     chosen = {"node": wish.node, "kind": wish.kind, "text": wish.text, "limit": str(limit)}
     return visit.page(
         "eventslive.html" if visit.is_live else "events.html",
         days=list(days(found)),
+        numbers=numbers_of(every, names),
         missing=[why for _rows, why in told if why],
         wish=wish,
         names=names,
@@ -54,18 +56,3 @@ async def events(visit: Visit) -> Response:
 def _each(wish: Wish, limit: int) -> int:
     """How many each node is asked for: what is filtered out leaves room for older ones."""
     return LIMITS[-1] if wish else limit
-
-
-async def _told(
-    visit: Visit, name: str, *, here: bool, limit: int
-) -> tuple[list[Event], tuple[str, str, str] | None]:
-    """Its events, and why there are none, or not of its failover process: name, what, hint."""
-    params = {"limit": str(limit)} if here else {"limit": str(limit), "peer": name}
-    try:
-        answer = await visit.web.ask.get("/v1/events", params)
-    except CarpoolError as error:
-        return [], (name, error.message, error.hint)
-    why = None
-    if answer.get("error"):
-        why = (name, str(answer["error"]), str(answer.get("hint", "")))
-    return events_of(name, answer), why

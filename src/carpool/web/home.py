@@ -14,6 +14,7 @@ from carpool.errors import CarpoolError
 from carpool.web.chart import charts_of
 from carpool.web.driftview import configuration_of
 from carpool.web.eventview import events_of
+from carpool.web.failoverpages import rows_of
 from carpool.web.groupview import Note, view_of
 from carpool.web.page import Pages, Visit
 
@@ -25,8 +26,12 @@ async def home(visit: Visit) -> Response:
     web, part = visit.web, visit.is_live
     template = "live.html" if part else "home.html"
     try:
-        nodes, stands, happened, samples = await asyncio.gather(
-            web.ask.get("/v1/nodes"), web.drift.look(), web.events.look(), web.samples.look()
+        nodes, stands, happened, samples, moves = await asyncio.gather(
+            web.ask.get("/v1/nodes"),
+            web.drift.look(),
+            web.events.look(),
+            web.samples.look(),
+            web.failovers.look(),
         )
     except CarpoolError as error:
         # htmx shows no part that comes with an error, and this one is to be seen.
@@ -38,6 +43,7 @@ async def home(visit: Visit) -> Response:
         view=view_of(nodes),
         configuration=configuration_of(stands),
         happened=events_of(happened),
+        failovers=rows_of(moves),
         charts=charts_of(samples),
         renews=part,
     )

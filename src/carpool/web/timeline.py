@@ -26,7 +26,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "hooks": ("hook",),
     "alerts": ("alert",),
 }
-_NEVER = datetime.min.replace(tzinfo=UTC)
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Event:
     @property
     def iso(self) -> str:
         """For `<time datetime>`; "" for an event without a time."""
-        return "" if self.when == _NEVER else self.when.isoformat(timespec="milliseconds")
+        return "" if self.when == NEVER else self.when.isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def days(events: Sequence[Event], zone: tzinfo | None = None) -> Iterator[Day]:
 
 
 def _local(event: Event, zone: tzinfo | None) -> tuple[str, str]:
-    if event.when == _NEVER:
+    if event.when == NEVER:
         return "Without a time", ""
     try:
         local = event.when.astimezone(zone)
@@ -122,6 +122,6 @@ def _event(node: str, row: Fields) -> Event:
         when = datetime.fromisoformat(text_of(row, "time"))
         when = when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        when = _NEVER
+        when = NEVER
     told = (text_of(row, key) for key in ("kind", "vhost", "old", "new", "text"))
     return Event(when, node, *told)

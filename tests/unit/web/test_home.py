@@ -85,6 +85,7 @@ def shown(web: Web, answer: Told, drift: Told, events: Told) -> Page:
         view=view_of(answer),
         configuration=configuration_of(Seen(drift, None, 2.0)),
         charts=charts_of(Seen(SAMPLES, None, 0.0)),
+        failovers=[],
         happened=events_of(Seen(events, None, 0.0)),
     )
     return Page(html)
