@@ -132,6 +132,7 @@ def test_a_synchronisation_with_its_diff_and_the_way_back(
         for outcome in ("applied", "waiting", "confirmed", "put back"):
             assert f">{outcome}</span>" in syncs
         assert "why &lt;i&gt;" in syncs
+        await check_pull(visitor, fw1, fw2)
 
     told(fw1, tmp_path, story)
 
@@ -161,6 +162,18 @@ async def check_confirm(visitor: Browser, fw1: SyncNode, fw2: SyncNode) -> None:
         assert ("fw2: kept" if kept else "fw2: put back") in page, page
         assert "Keep it?" not in page
         assert fw2.read("etc/web.conf") == (f"good {number}\n" if kept else before)
+
+
+async def check_pull(visitor: Browser, fw1: SyncNode, fw2: SyncNode) -> None:
+    """What was changed on the peer comes home, after it was read."""
+    fw2.write("etc/web.conf", "good 9\n")
+    page = await visitor.get("/backup/pull?peer=fw2")
+    assert "<ins>+good 9</ins>" in page, page
+    assert fw1.read("etc/web.conf") != "good 9\n"
+    page = await visitor.job("/backup/pull", peer="fw2", force="yes")
+    assert "Take over from fw2" in page and ">applied</span>" in page, page
+    assert fw1.read("etc/web.conf") == "good 9\n"
+    assert "nothing would change" in await visitor.get("/backup/pull?peer=fw2")
 
 
 def test_one_at_a_time_and_it_goes_on_without_its_browser(

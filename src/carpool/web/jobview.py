@@ -18,6 +18,8 @@ from carpool.api.render import Fields, number_of, text_of, words_of
 LINES_MAX = 500  # steps that are kept to be read
 NODES_MAX = 64
 SERVICES_MAX, SECTIONS_MAX, TOLD_MAX = 200, 200, 100  # of one node
+# Steps that make no card of a node; the latter are of the one that a pull takes from.
+NOBODYS = ("look", "over", "ask", "getting", "got")
 WAITING = "waiting"  # the outcome of what is to be confirmed
 PUT_BACK = "put back"  # its beginning, where nobody confirmed or somebody took it back
 
@@ -68,7 +70,7 @@ class Progress:
         line = rendersync.step(event)
         if line is not None:
             self.lines.append(line.plain)
-        if kind in ("look", "over") or (name not in self.nodes and len(self.nodes) >= NODES_MAX):
+        if kind in NOBODYS or (name not in self.nodes and len(self.nodes) >= NODES_MAX):
             return
         node = self.nodes.setdefault(name, NodeView(name))
         if kind in STAYING and kind != WAITING and line is not None and len(node.told) < TOLD_MAX:
