@@ -17,6 +17,8 @@ from carpool.agent.answers import NodeState
 from carpool.agent.asker import ThisAgent
 from carpool.api.control import FAILOVER, STATES, as_json
 
+ROWS_MAX = 1000
+
 router = APIRouter(tags=["this node"])
 peer_router = APIRouter(tags=["for peers"])
 
@@ -47,8 +49,11 @@ async def node(agent: ThisAgent) -> NodeState:
 
 async def state(agent: Agent) -> NodeState:
     """Of this node."""
-    failover, states, system = await asyncio.gather(
-        agent.status(FAILOVER), agent.status(STATES), asyncio.to_thread(_system)
+    failover, states, system, checks = await asyncio.gather(
+        agent.status(FAILOVER),
+        agent.status(STATES),
+        asyncio.to_thread(_system),
+        agent.checks.rows(),
     )
     return NodeState(
         name=agent.name,
@@ -61,7 +66,15 @@ async def state(agent: Agent) -> NodeState:
         states=as_json(states),
         troubles=list(agent.surroundings.status()),
         alert_targets=agent.alerts.count,
+        checks=rows(checks.get("checks")),
+        schedule=None if agent.schedule is None else agent.schedule.told(),
     )
+
+
+def rows(told: object) -> list[dict[str, object]]:
+    """No more than a peer takes."""
+    found = told if isinstance(told, list) else []
+    return [one for one in found if isinstance(one, dict)][:ROWS_MAX]
 
 
 def _system() -> str:

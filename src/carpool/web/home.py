@@ -12,6 +12,7 @@ from starlette.responses import Response
 from carpool.agent.statuses import status_of
 from carpool.errors import CarpoolError
 from carpool.web.chart import charts_of
+from carpool.web.checksview import checks_of
 from carpool.web.driftview import configuration_of
 from carpool.web.eventview import events_of
 from carpool.web.failoverpages import rows_of
@@ -44,6 +45,7 @@ async def home(visit: Visit) -> Response:
         configuration=configuration_of(stands),
         happened=events_of(happened),
         failovers=rows_of(moves),
+        checks=checks_of(nodes),
         charts=charts_of(samples),
         renews=part,
     )

@@ -13,6 +13,7 @@ from carpool.web.accounts import FIRST, Accounts, Role
 from carpool.web.app import Web, build
 from carpool.web.ask import Ask
 from carpool.web.chart import charts_of
+from carpool.web.checksview import checks_of
 from carpool.web.driftview import configuration_of
 from carpool.web.eventview import events_of
 from carpool.web.groupview import Note, view_of
@@ -86,6 +87,7 @@ def shown(web: Web, answer: Told, drift: Told, events: Told) -> Page:
         configuration=configuration_of(Seen(drift, None, 2.0)),
         charts=charts_of(Seen(SAMPLES, None, 0.0)),
         failovers=[],
+        checks=checks_of(answer),
         happened=events_of(Seen(events, None, 0.0)),
     )
     return Page(html)
