@@ -12,6 +12,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from carpool.agent.localclient import LocalClient
+from carpool.api.clean import clean
+from carpool.api.control import Answer
 from carpool.cli.drift import AT_ONCE_S
 from carpool.errors import CarpoolError
 from carpool.model.config import Config
@@ -26,6 +28,7 @@ def lines(run_dir: Path, config: Config | None) -> Iterator[str]:
             told = agent.get("/v1/web", timeout_s=AT_ONCE_S)
     except CarpoolError:
         return
+    yield from _wrong(told)
     addresses, port = told.get("addresses"), int(str(told.get("port")))
     if not isinstance(addresses, list) or not addresses:
         return
@@ -36,6 +39,14 @@ def lines(run_dir: Path, config: Config | None) -> Iterator[str]:
             yield f"  certificate, SHA-256: {found}"
             return
     yield "  they do not answer: `systemctl status carpool-web` says why"
+
+
+def _wrong(told: Answer) -> Iterator[str]:
+    """Why the user's own certificate cannot be used."""
+    if error := told.get("error"):
+        yield f"Pages: {clean(str(error))}"
+        if hint := told.get("hint"):
+            yield f"  -> {clean(str(hint))}"
 
 
 def fingerprint(address: str, port: int) -> str:

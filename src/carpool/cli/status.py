@@ -13,7 +13,7 @@ from carpool import __version__
 from carpool.api.control import FAILOVER, STATES, Answer, as_json, status
 from carpool.api.running import begin
 from carpool.api.terminal import terminal
-from carpool.cli import drift, pages, scripts
+from carpool.cli import drift, pages, scripts, verdict
 from carpool.errors import EXIT_OK, CarpoolError, UnreachableError
 from carpool.kernel.unitstate import of_unit
 
@@ -45,15 +45,19 @@ def run(args: argparse.Namespace) -> int:
     agent = _explained(asked, args.run_dir, "agent") if isinstance(asked, CarpoolError) else None
     schedule = drift.schedule(args.run_dir, config, asked)
     around = drift.troubles(args.run_dir, asked)
+    survives = None if around is None else verdict.ask(args.run_dir)
     asked_scripts = [] if around is None else list(scripts.ask(args.run_dir))
     if args.json:
         told: dict[str, object] = {"failover": as_json(failover), "states": as_json(states)}
         told |= {"schedule": as_json(schedule), "agent": as_json(agent), "waiting": waiting}
         told |= {"drift": stands, "waiting_on": dict(waiting_on), "troubles": around or []}
+        told |= {"verdict": verdict.as_fields(survives)}
         told |= {"checks": scripts.rows(asked_scripts, "checks")}
         told |= {"hooks": scripts.rows(asked_scripts, "hooks"), "installed": __version__}
         print(json.dumps(told, indent=1))
     else:
+        from rich.text import Text
+
         from carpool.api import render, renderscripts
 
         report = render.Report(
@@ -63,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
             installed=__version__,
         )
         console = terminal()
+        for line, style in [] if survives is None else verdict.lines(survives):
+            console.print(Text(line, style), soft_wrap=True)
         console.print(render.status(report))
         for line in [] if agent is not None else pages.lines(args.run_dir, config):
             console.print(line, soft_wrap=True)
