@@ -35,10 +35,6 @@ FOCUSED = """() => {
 # A live part may be drawn anew meanwhile: what it is tells a control, not which object it is.
 KEY = """one => [one.tagName, one.type === "radio" ? "" : one.id, one.name || "",
   one.getAttribute("href") || one.formAction || "", (one.textContent || "").trim()].join(" ")"""
-FIRST_PAINT = """() => new Promise(done => new PerformanceObserver(list => {
-  const found = list.getEntriesByName("first-contentful-paint")[0];
-  if (found) done(found.startTime);
-}).observe({type: "paint", buffered: true}))"""
 
 
 @contextmanager
@@ -92,8 +88,6 @@ class Watched:
         paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
         # Not wait_for_function(): it would be evaluated in the page, whose policy forbids it.
         return float(wait_until(lambda: self.page.evaluate(paint), 15, "the page is painted"))
-        # No wait_for_function: it evaluates strings in the page, which its policy refuses.
-        return float(self.page.evaluate(FIRST_PAINT))
 
     def weight_kb(self) -> float:
         """All that came over the wire for it so far; what was cached has no weight."""

@@ -109,6 +109,7 @@ class NodeState(Answer):
     troubles: list[dict[str, object]] = Field(max_length=1000)
     alert_targets: int | None = Field(
         default=None, ge=0, le=1000, description="how many it tells of a failover; null: not known"
+    )
     checks: list[dict[str, object]] = Field(
         default_factory=list, max_length=1000, description="as `GET /v1/checks` tells them"
     )
