@@ -10,7 +10,6 @@ import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
 from pydantic import Field, JsonValue
 
 from carpool.agent.answers import Sha256, Strict, Words
@@ -19,7 +18,7 @@ from carpool.agent.deeds import by_of
 from carpool.agent.doorman import SCOPE_WEB
 from carpool.agent.groupedits import words
 from carpool.agent.job import Job
-from carpool.agent.ndjson import streamed
+from carpool.agent.ndjson import Lines, streamed
 from carpool.agent.send import Wish
 from carpool.agent.waits import ALIVE_S
 from carpool.agent.weblocal import pages_of
@@ -131,8 +130,8 @@ async def preview(agent: ThisAgent, request: Request, body: EditsBody) -> dict[s
     return await agent.edits.preview(body.made(request), body.digest)
 
 
-@router.post("/group/apply")
-async def apply(agent: ThisAgent, request: Request, body: ApplyBody) -> StreamingResponse:
+@router.post("/group/apply", response_class=Lines)
+async def apply(agent: ThisAgent, request: Request, body: ApplyBody) -> Lines:
     """Edit group.toml, here and on all peers, until it is confirmed; a line for each step. It goes
     on when nobody listens any more. What fails on one node is put back on all."""
     edits = body.made(request)

@@ -10,7 +10,6 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter
-from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from carpool.agent.agent import Agent
@@ -19,7 +18,7 @@ from carpool.agent.aptrun import REFRESH_WAIT_S
 from carpool.agent.asker import ThisAgent
 from carpool.agent.client import PeerClient
 from carpool.agent.job import Job
-from carpool.agent.ndjson import streamed
+from carpool.agent.ndjson import Lines, streamed
 from carpool.agent.packagepeer import AT_MAX, PackagesTold, UpdateTold
 from carpool.agent.send import PREFIX
 from carpool.agent.updatefollow import follow
@@ -66,8 +65,8 @@ async def refresh(agent: ThisAgent, peer: Name | None = None) -> PackagesTold:
     return checked(PackagesTold, answer, peer)
 
 
-@router.post("/packages/update")
-async def update(agent: ThisAgent, body: UpdateBody) -> StreamingResponse:
+@router.post("/packages/update", response_class=Lines)
+async def update(agent: ThisAgent, body: UpdateBody) -> Lines:
     """Upgrade them here or on a peer, refused on a MASTER; a line for each step. It goes on when
     nobody listens any more."""
     name = body.peer or agent.name
@@ -90,7 +89,7 @@ async def update(agent: ThisAgent, body: UpdateBody) -> StreamingResponse:
     return await streamed(Job("local", f"update of {name}", body.by, steps).follow(ALIVE_S))
 
 
-async def _here(agent: Agent, body: UpdateBody) -> StreamingResponse:
+async def _here(agent: Agent, body: UpdateBody) -> Lines:
     number = ""
     if not body.follow:
         begun = await agent.updates.begin(body.by, install=body.install, reboot=body.reboot)

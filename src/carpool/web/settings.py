@@ -31,6 +31,7 @@ from carpool.web.settingform import Asked, Form, Group
 pages = Pages()
 ELSEWHERE = (  # settings with pages of their own, and the least role that sees those
     ("/vips", "Virtual IPs", "viewer"),
+    ("/settings/alerts", "Alerts", "viewer"),
     ("/accounts", "Accounts", "admin"),
 )
 DIGEST = "digest"  # a field besides the settings

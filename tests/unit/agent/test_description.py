@@ -39,8 +39,9 @@ FEW = 4  # of each route, asker and kind
 UNREACHABLE = 502  # is the peer, and what names it may be told so
 PROGRAM, PAGES, PEER = "a program", "the pages", "a peer"
 
-# Not asked here: it listens on the wires of this machine, for as many seconds as it is told to.
-LEFT_OUT = {"/v1/peer/listen"}
+# Not asked here: these listen on the wires of this machine, for as many seconds as they are told,
+# and ask or run its apt.
+LEFT_OUT = ("/v1/peer/listen", "/v1/packages", "/v1/peer/packages")
 
 
 CHECKS = [
@@ -122,7 +123,7 @@ def routes(asked: Asked, who: str, kind: GenerationMode) -> list[Route]:
         one
         for one in chosen
         if (who == PEER) == one.path.startswith(PEER_ROUTES)
-        and one.path not in LEFT_OUT
+        and not one.path.startswith(LEFT_OUT)
         and (kind.is_positive or {"parameters", "requestBody"} & asked.of(one).keys())
     ]
 
