@@ -62,6 +62,10 @@ mv "$dir/status.new" "$dir/status"
 class Launcher(Protocol):
     """Runs one program that outlives the agent."""
 
+    def check(self) -> None:
+        """Raises ConfigError where it cannot."""
+        ...
+
     async def start(self, argv: Sequence[str]) -> None:
         """Returns when it runs. Raises CarpoolError."""
         ...
@@ -76,6 +80,9 @@ class UnitLauncher:
 
     def __init__(self, systemd: SystemdServices) -> None:
         self._systemd = systemd
+
+    def check(self) -> None:
+        """It always can."""
 
     async def start(self, argv: Sequence[str]) -> None:
         settings = [f"{key}={value}" for key, value in SETTINGS.items()]
@@ -111,28 +118,30 @@ class UnitLauncher:
         await self._systemd.manager("StartUnit", "ss", arguments)
 
 
-class DirectLauncher:
-    """Where there is no systemd that would end it with the agent: a session of its own."""
+class NoLauncher:
+    """Where no systemd was booted: what the agent starts itself ends with it, and an update of
+    carpool ends the agent. A container of a developer is such a place, too."""
 
-    def __init__(self) -> None:
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self, argv: Sequence[str]) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            *argv, stdin=asyncio.subprocess.DEVNULL, env=SETTINGS, start_new_session=True
+    def check(self) -> None:
+        raise ConfigError(
+            "without systemd nothing here goes on with an update when the agent is updated itself",
+            hint="`apt-get upgrade`, and a reboot, in a shell of it",
         )
 
+    async def start(self, argv: Sequence[str]) -> None:
+        self.check()
+
     async def is_running(self) -> bool:
-        return self._process is not None and self._process.returncode is None
+        return False
 
     async def reboot(self) -> None:
-        raise ConfigError("without systemd nothing here reboots it", hint="`reboot` on it")
+        self.check()
 
 
 def launcher_for(services: Services) -> Launcher:
     if isinstance(services, SystemdServices) and BOOTED.is_dir():
         return UnitLauncher(services)
-    return DirectLauncher()
+    return NoLauncher()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +197,11 @@ class Apt:
                 f"the root of this node is {self._root}: it has no packages of its own",
                 hint="update the machine that it is on",
             )
+
+    def may_begin(self) -> None:
+        """Raises ConfigError where there is nothing that could do it."""
+        self.check()
+        self._launcher.check()
 
     async def begin(self) -> None:
         """Raises CarpoolError."""

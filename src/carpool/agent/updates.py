@@ -99,7 +99,7 @@ class Updates:
     async def begin(self, by: str, *, install: bool, reboot: bool) -> dict[str, object]:
         """Begin, unless something speaks against it. Raises CarpoolError."""
         async with self._beginning:
-            self.apt.check()  # a reboot, too, would be that of the machine that it is on
+            self.apt.may_begin()  # a reboot, too, would be that of the machine that it is on
             await self._refuse()
             update = await self._made(by, install=install, reboot=reboot)
             if not update.was_maintained:

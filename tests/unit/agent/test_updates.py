@@ -14,7 +14,7 @@ import pytest
 
 from carpool.agent.agent import Agent
 from carpool.agent.app import build
-from carpool.agent.aptrun import Apt, DirectLauncher
+from carpool.agent.aptrun import SETTINGS, Apt, NoLauncher
 from carpool.agent.scriptrun import DirectRunner
 from carpool.agent.updates import MARK, Updates
 from carpool.errors import CarpoolError
@@ -36,10 +36,24 @@ KEEP = (
 )
 
 
-class Machine(DirectLauncher):
-    """That reboots when it is asked to: as far as one can tell."""
+class Machine:
+    """That runs a program, and reboots when it is asked to: as far as one can tell."""
 
     reboots = 0
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+
+    def check(self) -> None:
+        """It can."""
+
+    async def start(self, argv: Sequence[str]) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            *argv, stdin=asyncio.subprocess.DEVNULL, env=SETTINGS, start_new_session=True
+        )
+
+    async def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
 
     async def reboot(self) -> None:
         self.reboots += 1
@@ -262,6 +276,16 @@ def test_a_node_of_a_lab_has_no_packages_and_reboots_nothing(tmp_path: Path) -> 
     with pytest.raises(CarpoolError, match="no packages of its own"):
         asyncio.run(node.agent.updates.begin("ann", install=False, reboot=True))
     assert node.machine.reboots == 0 and node.commands == []
+
+
+def test_without_systemd_nothing_is_begun(tmp_path: Path) -> None:
+    """What is tried on such a machine (of a developer, say) leaves its packages alone."""
+    agent = agent_of(tmp_path)
+    apt = Apt(tmp_path / "update", NoLauncher(), DirectRunner(monotonic_s), lambda: 0.0)
+    with pytest.raises(CarpoolError, match="without systemd") as told:
+        asyncio.run(Updates(agent, apt).begin("ann", install=True, reboot=True))
+    assert "apt-get upgrade" in told.value.hint
+    assert not (tmp_path / "update").exists()
 
 
 def test_what_is_written_by_another_version_counts_for_nothing(tmp_path: Path) -> None:
