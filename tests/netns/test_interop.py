@@ -111,7 +111,7 @@ def test_tshark_decodes_our_packets_without_a_complaint(mixed: Mixed, tmp_path: 
             "ip proto 112 or ip6 proto 112",
         )
     )
-    wait_until(capture.exists, 20, "tcpdump listens")
+    wait_until(capture.exists, 10, "tcpdump listens")
     with running(mixed.carpool):
         mixed.carpool.becomes("MASTER")
         wait_until(lambda: capture.stat().st_size > 600, 5, "some adverts were captured")

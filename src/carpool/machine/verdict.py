@@ -144,10 +144,20 @@ def _masters(group: list[_Node]) -> set[str]:
 
 def _heard(node: _Node, vip: str, group: list[_Node]) -> str:
     """The silent node that this BACKUP hears as MASTER: its name, or address."""
-    heard = _text(node.vips.get(vip, {}), "master").partition(" (")[0]
-    if node.state(vip) != "BACKUP" or any(one.name == heard and one.is_told for one in group):
+    heard = _whom(node, vip, group)
+    if not heard or any(one.name == heard and one.is_told for one in group):
         return ""
     return heard
+
+
+def _whom(node: _Node, vip: str, group: list[_Node]) -> str:
+    """Whom this BACKUP hears as MASTER. An address that no [peer.NAME] of it has is that of the
+    only node that says it is: where each knows the other by the sync link alone, all are such."""
+    if node.state(vip) != "BACKUP":
+        return ""
+    heard, _, address = _text(node.vips[vip], "master").partition(" (")
+    own = [one.name for one in group if one.state(vip) == "MASTER"]
+    return own[0] if heard and not address and len(own) == 1 else heard
 
 
 # ----------------------------------------------------------------------------------- service
@@ -184,12 +194,7 @@ def _served(group: list[_Node]) -> Iterator[Reason]:
 
 def _holders(vip: str, group: list[_Node]) -> set[str]:
     own = {node.name for node in group if node.state(vip) == "MASTER"}
-    return own | {
-        heard
-        for node in group
-        if node.state(vip) == "BACKUP"
-        and (heard := _text(node.vips[vip], "master").partition(" (")[0])
-    }
+    return own | {heard for node in group if (heard := _whom(node, vip, group))}
 
 
 def _ready(group: list[_Node]) -> Iterator[Reason]:

@@ -57,6 +57,17 @@ def silence(told: Told) -> None:
     told.update(error=f"{told['name']} has not answered for 4.0 s", hint="is it up?")
 
 
+def test_an_address_without_a_name_is_that_of_the_master(pair: list[Told]) -> None:
+    """Where nodes know each other by the sync link only, as the quick start sets them up."""
+    for row in pair[1]["failover"]["vhosts"]:
+        row["master"] = "10.10.1.2"
+    judged = judge(pair)
+    assert judged.sentence.startswith(
+        "The group would survive a failure of fw1 now: fw2 takes over"
+    )
+    assert not judged.reasons
+
+
 def test_a_healthy_pair_survives_and_says_who_takes_over(pair: list[Told]) -> None:
     verdict = judge(pair)
     assert (verdict.level, verdict.reasons) == (Level.GOOD, ())
