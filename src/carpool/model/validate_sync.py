@@ -7,7 +7,7 @@ Room: model. Part of `model/validate.py`, which see. What a section may be is in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from carpool.model.calendar import NoCalendarError, calendar
 from carpool.model.config import STATES_PORT, Address, Config, Node, Peer, family_of
@@ -80,20 +80,32 @@ def _schedule(sync: Sync) -> Iterator[Finding]:
 
 
 def _port(config: Config, port: int) -> Iterator[Finding]:
-    place: Place = (GROUP_FILE, ("sync", "port"))
+    yield from own_port(config, "sync", port, AGENT_PORT)
+
+
+def own_port(
+    config: Config, table: str, port: int, default: int, others: Mapping[int, str] | None = None
+) -> Iterator[Finding]:
+    """Whether `port` of `[table]` is one, and neither of the states nor of `others` (whose it is,
+    by port); `default` is what counts without the key."""
+    place: Place = (GROUP_FILE, (table, "port"))
     yield from in_range(place, port, PORT_MIN, PORT_MAX)
     states = config.group.states
     first = states.port if states is not None else STATES_PORT
     taken = {first % PORT_MAX + 1: "where nodes are paired, one after the port of the states"}
+    taken |= others or {}
     if states is not None:
         taken[first] = "the port of the states"
     if port in taken:
+        needs: tuple[Place, ...] = ((GROUP_FILE, ("states",)),)
+        if table != "sync":
+            needs += ((GROUP_FILE, ("sync",)),)
         yield Finding(
             place,
             f"{port}, {taken[port]}",
             "a port of its own",
-            f"without this key it is {AGENT_PORT}" if AGENT_PORT not in taken else "",
-            needs=((GROUP_FILE, ("states",)),),
+            f"without this key it is {default}" if default not in taken else "",
+            needs=needs,
         )
 
 

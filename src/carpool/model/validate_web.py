@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from carpool.model.config import STATES_PORT, WEB_PORT, Config, Web
+from carpool.model.config import WEB_PORT, Config, Web
 from carpool.model.finding import (
     GROUP_FILE,
-    PORT_MAX,
-    PORT_MIN,
     Finding,
     Place,
-    in_range,
     known_interface,
 )
 from carpool.model.keypath import quoted
+from carpool.model.validate_sync import own_port
 
 INTERFACES_MAX = 32
 PATH_MAX = 4095  # PATH_MAX of linux/limits.h, without the NUL
@@ -50,23 +48,9 @@ def _interfaces(config: Config, web: Web) -> Iterator[Finding]:
 
 
 def _port(config: Config, port: int) -> Iterator[Finding]:
-    place: Place = (GROUP_FILE, ("web", "port"))
-    yield from in_range(place, port, PORT_MIN, PORT_MAX)
-    states, sync = config.group.states, config.group.sync
-    first = states.port if states is not None else STATES_PORT
-    taken = {first % PORT_MAX + 1: "where nodes are paired, one after the port of the states"}
-    if sync is not None:
-        taken[sync.port] = "the port of the agents, [sync]"
-    if states is not None:
-        taken[first] = "the port of the states"
-    if port in taken:
-        yield Finding(
-            place,
-            f"{port}, {taken[port]}",
-            "a port of its own",
-            f"without this key it is {WEB_PORT}" if WEB_PORT not in taken else "",
-            needs=((GROUP_FILE, ("states",)), (GROUP_FILE, ("sync",))),
-        )
+    sync = config.group.sync
+    others = {} if sync is None else {sync.port: "the port of the agents, [sync]"}
+    yield from own_port(config, "web", port, WEB_PORT, others)
 
 
 def _pair(web: Web) -> Iterator[Finding]:
