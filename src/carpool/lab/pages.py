@@ -7,6 +7,7 @@ handed in, at the same port after each start. Refuses to know what the pages sho
 from __future__ import annotations
 
 import re
+import secrets
 import socket
 import ssl
 from http.client import HTTPException, HTTPSConnection
@@ -17,7 +18,23 @@ from carpool.errors import KernelError
 HOST = "127.0.0.1"
 ANSWER_WAIT_S = 3.0
 BACKLOG = 64
+# Below those of outgoing connections (ip_local_port_range: 32768 to 60999), one of which might have
+# it when the firewall is switched on again.
+FREE = range(20_000, 32_768)
+FREE_TRIES = 100
 _PASSWORD = re.compile(r"log in as (\S+) with the one-time password (\S+)")
+
+
+def _listening(port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((HOST, port))
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 class Pages:
@@ -51,18 +68,17 @@ class Pages:
     def listener(self) -> socket.socket:
         """KernelError when somebody else has the port."""
         self.directory.mkdir(mode=0o700, exist_ok=True)
-        port = self.port or self._wanted
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((HOST, port))
-            sock.listen(BACKLOG)
-        except OSError as error:
-            sock.close()
-            raise KernelError(
-                f"the pages cannot be at {HOST} port {port}: {error.strerror}",
-                hint="end what listens there, or build the lab with another --port",
-            ) from error
+        wanted = self.port or self._wanted
+        sock, why = None, ""
+        for port in [wanted] if wanted else secrets.SystemRandom().sample(FREE, FREE_TRIES):
+            try:
+                sock = _listening(port)
+                break
+            except OSError as error:
+                why = f"the pages cannot be at {HOST} port {port}: {error.strerror}"
+        if sock is None:
+            hint = "end what listens there, or build the lab with another --port"
+            raise KernelError(why, hint=hint)
         self._port_file.write_text(str(sock.getsockname()[1]), encoding="ascii")
         return sock
 
