@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from carpool.kernel.clock import monotonic_s, sleep_s
 
@@ -52,6 +54,16 @@ def holds_for(predicate: Callable[[], object], duration_s: float, what: str = ""
     while monotonic_s() < deadline_s:
         assert predicate(), f"did not stay true for {duration_s:g} s: {what or predicate}"
         sleep_s(POLL_S)
+
+
+def answer_of(client: socket.socket) -> dict[str, Any]:
+    """The line that a control socket answers with; an OSError from a process that died over it."""
+    with client.makefile("rb") as answers:
+        line = answers.readline()
+    if not line.endswith(b"\n"):
+        raise ConnectionResetError(f"the answer is cut off: {line!r}")
+    answer: dict[str, Any] = json.loads(line)
+    return answer
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.netns.lab import Namespace, wait_until
+from tests.netns.lab import Namespace, answer_of, wait_until
 
 GROUP = """\
 name = "test"
@@ -104,9 +104,7 @@ class CarpNode:
             client.settimeout(5)
             client.connect(str(self.directory / "run" / "failover.sock"))
             client.sendall(json.dumps({"command": command, **fields}).encode() + b"\n")
-            with client.makefile("rb") as answers:
-                answer: dict[str, Any] = json.loads(answers.readline())
-        return answer
+            return answer_of(client)
 
     def answers(self) -> bool:
         if self.process is not None and self.process.poll() is not None:

@@ -28,7 +28,7 @@ from typing import Any
 from carpool.api.identity import introduce
 from carpool.kernel.conntrack import Dump, Injector
 from carpool.proto import ctmessage as ct
-from tests.netns.lab import Namespace, Network, wait_until
+from tests.netns.lab import Namespace, Network, answer_of, wait_until
 
 LAN_VIP, WAN_VIP = "10.1.0.1", "10.2.0.100"
 CLIENT, SERVER = "10.1.0.10", "10.2.0.10"
@@ -215,9 +215,7 @@ class StatesNode:
             client.settimeout(30)
             client.connect(str(self.run_dir / "states.sock"))
             client.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
-            with client.makefile("rb") as answers:
-                answer: dict[str, Any] = json.loads(answers.readline())
-        return answer
+            return answer_of(client)
 
     def counter(self, name: str) -> int:
         return int(self.status()["counters"].get(name, 0))
