@@ -83,16 +83,17 @@ class CarpNode:
 
     def start(self) -> None:
         argv = [*self.wrapper, sys.executable, "-m", "carpool", "run", "failover"]
-        self.process = self.namespace.start(*argv, env=self._env())
+        self.process = self.namespace.start(*argv, env=self.environment)
         wait_until(self.answers, 10, f"{self.name} answers on its control socket")
 
     def carpool(self, *verb: str) -> subprocess.CompletedProcess[str]:
         """Run a verb of the command as a user would."""
-        variables = [f"{key}={value}" for key, value in self._env().items()]
+        variables = [f"{key}={value}" for key, value in self.environment.items()]
         argv = ("env", *variables, sys.executable, "-m", "carpool", *verb)
         return self.namespace.run(*argv, check=False)
 
-    def _env(self) -> dict[str, str]:
+    @property
+    def environment(self) -> dict[str, str]:
         return {
             "CARPOOL_CONFIG_DIR": str(self.directory),
             "CARPOOL_RUN_DIR": str(self.directory / "run"),
