@@ -95,7 +95,7 @@ def check_unpairing(fw1: AgentNode, fw2: AgentNode) -> None:
             assert sock.recv(65536) == b""
     with pytest.raises(OSError), reaching(fw1, fw2.namespace, SYNC["fw2"], context):
         pass  # there is no handshake any more
-    wait_until(lambda: fw1.refused()["not_paired"] >= 2, 20, "both are counted")
+    wait_until(lambda: fw1.refused().get("not_paired", 0) >= 2, 20, "both are counted")
     introduce({node.name: node.config_dir for node in (fw1, fw2)})
     with reaching(fw1, fw2.namespace, SYNC["fw2"], context) as sock:
         assert ask(sock, "/v1/peer/about")[0] == 200
