@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -239,8 +240,14 @@ def test_what_needs_the_network_alone_is_nobody_in_particular(machine: Machine) 
 
 
 def test_a_hook_that_hangs_is_ended_with_all_that_it_started(machine: Machine) -> None:
-    ran = hook(machine, 'echo before; trap "" TERM; setsid sleep 1000 & wait; wait', 0.3)
-    assert (ran.status, ran.words) == (None, "did not end in 0.3 s, and was ended")
+    def hung(limit_s: float) -> Ran:
+        ran = hook(machine, 'echo before; trap "" TERM; setsid sleep 1000 & wait; wait', limit_s)
+        assert (ran.status, ran.words) == (None, f"did not end in {limit_s:g} s, and was ended")
+        return ran
+
+    ran = hung(0.3)
+    if not ran.output:  # this machine is too busy to begin in that time
+        ran = hung(10)
     assert ran.last_line == "before"
     assert processes_of(machine, "carpool-hook-try") == ""
 
@@ -338,8 +345,12 @@ def test_without_a_bus_the_error_says_so(tmp_path: Path) -> None:
 
 def processes_of(machine: Machine, name: str) -> str:
     """Process ids of a service, as its cgroup has them."""
-    found = machine.cgroup.rglob(f"{name}.service/cgroup.procs")
-    return "".join(path.read_text() for path in found)
+    found = ""
+    for place, _, _ in os.walk(machine.cgroup):  # which goes on where one ends meanwhile
+        if Path(place).name == f"{name}.service":
+            with contextlib.suppress(OSError):
+                found += (Path(place) / "cgroup.procs").read_text()
+    return found
 
 
 def test_a_service_of_the_master_alone_fits_each_role_after_its_deeds(machine: Machine) -> None:
