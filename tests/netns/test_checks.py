@@ -51,7 +51,7 @@ def lab() -> Iterator[Lab]:
                     file.write(SETTINGS)
                 made.start_missing(name)
             for firewall in made.firewalls.values():
-                wait_until(lambda: stands(firewall, "disk") is False, 15, "checked")  # noqa: B023
+                wait_until(lambda: stands(firewall, "disk") is False, 30, "checked")  # noqa: B023
             yield made
         finally:
             made.down()
@@ -87,13 +87,13 @@ def good(firewall: Firewall, check: str = "disk") -> None:
 def test_a_failing_check_moves_the_group_and_back(lab: Lab) -> None:
     fw1, fw2 = lab.firewalls.values()
     bad(fw1, "quiet")
-    wait_until(lambda: stands(fw1, "quiet"), 10, "it fails")
+    wait_until(lambda: stands(fw1, "quiet"), 30, "it fails")
     assert demotion(fw1) == [], "its weight is 0"
     bad(fw1)
-    wait_until(lambda: demotion(fw1) == [("check disk", 240, "/var is full")], 10, "it is demoted")
-    wait_until(lambda: (role(fw1), role(fw2)) == ("BACKUP", "MASTER"), 10, "the group moves")
+    wait_until(lambda: demotion(fw1) == [("check disk", 240, "/var is full")], 30, "it is demoted")
+    wait_until(lambda: (role(fw1), role(fw2)) == ("BACKUP", "MASTER"), 30, "the group moves")
     good(fw1)
-    wait_until(lambda: (role(fw1), role(fw2)) == ("MASTER", "BACKUP"), 10, "it comes back")
+    wait_until(lambda: (role(fw1), role(fw2)) == ("MASTER", "BACKUP"), 30, "it comes back")
     assert demotion(fw1) == []
     lines = (fw1.run_dir / "agent.events").read_text().splitlines()
     texts = [json.loads(line)["text"] for line in lines]
@@ -105,13 +105,13 @@ def test_what_fails_on_all_nodes_moves_nothing(lab: Lab) -> None:
     fw1, fw2 = lab.firewalls.values()
     since = fw1.ask("failover", "status")["vhosts"][0]["since_s"]
     began_s = monotonic_s()
-    for firewall in (fw1, fw2):
+    for firewall in (fw2, fw1):  # a check that runs between the two moves nothing either
         bad(firewall)
-    wait_until(lambda: demotion(fw1) and demotion(fw2), 10, "both are demoted")
+    wait_until(lambda: demotion(fw1) and demotion(fw2), 30, "both are demoted")
     holds_for(lambda: (role(fw1), role(fw2)) == ("MASTER", "BACKUP"), 1.0, "nothing moves")
     for firewall in (fw1, fw2):
         good(firewall)
-    wait_until(lambda: not demotion(fw1) and not demotion(fw2), 10, "neither is")
+    wait_until(lambda: not demotion(fw1) and not demotion(fw2), 30, "neither is")
     after = fw1.ask("failover", "status")["vhosts"][0]["since_s"]
     assert after >= since + monotonic_s() - began_s - 1, "nothing has moved in between"
 
@@ -120,18 +120,18 @@ def test_a_dead_agent_leaves_nothing_behind(lab: Lab) -> None:
     """Its reason goes with its lease; an agent that comes back in time goes on with it."""
     fw1, fw2 = lab.firewalls.values()
     bad(fw2)
-    wait_until(lambda: demotion(fw2), 10, "demoted")
+    wait_until(lambda: demotion(fw2), 30, "demoted")
     kill_agent(lab, "fw2")
     lab.start_missing("fw2")
-    wait_until(lambda: stands(fw2, "disk"), 15, "the new agent took it over")
+    wait_until(lambda: stands(fw2, "disk"), 30, "the new agent took it over")
     assert demotion(fw2), "it was never forgotten"
     notes = fw2.ask("failover", "events", limit=100)["events"]
     kill_agent(lab, "fw2")
     # A lease is too long for a suite: shorten it as the agent would have written it.
     failing = [{"name": "disk", "weight": 240, "text": "/var is full"}]
-    fw2.ask("failover", "checks", failing=failing, lease_s=1)
+    fw2.ask("failover", "checks", failing=failing, lease_s=3)
     holds_for(lambda: demotion(fw2), 0.5, "it is not forgotten at once")
-    wait_until(lambda: not demotion(fw2), 10, "it is forgotten")
+    wait_until(lambda: not demotion(fw2), 30, "it is forgotten")
     (note,) = [
         one["text"]
         for one in fw2.ask("failover", "events", limit=100)["events"]
@@ -145,4 +145,4 @@ def kill_agent(lab: Lab, name: str) -> None:
     agent = lab.tracked(name, AGENT)
     assert agent is not None
     processes.send([agent], signal.SIGKILL)
-    assert processes.wait_gone([agent], 5)
+    assert processes.wait_gone([agent], 20)
