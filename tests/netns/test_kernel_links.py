@@ -26,7 +26,9 @@ def watching(host: Namespace, **devices: str) -> Iterator[LinkMonitor]:
         monitor.close()
 
 
-def when(monitor: LinkMonitor, wanted: Callable[[LinkState], bool], within_s: float = 3.0) -> float:
+def when(
+    monitor: LinkMonitor, wanted: Callable[[LinkState], bool], within_s: float = 20.0
+) -> float:
     """Wait on the monitor's file until an interface is as wanted; seconds that it took."""
     poller = Poller()
     seen: list[LinkState] = []
@@ -75,7 +77,8 @@ def test_a_lost_carrier_is_told_at_once_and_its_return_too(
     with watching(fw, lan="lan0") as monitor:
         for _round in range(3):  # a second change within a second is the one that may be held back
             far.run("ip", "link", "set", "eth0", "down")
-            assert when(monitor, lambda s: s.up and not s.carrier) < 0.1
+            # What the kernel holds back comes a second after the link event before it.
+            assert when(monitor, lambda s: s.up and not s.carrier) < 0.5
             far.run("ip", "link", "set", "eth0", "up")
             when(monitor, lambda s: s.carrier)
 
@@ -134,7 +137,7 @@ def test_a_tentative_or_duplicate_link_local_address_is_not_usable(network: Netw
         assert monitor.current()[0].own_ipv6_linklocal is None
         fw.run("ip", "address", "add", "fe80::52/64", "dev", "lan0")
         assert monitor.read() == []  # tentative
-        when(monitor, lambda s: s.own_ipv6_linklocal == ip_address("fe80::52"), within_s=5.0)
+        when(monitor, lambda s: s.own_ipv6_linklocal == ip_address("fe80::52"))
 
 
 def test_a_vip_is_no_own_address(pair: tuple[Namespace, Namespace]) -> None:
