@@ -311,11 +311,13 @@ def test_a_large_load_of_rules_holds_no_admission_up(table: Table) -> None:
             admitted_s.append(monotonic_s())
             sleep_s(0.001)
         done.set()
-        began_s, ended_s = max(others.result(), key=lambda span: span[1] - span[0])
+        held_up = [(began_s, end_s) for began_s, end_s in others.result() if end_s - began_s > 0.1]
     socket.close()
 
     assert child.returncode == 0
-    assert ended_s - began_s > 0.1, "nobody was held up: this proves nothing"
-    meanwhile = [at_s for at_s in admitted_s if began_s < at_s < ended_s]
-    assert len(meanwhile) > 10
+    assert held_up, "nobody was held up: this proves nothing"
+    # In one of them: in another it may have been the processor that both of us waited for.
+    assert (
+        max(sum(began_s < at_s < end_s for at_s in admitted_s) for began_s, end_s in held_up) > 10
+    )
     assert table.admitted() == {VMAC}
