@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -104,18 +106,32 @@ def started(pair: Pair, *vips: str, preempt: bool = True) -> Iterator[None]:
 @contextmanager
 def pinged(client: Namespace, *addresses: str) -> Iterator[None]:
     """Every 10 ms, without a loss."""
-    pings = [client.start("ping", "-q", "-i", "0.01", address) for address in addresses]
-    try:
-        yield
-        for ping in pings:
-            ping.send_signal(signal.SIGINT)
-            said = ping.communicate(timeout=10)[0]
-            assert " 0% packet loss" in said, said[-300:]
-    finally:
-        for ping in pings:
-            if ping.poll() is None:
-                ping.kill()
-                ping.communicate()
+    with TemporaryDirectory() as directory:
+        files = [Path(directory, str(number)) for number in range(len(addresses))]
+        script = 'exec ping -n -i 0.01 "$1" >"$2"'
+        pings = [
+            client.start("sh", "-c", script, "sh", address, str(file))
+            for address, file in zip(addresses, files, strict=True)
+        ]
+        try:
+            yield
+            for ping, file in zip(pings, files, strict=True):
+                ping.send_signal(signal.SIGINT)
+                ping.communicate(timeout=30)
+                assert lost(file.read_text()) == set()
+        finally:
+            for ping in pings:
+                if ping.poll() is None:
+                    ping.kill()
+                    ping.communicate()
+
+
+def lost(said: str) -> set[int]:
+    """Which pings had no answer; ping does not wait for the one that it has just sent."""
+    sent = re.search(r"(\d+) packets transmitted", said)
+    assert sent is not None and int(sent[1]) > 1, said[-300:]
+    answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", said)}
+    return set(range(1, int(sent[1]))) - answered
 
 
 def apply(node: CarpNode, *arguments: str) -> str:
