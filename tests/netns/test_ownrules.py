@@ -11,7 +11,7 @@ from carpool.agent.localclient import LocalClient
 from carpool.errors import EXIT_CONFIG, EXIT_OK
 from carpool.kernel.appliedfile import Applied, AppliedFile, Sources
 from tests.netns.agents import made_pair, start
-from tests.netns.lab import Namespace, Network
+from tests.netns.lab import Namespace, Network, wait_until
 from tests.netns.pair import OUTSIDER, SYNC
 from tests.unit.api.files import write
 
@@ -75,9 +75,9 @@ def test_the_port_is_open_for_the_peer_on_its_link_alone(network: Network, tmp_p
         advert(peer, "w0", "10.10.2.2")
         assert dropped(node, "adverts") == 0
         advert(peer, "s0", "10.10.3.1")
-        assert dropped(node, "adverts") == 1
+        wait_until(lambda: dropped(node, "adverts") == 1)
         advert(peer, "s0", "fd00:10:3::1")
-        assert dropped(node, "adverts") == 2
+        wait_until(lambda: dropped(node, "adverts") == 2)
         assert "112" not in node.run("cat", "/proc/net/nf_conntrack", check=False).stdout
         advert(peer, "s0", "10.10.3.1", VRRP)
         assert dropped(node, "adverts") == 2, "keepalived with seven addresses"
