@@ -97,7 +97,7 @@ def test_a_master_whose_group_file_was_damaged_stays_the_gateway_over_a_restart(
         assert refused.returncode == 3  # EXIT_CONFIG; nothing was taken up
 
         group_file(pair.fw1).write_text(text)  # as it was: over by itself
-        wait_until(lambda: not troubles(pair.fw1), 10, "the trouble is over")
+        wait_until(lambda: not troubles(pair.fw1), 30, "the trouble is over")
         assert pair.fw1.role == "MASTER"
 
 
@@ -110,10 +110,10 @@ def test_another_group_file_than_before_is_taken_up_when_somebody_says_so(pair: 
         pair.fw1.start()
         pair.fw1.becomes("MASTER")
         group_file(pair.fw1).write_text(text.replace("10.10.1.1/24", "10.10.1.7/24"))
-        wait_until(lambda: "another one" in troubles(pair.fw1)["files"], 10)
+        wait_until(lambda: "another one" in troubles(pair.fw1)["files"], 30)
         assert pair.fw1.owns(VIP)
         assert pair.fw1.carpool("apply").returncode == 0
-        wait_until(lambda: not troubles(pair.fw1) and pair.fw1.owns("10.10.1.7"), 10)
+        wait_until(lambda: not troubles(pair.fw1) and pair.fw1.owns("10.10.1.7"), 30)
         assert not pair.fw1.owns(VIP)
 
 
@@ -122,7 +122,7 @@ def test_a_worker_that_dies_meanwhile_goes_by_the_same(pair: Pair) -> None:
         pair.fw1.becomes("MASTER")
         group_file(pair.fw1).unlink()
         pair.fw1.namespace.run("kill", "-KILL", str(pair.fw1.worker_pid()))
-        wait_until(lambda: pair.fw1.role == "MASTER" and "files" in troubles(pair.fw1), 10)
+        wait_until(lambda: pair.fw1.role == "MASTER" and "files" in troubles(pair.fw1), 30)
         assert "group.toml: file: found no file" in troubles(pair.fw1)["files"]
 
 
@@ -160,7 +160,7 @@ def test_full_disks_keep_no_firewall_from_its_addresses(pair: Pair) -> None:
         with running(node):
             node.becomes("MASTER")
             assert node.owns(VIP)
-            wait_until(lambda: len(troubles(node)) == 3, 10, "it tells what it could not write")
+            wait_until(lambda: len(troubles(node)) == 3, 30, "it tells what it could not write")
             assert set(troubles(node)) == {
                 "disk what the next process goes by",
                 "disk the event log",
@@ -193,9 +193,9 @@ def test_an_interface_that_is_missing_at_the_boot_and_comes_later(pair: Pair) ->
     pair.fw1.namespace.run("ip", "link", "set", "wan0", "down", "name", "eth9")
     with running(pair.fw2, pair.fw1):
         pair.fw2.becomes("MASTER")
-        wait_until(lambda: "interface wan" in troubles(pair.fw1), 5)
+        wait_until(lambda: "interface wan" in troubles(pair.fw1), 30)
         assert "wan: device wan0 is gone: " in troubles(pair.fw1)["interface wan"]
-        wait_until(lambda: "fw2 is the gateway" in troubles(pair.fw1)["interface wan"], 10)
+        wait_until(lambda: "fw2 is the gateway" in troubles(pair.fw1)["interface wan"], 30)
         # The group is whole: the other link is not taken by the better node alone.
         assert pair.fw2.owns(VIP) and pair.fw2.owns(WAN_VIP) and not pair.fw1.owns(VIP)
         pair.fw1.namespace.sh(
@@ -211,7 +211,7 @@ def test_a_device_that_is_renamed_or_dies_under_the_only_node(pair: Pair) -> Non
     with running(pair.fw1):
         pair.fw1.becomes("MASTER")
         pair.fw1.namespace.run("ip", "link", "delete", "wan0")
-        wait_until(lambda: "interface wan" in troubles(pair.fw1), 5)
+        wait_until(lambda: "interface wan" in troubles(pair.fw1), 30)
         assert "this node is the gateway still" in troubles(pair.fw1)["interface wan"]
         assert pair.fw1.owns(VIP)
         shown = " ".join(pair.fw1.carpool("status").stdout.split())
@@ -221,6 +221,7 @@ def test_a_device_that_is_renamed_or_dies_under_the_only_node(pair: Pair) -> Non
 # --------------------------------------------------------------------- a clock that stands in 1970
 
 
+@pytest.mark.timeout(150)  # a worker that crashed stays behind for half a minute
 def test_a_clock_in_1970_that_leaps_moves_no_address(pair: Pair, tmp_path: Path) -> None:
     clock = WallClock(tmp_path / "clock")
     clock.stand_in_1970()
@@ -247,4 +248,4 @@ def test_a_clock_in_1970_that_leaps_moves_no_address(pair: Pair, tmp_path: Path)
         pair.fw1.namespace.run("kill", "-KILL", str(pair.fw1.worker_pid()))
         wait_until(lambda: {pair.fw1.role, pair.fw2.role} == {"MASTER", "BACKUP"}, 15)
         pair.fw1.becomes("MASTER", 60)
-        assert pair.fw2.role == "BACKUP"
+        pair.fw2.becomes("BACKUP")
