@@ -81,7 +81,7 @@ def test_when_nothing_happens_everything_survives(lab_network: Network) -> None:
     assert found["young"]["opened"] > 0
     assert found["young"]["survived"] == found["young"]["opened"]
     assert (found["probes_lost"], found["lost_before"], found["duplicates"]) == (0, 0, 0)
-    assert found["gap_ms"] < 200  # a busy machine, not an outage
+    assert found["gap_ms"] < 1000  # a busy machine, not an outage
     assert found["ipv6"]["probes_lost"] == 0
 
 
@@ -94,7 +94,7 @@ def test_connections_without_their_state_die_and_probes_do_not(lab_network: Netw
         set_vips(lab_network, "fw2", "add")
         forget_neighbours(lab_network)
         load.fault(fault_s)
-        wait_until(lambda: flows(load, fault_s), timeout_s=10)
+        wait_until(lambda: flows(load, fault_s), timeout_s=20)
         found = end(load, since_s, fault_s, wait_s=4)
     assert found["connections"] == {"opened": CONNECTIONS, "survived": 0}
     assert found["young"]["survived"] == 0 < found["young"]["opened"]
@@ -110,7 +110,7 @@ def test_an_outage_is_measured_to_its_length(lab_network: Network) -> None:
         sleep_s(0.5)
         shell.ip(lab_network.namespace("switch"), "link", "set", "wan-fw1", "up")
         length_ms = (monotonic_s() - fault_s) * 1000
-        wait_until(lambda: flows(load, fault_s), timeout_s=10)
+        wait_until(lambda: flows(load, fault_s), timeout_s=20)
         found = end(load, since_s, fault_s, wait_s=15)
     assert 480 < found["gap_ms"] < length_ms + 1500  # the bridge and ARP take their time
     # The last of them waited for a neighbour, in its queue, and came back late.
