@@ -27,14 +27,16 @@ T = TypeVar("T")
 CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 RUN_DIR = "/run/netns"  # where `ip netns` keeps its handles
 COMMAND_TIMEOUT_S = 30.0
+WAIT_S = 20.0  # for what comes at once where nobody else wants the processor
 POLL_S, POLL_MAX_S = 0.005, 0.025
 PATIENCE = 0.1  # of what was waited so far: to look each 5 ms for seconds costs half a core
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def wait_until(predicate: Callable[[], T], timeout_s: float = 5.0, what: str = "") -> T:
-    """Poll until `predicate()` is true and return its value; AssertionError after `timeout_s`."""
+def wait_until(predicate: Callable[[], T], timeout_s: float = WAIT_S, what: str = "") -> T:
+    """Poll until `predicate()` is true and return its value; AssertionError after `timeout_s`: that
+    something is broken, never that the machine is busy."""
     since_s = monotonic_s()
     while True:
         value = predicate()

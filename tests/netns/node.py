@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.netns.lab import Namespace, answer_of, wait_until
+from tests.netns.lab import WAIT_S, Namespace, answer_of, wait_until
 
 GROUP = """\
 name = "test"
@@ -84,7 +84,7 @@ class CarpNode:
     def start(self) -> None:
         argv = [*self.wrapper, sys.executable, "-m", "carpool", "run", "failover"]
         self.process = self.namespace.start(*argv, env=self.environment)
-        wait_until(self.answers, 10, f"{self.name} answers on its control socket")
+        wait_until(self.answers, 30, f"{self.name} answers on its control socket")
 
     def carpool(self, *verb: str) -> subprocess.CompletedProcess[str]:
         """Run a verb of the command as a user would."""
@@ -127,7 +127,7 @@ class CarpNode:
         except OSError:
             return "down"
 
-    def becomes(self, role: str, timeout_s: float = 8.0) -> None:
+    def becomes(self, role: str, timeout_s: float = WAIT_S) -> None:
         wait_until(lambda: self.role == role, timeout_s, f"{self.name} becomes {role}")
 
     def transitions(self) -> list[str]:
@@ -155,7 +155,7 @@ class CarpNode:
         """Gracefully; returns the exit code."""
         assert self.process is not None
         self._signal_guard(signal.SIGTERM)
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=30)
         return self.process.returncode
 
     def crash(self) -> None:
@@ -165,7 +165,7 @@ class CarpNode:
         with contextlib.suppress(ProcessLookupError):
             os.kill(worker, signal.SIGKILL)
         assert self.process is not None
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=30)
 
     def _signal_guard(self, number: signal.Signals) -> None:
         """`ip netns exec` becomes the program it runs: its pid is the guard's."""

@@ -28,7 +28,7 @@ from typing import Any
 from carpool.api.identity import introduce
 from carpool.kernel.conntrack import Dump, Injector
 from carpool.proto import ctmessage as ct
-from tests.netns.lab import Namespace, Network, answer_of, wait_until
+from tests.netns.lab import WAIT_S, Namespace, Network, answer_of, wait_until
 
 LAN_VIP, WAN_VIP = "10.1.0.1", "10.2.0.100"
 CLIENT, SERVER = "10.1.0.10", "10.2.0.10"
@@ -195,7 +195,7 @@ class StatesNode:
         env = {"CARPOOL_CONFIG_DIR": str(self.directory), "CARPOOL_RUN_DIR": str(self.run_dir)}
         argv = [*self.wrapper, sys.executable, "-m", "carpool", "run", "states"]
         self.process = self.namespace.start(*argv, env=env)
-        wait_until(self.answers, 10, f"{self.name} answers on states.sock")
+        wait_until(self.answers, 30, f"{self.name} answers on states.sock")
 
     def answers(self) -> bool:
         if self.process is not None and self.process.poll() is not None:
@@ -250,7 +250,7 @@ class StatesNode:
         """Returns the exit code; what it said is in `output`."""
         assert self.process is not None
         os.kill(self.process.pid, number)  # `ip netns exec` becomes the program it runs
-        self.output, _ = self.process.communicate(timeout=10)
+        self.output, _ = self.process.communicate(timeout=30)
         code, self.process = self.process.returncode, None
         return code
 
@@ -339,7 +339,7 @@ class Pair:
 
     def synchronised(self) -> None:
         for node in self.nodes:
-            wait_until(node.whole, 10, f"{node.name} has the table of its peer")
+            wait_until(node.whole, 30, f"{node.name} has the table of its peer")
 
     def fail_over(self) -> None:
         """fw1 lets go of the VIPs, fw2 takes them; the neighbours learn it at once."""
@@ -431,7 +431,7 @@ def packed(address: str) -> bytes:
 def arrives(node: StatesNode, protocol: int, dport: int, family: int = ct.AF_INET) -> ct.Entry:
     entry = wait_until(
         lambda: node.find(protocol, dport, family),
-        5,
+        WAIT_S,
         f"protocol {protocol} port {dport} on {node.name}",
     )
     assert entry is not None
@@ -448,7 +448,7 @@ def assure(pair: Pair, udp: Flow) -> None:
         entry = pair.fw1.find(17, udp.near.getpeername()[1], family)
         return entry is not None and entry.assured
 
-    wait_until(assured, 10, "UDP assured")
+    wait_until(assured, WAIT_S, "UDP assured")
 
 
 def same(here: ct.Entry, there: ct.Entry) -> None:

@@ -340,7 +340,7 @@ def test_two_nodes_that_differ(pair_of_agents: tuple[OddNode, OddNode], tmp_path
     text = {one["check"]: one["found"] for one in ill["findings"]}
     assert text.keys() == {*PEER_CHECKS}
     assert text["versions"].startswith("fw2 runs carpool 0.0.9, this node ")
-    assert re.match(r"the clock of fw2 is (89|90|91)\.\d s ahead", text["clock"])
+    assert re.match(r"the clock of fw2 is (8[89]|9[012])\.\d s ahead", text["clock"])
     assert text["peer-interfaces"] == "fw2: wan (wan0) is set down"
     assert text["masks"] == "lan: this node has 10.1.0.10/24, fw2 has 10.1.0.11/16: unequal masks"
     assert "MTU 1500 here, 1400 on fw2" in text["mtu"]
@@ -393,7 +393,7 @@ def test_who_is_heard_on_the_wires(
     for node in (fw1, fw2):
         node.start_failover()
     for node in (fw1, fw2):
-        wait_until(node.is_master, 15, f"{node.name} hears nobody and is MASTER")
+        wait_until(node.is_master, 30, f"{node.name} hears nobody and is MASTER")
     deaf = fw1.doctor(*WIRES, "--listen", "1")
     assert sorted(one["found"] for one in deaf["findings"]) == [
         "on lan fw2 hears nothing that this node sends to 224.0.0.18",

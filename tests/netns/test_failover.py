@@ -89,7 +89,7 @@ def test_crash_of_both_processes_leaves_no_address_and_the_peer_takes_over(pair:
         pair.fw1.becomes("MASTER")
         pair.fw2.becomes("BACKUP")
         pair.fw1.crash()
-        wait_until(lambda: not pair.fw1.owns(VIP4), 5, "the kernel removes the dead node's VIP")
+        wait_until(lambda: not pair.fw1.owns(VIP4), 20, "the kernel removes the dead node's VIP")
         pair.fw2.becomes("MASTER")
         assert pair.owners() == ["fw2"]
 
@@ -127,7 +127,7 @@ def test_killed_guard_makes_the_worker_leave(pair: Pair) -> None:
         pair.fw2.becomes("MASTER", 2.0)
         wait_until(lambda: pair.fw1.role == "down", 2.0, "the worker ends, too")
         wait_until(lambda: pair.owners() == ["fw2"], 1.0, "fw1 lets go, long before the kernel")
-        pair.fw1.process.communicate(timeout=10)
+        pair.fw1.process.communicate(timeout=30)
 
 
 def test_paused_master_is_replaced_and_steps_down_when_it_wakes(pair: Pair) -> None:
@@ -138,7 +138,7 @@ def test_paused_master_is_replaced_and_steps_down_when_it_wakes(pair: Pair) -> N
         os.kill(worker, signal.SIGSTOP)
         try:
             pair.fw2.becomes("MASTER")
-            wait_until(lambda: pair.owners() == ["fw2"], 3, "the kernel took the VIP from fw1")
+            wait_until(lambda: pair.owners() == ["fw2"], 20, "the kernel took the VIP from fw1")
         finally:
             os.kill(worker, signal.SIGCONT)
         pair.fw1.becomes("MASTER")  # the better node preempts, in good order
@@ -151,12 +151,12 @@ def test_carrier_lost_and_device_deleted_and_back(pair: Pair) -> None:
         pair.fw1.becomes("MASTER")
         pair.fw2.becomes("BACKUP")
         pair.switch.run("ip", "link", "set", "p0", "down")
-        pair.fw1.becomes("INIT", 1.0)
+        pair.fw1.becomes("INIT")
         pair.fw2.becomes("MASTER")
         pair.switch.run("ip", "link", "set", "p0", "up")
         pair.fw1.becomes("MASTER")
         pair.fw1.namespace.run("ip", "link", "del", "lan0")
-        pair.fw1.becomes("INIT", 1.0)
+        pair.fw1.becomes("INIT")
         pair.fw2.becomes("MASTER")
         pair.switch.run(
             *("ip", "link", "add", "p0", "type", "veth"),
@@ -176,14 +176,14 @@ def test_operators_verbs_are_idempotent_and_say_so(pair: Pair) -> None:
         pair.fw2.becomes("BACKUP")
         moved = pair.fw1.carpool("switchover")
         assert moved.returncode == 0 and "ms" in moved.stdout
-        pair.fw2.becomes("MASTER", 0.5)
+        pair.fw2.becomes("MASTER", 2.0)
         again = pair.fw1.carpool("switchover")
         assert again.returncode == 0 and "nothing to give away" in again.stdout
         assert pair.fw2.carpool("switchover").returncode == 0
-        pair.fw1.becomes("MASTER", 0.5)
+        pair.fw1.becomes("MASTER", 2.0)
 
         assert pair.fw1.carpool("maintenance", "on", "--reason", "new disk").returncode == 0
-        pair.fw2.becomes("MASTER", 0.5)
+        pair.fw2.becomes("MASTER", 2.0)
         assert "already" in pair.fw1.carpool("maintenance", "on").stdout
         pair.fw1.stop()
         pair.fw1.start()
@@ -193,14 +193,14 @@ def test_operators_verbs_are_idempotent_and_say_so(pair: Pair) -> None:
         assert {"reason": "maintenance", "weight": 240, "text": "new disk"} in told["demotion"]
         holds_for(lambda: pair.fw1.role == "BACKUP", 1.6, "maintenance persists over a restart")
         assert pair.fw1.carpool("maintenance", "off").returncode == 0
-        pair.fw1.becomes("MASTER", 3.0)
+        pair.fw1.becomes("MASTER")
 
         assert pair.fw1.carpool("disable").returncode == 0
-        pair.fw1.becomes("DISABLED", 0.5)
-        pair.fw2.becomes("MASTER", 0.5)
+        pair.fw1.becomes("DISABLED")
+        pair.fw2.becomes("MASTER", 2.0)
         assert "already" in pair.fw1.carpool("disable").stdout
         assert pair.fw1.carpool("enable").returncode == 0
-        pair.fw1.becomes("MASTER", 3.0)
+        pair.fw1.becomes("MASTER")
 
 
 def test_switchover_that_nobody_answers_is_taken_back(pair: Pair) -> None:
@@ -241,8 +241,8 @@ def test_all_modes_elect_and_hand_over(pair: Pair, mac: str, transport: str) -> 
         pair.fw2.becomes("BACKUP")
         wait_until(lambda: pair.client.pings(VIP4))
         pair.fw1.stop()
-        pair.fw2.becomes("MASTER", 0.5)
-        wait_until(lambda: pair.client.pings(VIP4), 3)
+        pair.fw2.becomes("MASTER", 2.0)
+        wait_until(lambda: pair.client.pings(VIP4))
         assert pair.owners() == ["fw2"]
 
 

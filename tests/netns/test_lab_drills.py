@@ -207,7 +207,7 @@ def test_a_demo_that_is_interrupted_leaves_nothing(
     finally:
         code = demo.wait(30)
     assert code == 130
-    wait_until(lambda: traces(name) == [], timeout_s=5)
+    wait_until(lambda: traces(name) == [])
 
 
 def traffic_of(lab: Lab) -> bool:

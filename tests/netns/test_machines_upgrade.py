@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(800)  # the first one makes the package and its
 CONNECTIONS = 60
 CONTROL_S = 1.2  # what the machine by itself loses in a second; young connections are opened
 LIVE_S = 15.0  # for a connection to show that it lives: TCP doubles its waits
-UP_S = 60.0
+UP_S = 90.0
 NEWER = f"{__version__}.1"
 RULE = "etc/needrestart/conf.d/carpool.conf"  # the only file that an administrator may edit
 HEARS_S = 2.5  # three intervals of a preferred node, less what a busy machine notes late
@@ -207,7 +207,7 @@ def test_the_doctor_finds_what_was_done_to_a_machine(lab: Lab) -> None:
         on.run(["sysctl", "-q", "-w", "net.ipv4.conf.wan0.rp_filter=1"])
         on.run(["systemd-run", "--quiet", "--unit=bound", "python3", "-c", listen])
         peer.run(["ip", "link", "set", "sync0", "mtu", "1400"])
-        wait_until(lambda: "8081" in on.run(["ss", "-Hltn"]), 10, "it listens on a VIP")
+        wait_until(lambda: "8081" in on.run(["ss", "-Hltn"]), 30, "it listens on a VIP")
         found = doctor(on, "rp-filter", "bound-services", "mtu")
         assert {one["check"] for one in found} == {"rp-filter", "bound-services", "mtu"}
         fixed = doctor(on, "--fix", "rp-filter")  # for this boot and the next one

@@ -27,7 +27,7 @@ from tests.netns.lab import wait_until
 ROWS, COLUMNS = 50, 100
 WAIT_S = 100.0  # what is installed takes its time on a busy machine
 POLL_S = 0.02
-QUIET_S = 5.0  # then it is a question, which is not in the document
+QUIET_S = 30.0  # then it is a question, which is not in the document
 
 
 class Terminal:
