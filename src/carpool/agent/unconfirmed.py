@@ -55,11 +55,12 @@ class Unconfirmed:
         self._node = node
         self.agreed: dict[str, Agreed] = {}
         self._of_group = False  # this node waits with them
+        self._gone = False  # it did, and put it back: they may wait still
         self._settling: asyncio.Task[None] | None = None
 
     def forget(self) -> None:
         """Whatever was sent before."""
-        self.agreed, self._of_group = {}, False
+        self.agreed, self._of_group, self._gone = {}, False, False
 
     async def follow(self, wish: Wish, failed: int) -> AsyncIterator[Event]:
         """The peers have another group.toml, and wait; so does this node from now on. What it
@@ -91,6 +92,7 @@ class Unconfirmed:
         """Failover did so, for nobody confirmed it; to be settled as soon as the peers did, too."""
         if self._of_group:
             self.forget()
+            self._gone = True
             if not self._sender.peers(()):
                 self._results.decided(self._node.name, "put back")
             self._settling = asyncio.create_task(self._settle_soon())
@@ -107,12 +109,16 @@ class Unconfirmed:
 
     async def on_peers(self, names: Sequence[str], what: str) -> dict[str, Mapping[str, object]]:
         """`confirm` or `take-back` on these peers, or on all; by name what came of it."""
-        if what == "confirm" and self._of_group and not await self._node.group.with_peers():
+        if what == "confirm" and await self._is_gone():
             found = await self._on_peers((), "take-back")
             found[self._node.name] = {"error": _GONE, "hint": _AGAIN, "waited": True}
             self.forget()
             return found
         return await self._on_peers(names, what)
+
+    async def _is_gone(self) -> bool:
+        """Whether this node put back what it waited for with them; it may not have heard yet."""
+        return self._gone or (self._of_group and not await self._node.group.with_peers())
 
     async def _on_peers(self, names: Sequence[str], what: str) -> dict[str, Mapping[str, object]]:
         found: dict[str, Mapping[str, object]] = {}
