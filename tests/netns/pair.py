@@ -42,6 +42,7 @@ VIPS = [
 SYNC = {"fw1": "10.3.0.1", "fw2": "10.3.0.2", "fw3": "10.3.0.3"}
 PAIR, TRIO = ("fw1", "fw2"), ("fw1", "fw2", "fw3")
 OUTSIDER = "10.3.0.77"  # on the sync link, in no node.toml
+PATIENT_S = 10.0  # for a packet or an end that comes; a test that waits for none says how long
 
 # Source NAT to the VIP (with a range of ports for 81), none for ports 82, destination NAT to the
 # client for 8080. Whatever belongs to no connection is dropped.
@@ -250,7 +251,7 @@ class StatesNode:
         """Returns the exit code; what it said is in `output`."""
         assert self.process is not None
         os.kill(self.process.pid, number)  # `ip netns exec` becomes the program it runs
-        self.output, _ = self.process.communicate(timeout=30)
+        self.output, _ = self.process.communicate(timeout=40)
         code, self.process = self.process.returncode, None
         return code
 
@@ -369,15 +370,15 @@ class Flow:
             self._listener = socket.socket(family, kind)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.bind(("", at))
-        self._listener.settimeout(2)
+        self._listener.settimeout(PATIENT_S)
         with near.entered():
             self.near = socket.socket(family, kind)
-        self.near.settimeout(2)
+        self.near.settimeout(PATIENT_S)
         if kind is socket.SOCK_STREAM:
             self._listener.listen()
             self.near.connect(to)
             self.far, _name = self._listener.accept()
-            self.far.settimeout(2)
+            self.far.settimeout(PATIENT_S)
         else:
             self.near.connect(to)
             self.far = self._listener

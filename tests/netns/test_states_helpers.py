@@ -73,13 +73,13 @@ class Ftp:
         with far.entered():
             listener = socket.create_server(("", 21), family=self.family)
         with listener:
-            listener.settimeout(5)
+            listener.settimeout(10)
             with near.entered():
                 self.client = socket.socket(self.family, socket.SOCK_STREAM)
-            self.client.settimeout(5)
+            self.client.settimeout(10)
             self.client.connect((to, 21))
             self.server, _name = listener.accept()
-        self.server.settimeout(5)
+        self.server.settimeout(10)
         self._say(self.server, self.client, "220 ready")
         self.asks("USER anonymous", "230 logged in")
 
@@ -113,7 +113,7 @@ class Ftp:
     def _listen(self, host: Namespace) -> socket.socket:
         with host.entered():
             listener = socket.create_server(("", 0), family=self.family)
-        listener.settimeout(5)
+        listener.settimeout(10)
         return listener
 
     @staticmethod
@@ -145,10 +145,10 @@ def ftp(near: Namespace, far: Namespace, to: str) -> Iterator[Ftp]:
 
 def transfers(host: Namespace, listener: socket.socket, to: tuple[str, int]) -> bytes:
     """Data over a connection from `host` to where it was told, in both directions."""
-    with listener, host.entered(), socket.create_connection(to, timeout=2) as opened:
+    with listener, host.entered(), socket.create_connection(to, timeout=10) as opened:
         accepted, _name = listener.accept()
         with accepted:
-            accepted.settimeout(5)
+            accepted.settimeout(10)
             opened.sendall(b"data")
             accepted.sendall(accepted.recv(100)[::-1])
             return opened.recv(100)
@@ -241,7 +241,7 @@ def test_an_expectation_is_told_in_a_table_and_ends_with_its_original(pair: Pair
         pair.fw2.start()
         pair.synchronised()
         assert expectations(pair.fw2) == here
-        with listener, pair.server.entered(), socket.create_connection(told, timeout=2):
+        with listener, pair.server.entered(), socket.create_connection(told, timeout=10):
             wait_until(lambda: expectations(pair.fw2) == [], 5, "fulfilled on fw2 too")
             # And the data connection is known as a child of its control connection.
             child = arrives(pair.fw2, 6, told[1])
