@@ -113,7 +113,8 @@ def test_what_is_excluded_makes_no_event_and_is_in_no_table(pair: Pair, guest: N
     # Nor do their ends wake anybody: those of the two that were told do.
     before = pair.fw1.counter("events")
     flush(pair.fw1.namespace)
-    wait_until(lambda: pair.fw2.find(6, 84) is None, 5, "the others have ended on fw2")
+    for told in ((6, 84), (6, 80, ct.AF_INET6)):
+        wait_until(lambda: pair.fw2.find(*told) is None, 5, "it has ended on fw2")  # noqa: B023
     assert pair.fw1.counter("events") - before == 2
 
 
@@ -145,7 +146,7 @@ def test_a_mark_that_comes_later_takes_the_copy_away_and_back(pair: Pair) -> Non
 
 FLOOD = 20_000
 CPU_TICKS_MAX = 50  # seconds / 100 while it lasts, for all else that the process does by itself
-BATCH = 250
+BATCH = 100  # waits in the queues of two cores, and of a socket, all at once
 DROPPED, LISTENING, DNS = 7777, 7778, 53
 
 
@@ -222,7 +223,7 @@ def test_floods_of_half_open_connections_and_single_queries_cost_nothing(pair: P
             stack.enter_context(socket.create_server(("", LISTENING), backlog=FLOOD))
             dns = stack.enter_context(socket.socket(socket.AF_INET, UDP))
         dns.bind(("", DNS))
-        dns.settimeout(5)
+        dns.settimeout(20)
         with pair.client.entered():
             raw = {
                 number: stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_RAW, number))

@@ -60,6 +60,11 @@ def count(node: StatesNode) -> int:
         return conntrack.entries()
 
 
+def made_up(node: StatesNode) -> int:
+    """How many of `many` it has, beside those of its own streams."""
+    return sum(entry.orig.dport == 53 for entry in node.entries())
+
+
 # ------------------------------------------------------------------------------------- breaks
 
 
@@ -82,7 +87,7 @@ def test_a_killed_process_takes_the_whole_table_when_it_is_back(pair: Pair) -> N
             here, there = pair.fw1.find(6, dport), pair.fw2.find(6, dport)
             assert here is not None and there is not None
             assert (here.orig, here.reply, here.tcp is None) == (there.orig, there.reply, False)
-        assert sum(entry.orig.dport == 53 for entry in pair.fw2.entries()) == 2000
+        assert made_up(pair.fw2) == 2000
         wait_until(lambda: not pair.fw2.failover or not pair.fw2.failover.bulks[-1][0], 5)
         assert (True, "taking the table of fw1") in pair.fw2.failover.bulks[told:]
         assert pair.fw2.failover.bulks[-1] == (False, "the table of fw1 is complete")
@@ -93,7 +98,7 @@ def test_a_table_that_is_there_already_is_kept_by_the_master_and_renewed_on_the_
 ) -> None:
     pair.start()
     fill(pair.fw1, many(500))
-    wait_until(lambda: count(pair.fw2) >= 500, 5, "500 entries on fw2")
+    wait_until(lambda: made_up(pair.fw2) == 500, 5, "500 entries on fw2")
     kept, settled = pair.fw1.counter("kept_own"), pair.fw2.counter("settled")
     pair.fw1.stop()
     pair.fw1.start()  # it takes a table, for who knows what ended meanwhile
@@ -106,7 +111,7 @@ def test_a_table_that_is_there_already_is_kept_by_the_master_and_renewed_on_the_
     assert pair.fw2.counter("settled") >= 500 >= settled
     for node in pair.nodes:
         assert node.peer_status()["errors"] == 0
-        assert sum(entry.orig.dport == 53 for entry in node.entries()) == 500
+        assert made_up(node) == 500
 
 
 def test_a_cut_cable_is_noticed_and_mended(pair: Pair) -> None:
@@ -115,13 +120,13 @@ def test_a_cut_cable_is_noticed_and_mended(pair: Pair) -> None:
     switch.run("ip", "link", "set", "br0", "down")
     for node in pair.nodes:
         wait_until(node.lost_peer, 7, "the cut is noticed")
-        assert "silent for 5 s" in node.peer_status()["last_error"] or (
-            "timed out" in node.peer_status()["last_error"].lower()
-        )
+        why = node.peer_status()["last_error"].lower()
+        # fw1 dials at once: 2 s later what came of that is its last error.
+        assert any(words in why for words in ("silent for 5 s", "timed out", "connect: ")), why
     fill(pair.fw1, many(100))
     switch.run("ip", "link", "set", "br0", "up")
     pair.synchronised()
-    assert sum(entry.orig.dport == 53 for entry in pair.fw2.entries()) == 100
+    assert made_up(pair.fw2) == 100
 
 
 @pytest.mark.timeout(120)
@@ -237,7 +242,7 @@ def connected(pair: Pair, host: str, source: str | None = None) -> Iterator[Stra
     with pair.network.hosts[host].entered():
         sock = socket.socket()
     with sock:
-        sock.settimeout(5)
+        sock.settimeout(20)  # it hangs up, not we
         if source is not None:
             sock.bind((source, 0))
         with suppress(ConnectionResetError):  # reset before we looked: `hears` tells
@@ -303,7 +308,7 @@ def test_a_hostile_peer_gets_a_reason_and_no_entry_is_lost(
         hostile.say(*said)
         last = hostile.hears()[-1]
     assert last.kind is Kind.REFUSE and reason in last.payload.decode()
-    assert sum(entry.orig.dport == 53 for entry in pair.fw1.entries()) == 10
+    assert made_up(pair.fw1) == 10
     pair.fw2.start_failover(master=False)
     pair.fw2.start()
     pair.synchronised()  # and the real one is welcome
@@ -354,7 +359,7 @@ def test_a_second_stream_of_the_peer_replaces_the_first_only_once_it_has_greeted
     assert status["connected"] and status["since_s"] > since + 2.5
     with connected(pair, "fw2", SYNC["fw2"]) as newer:
         newer.say(HELLO)
-        wait_until(lambda: pair.fw1.counter("streams_lost") == 1, 5, "the old one is dropped")
+        wait_until(lambda: pair.fw1.counter("streams_lost") >= 1, 5, "the old one is dropped")
     wait_until(lambda: pair.fw1.counter("streams_lost") >= 2, 5, "the new one is gone")
     pair.synchronised()
 
