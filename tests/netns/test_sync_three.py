@@ -69,9 +69,9 @@ class Terminal:
         self._pid, self._fd = pty.fork()
         if self._pid == 0:
             line = [sys.executable, "-m", "carpool", "--run-dir", str(node.node.run_dir), *words]
+            ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
             os.environ.pop("COLUMNS", None)
             os.execve(sys.executable, line, {**os.environ, "TERM": "xterm-256color", **env})
-        ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
 
     def shows(self, words: str) -> None:
         self._read(lambda: words in self.text, words)
@@ -82,7 +82,7 @@ class Terminal:
         return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
 
     def _read(self, enough: Any, what: str) -> None:
-        deadline_s = monotonic_s() + 15
+        deadline_s = monotonic_s() + 30
         while not enough():
             left_s = deadline_s - monotonic_s()
             assert left_s > 0 and select.select([self._fd], [], [], left_s)[0], (what, self.text)
@@ -196,8 +196,9 @@ def test_a_clock_that_is_an_hour_off_is_told_and_changes_nothing(trio: Trio) -> 
     fw1.write("etc/web.conf", "good morning\n")
     events = fw1.sync("web", confirm_within_s=0.2)
     told = {event["peer"]: event["text"] for event in events if event["step"] == "warning"}
-    assert "the clock of fw2 is 3600 s ahead of this node's" in told["fw2"]
-    assert "the clock of fw3 is 3600 s behind this node's" in told["fw3"]
+    for peer, word in (("fw2", "ahead of"), ("fw3", "behind")):  # as far as an answer tells it
+        found = re.search(rf"the clock of {peer} is (\d+) s {word} this node's", told[peer])
+        assert found and abs(int(found[1]) - 3600) < 60, told[peer]
     ends = [event["outcome"] for event in events if event["step"] == "end"]
     assert ends == ["waiting", "waiting"]
     for node in (fw2, fw3):
