@@ -103,7 +103,7 @@ class Bare:
             if one.poll() is None:
                 one.send_signal(signal.SIGTERM)
         for one in self.processes:
-            one.communicate(timeout=20)
+            one.communicate(timeout=40)
 
     def state(self) -> str:
         """Of all that a wizard might change: files and rules."""
@@ -203,7 +203,7 @@ def test_two_bare_machines_become_a_pair_by_files_of_answers(machines: Machines)
     code = code_of(waiting)
     done = fw2.carpool("setup", "--answers", str(fw2.answers(second(code))), *LISTEN)
     assert "paired with fw1" in done.stdout
-    said = waiting.communicate(timeout=20)[0]
+    said = waiting.communicate(timeout=40)[0]
     assert waiting.returncode == 0, said
     assert "Then say `carpool setup` again" in said
     groups = [(one.config_dir / "group.toml").read_bytes() for one in machines]
@@ -270,7 +270,8 @@ class Terminal:
         return said
 
     def ends(self) -> int:
-        while select.select([self._master], [], [], 0.5)[0]:
+        """All that it said is in `seen` then: EIO comes when nobody has the terminal open."""
+        while select.select([self._master], [], [], 30)[0]:
             try:
                 self.seen += os.read(self._master, 65536).decode(errors="replace")
             except OSError:
