@@ -11,7 +11,7 @@ import pytest
 
 from carpool.agent.localclient import LocalClient
 from carpool.lab import processes
-from carpool.lab.firewall import AGENT, ROLES, agent_troubles
+from carpool.lab.firewall import AGENT, ROLES, Firewall, agent_troubles
 from carpool.lab.lab import Lab
 from carpool.lab.topology import FIREWALLS
 from tests.netns.lab import wait_until
@@ -79,6 +79,10 @@ def switched(lab: Lab) -> dict[str, str]:
     return dict((line.split()[0], line.split()[1]) for line in lines)
 
 
+def events(firewall: Firewall) -> str:
+    return (firewall.run_dir / "agent.events").read_text()
+
+
 def switches(lab: Lab) -> int:
     """How often it was switched, on both."""
     return len((lab.firewalls["fw1"].root / "switched").read_text().splitlines())
@@ -96,9 +100,11 @@ def test_services_move_with_the_mastership(lab: Lab) -> None:
     other = {"backup": "master", "master": "backup"}
     after = {node: other[role] for node, role in before.items()}
     wait_until(lambda: switched(lab) == after, 30, "the other one is switched the other way")
-    events = (fw1.run_dir / "agent.events").read_text()
-    assert "this node is MASTER: start tunneld took" in events
-    assert "this node is not MASTER: stop tunneld took" in events
+    for words in (  # written after the deed
+        "this node is MASTER: start tunneld took",
+        "this node is not MASTER: stop tunneld took",
+    ):
+        wait_until(lambda: words in events(fw1), 30, words)  # noqa: B023
     times = switches(lab)
     with LocalClient(fw1.run_dir) as agent:
         agent.post("/v1/services/ospfd/reload", {"by": "the test"})
@@ -128,7 +134,7 @@ def check_a_failover_without_an_agent(lab: Lab) -> None:
     agent = lab.tracked("fw2", AGENT)
     assert agent is not None
     processes.send([agent], signal.SIGKILL)
-    assert processes.wait_gone([agent], 5)
+    assert processes.wait_gone([agent], 30)
     lab.firewalls["fw2"].ask("failover", "switchover")
     wait_until(lambda: running(lab) == ["fw1", "fw2"], 30, "the new master starts it")
     lab.start_missing("fw2")

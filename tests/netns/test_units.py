@@ -127,6 +127,11 @@ def journal(machine: Machine) -> str:
     return machine.run("journalctl", "--no-pager", "--quiet", check=False).stdout
 
 
+def is_journalled(machine: Machine, words: str) -> None:
+    """The journal is written by another process, in its own time."""
+    wait_until(lambda: words in journal(machine), 20, f"the journal has {words!r}")
+
+
 @pytest.mark.timeout(120)
 def test_a_node_from_nothing_to_master_killed_and_stopped(machine: Machine) -> None:
     machine.run("systemctl", "start", "carpool.target")
@@ -171,7 +176,7 @@ def test_a_node_from_nothing_to_master_killed_and_stopped(machine: Machine) -> N
         20,
         "systemd has started it again",
     )
-    assert f"taken away: address {VIP}" in journal(machine)
+    is_journalled(machine, f"taken away: address {VIP}")
     wait_until(lambda: owns(machine), 20, "it is master again")
 
     machine.run("systemctl", "stop", "carpool.target")
@@ -214,7 +219,7 @@ def test_a_worker_that_hangs_is_ended_by_the_watchdog(machine: Machine) -> None:
     machine.run("kill", "-STOP", str(worker))
     wait_until(
         lambda: (
-            shown(machine, "failover", "NRestarts")["NRestarts"] == "1"
+            shown(machine, "failover", "NRestarts")["NRestarts"] != "0"
             and state(machine, "failover") == "active"
         ),
         30,
@@ -227,7 +232,7 @@ def test_a_wrong_configuration_is_told_and_waited_out(machine: Machine) -> None:
     configure(machine, GROUP.replace("51", "0"))
     machine.run("systemctl", "start", "carpool-failover.service")
     wait_until(lambda: "vip[0].vhid" in shown(machine, "failover", "StatusText")["StatusText"], 10)
-    assert "vip[0].vhid" in journal(machine)
+    is_journalled(machine, "vip[0].vhid")
     configure(machine)
     wait_until(lambda: owns(machine), 20, "it is master")
     assert shown(machine, "failover", "NRestarts")["NRestarts"] == "0"
@@ -268,7 +273,7 @@ def test_the_pages_wait_for_the_agent_and_are_served_by_who_can_do_nothing(
     status_page = seen[-1]
     assert f"https://{PAGES}/" in status_page
     (found,) = re.findall(r"SHA-256: ([0-9A-F:]{95})", status_page)
-    assert f"certificate {found}" in journal(machine)
+    is_journalled(machine, f"certificate {found}")
     pid = shown(machine, "web", "MainPID")["MainPID"]
     told = machine.run("cat", f"/proc/{pid}/status").stdout
     assert re.findall(r"^Cap(?:Prm|Eff|Bnd|Amb):\t(\w+)$", told, re.M) == ["0" * 16] * 4
