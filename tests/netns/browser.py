@@ -18,7 +18,7 @@ AXE = (files("axe_playwright_python") / "axe.min.js").read_text()  # the package
 
 SCREENSHOTS = Path(__file__).parent.parent.parent / "build" / "screenshots"  # of failures
 WIDTHS = (1440, 390)
-ANSWER_WAIT_MS = 15_000
+ANSWER_WAIT_MS = 30_000
 
 # What Tab is to reach. Of radio buttons with one name it reaches one, so those count as one.
 CONTROLS = """() => {
@@ -44,7 +44,10 @@ def chromium(*more: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # A sandbox of its own is not to be had by root, who runs these tests.
         browser = playwright.chromium.launch(
-            executable_path=path, chromium_sandbox=False, args=["--disable-gpu", *more]
+            executable_path=path,
+            chromium_sandbox=False,
+            args=["--disable-gpu", *more],
+            timeout=90_000,
         )
         try:
             yield browser

@@ -24,7 +24,7 @@ from carpool.web.page import COOKIE
 from tests.netns.lab import wait_until
 
 pytestmark = pytest.mark.timeout(120)
-MOVES_WITHIN_S = 15.0
+MOVES_WITHIN_S = 30.0
 
 
 @pytest.fixture(scope="module")

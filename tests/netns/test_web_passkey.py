@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from carpool.web.certificate import Pair, make
 from carpool.web.second import Second
 from carpool.web.server import Listeners
 from tests.netns.browser import Watched, chromium, visit
+from tests.ports import free_port
 from tests.unit.agent.home import until
 
 pytestmark = pytest.mark.root  # as the other tests with a browser are
@@ -45,8 +45,7 @@ class Served:
         self.accounts.set_password("admin", PASSWORD)
         self.accounts.change("admin", lambda one: replace(one, second=Second("ABCD", 0, ())))
         self.pair = make("localhost")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = int(free.getsockname()[1])
+        self.port = free_port(["127.0.0.1"])
         self._directory = directory
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -55,7 +54,7 @@ class Served:
 
     def __enter__(self) -> Served:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(30)
         return self
 
     def __exit__(self, *_: object) -> None:
