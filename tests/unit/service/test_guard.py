@@ -14,7 +14,7 @@ PROGRAM = """
 import os, signal, sys, time
 from carpool.service import guard
 from carpool.kernel.clock import monotonic_s
-guard.STOP_WAIT_S = 0.5
+guard.STOP_WAIT_S = {wait_s}
 def main(parent_fd, again):
     {setup}
     with open({log!r}, "a") as log:
@@ -28,8 +28,10 @@ IGNORE = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 WAIT = "signal.pause(); return 0"
 
 
-def start(tmp_path: Path, body: str, setup: str = "pass") -> subprocess.Popen[bytes]:
-    program = PROGRAM.format(log=str(tmp_path / "log"), body=body, setup=setup)
+def start(
+    tmp_path: Path, body: str, setup: str = "pass", wait_s: float = 20
+) -> subprocess.Popen[bytes]:
+    program = PROGRAM.format(log=str(tmp_path / "log"), body=body, setup=setup, wait_s=wait_s)
     return subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
 
 
@@ -44,7 +46,7 @@ def newest(tmp_path: Path, count: int) -> int:
 
 
 def end(guard: subprocess.Popen[bytes]) -> tuple[int, str]:
-    _, told = guard.communicate(timeout=10)
+    _, told = guard.communicate(timeout=40)
     return guard.returncode, told.decode()
 
 
@@ -71,7 +73,7 @@ def test_worker_that_always_dies_is_given_up(tmp_path: Path) -> None:
 
 
 def test_hung_worker_is_killed(tmp_path: Path) -> None:
-    guard = start(tmp_path, WAIT, IGNORE)
+    guard = start(tmp_path, WAIT, IGNORE, wait_s=0.5)
     newest(tmp_path, 1)
     guard.send_signal(signal.SIGTERM)
     code, told = end(guard)

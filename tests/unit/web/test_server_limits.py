@@ -19,7 +19,7 @@ from carpool.web.server import Listeners
 from tests.unit.web.site import Site
 
 HERE = "127.0.0.1"
-SOON_S = 0.3  # what takes half a minute in reality
+SOON_S = 1.0  # what takes half a minute in reality; the rest must be quicker
 WAIT_S = 20.0
 SHORT = Limits(quiet_s=SOON_S, stalled_s=SOON_S)
 FEW = Limits(connections=6)
@@ -107,8 +107,10 @@ def test_a_head_that_trickles_in_and_a_silent_browser_are_cut(
 ) -> None:
     async def scenario(connect: Callable[[], Awaitable[Browser]]) -> None:
         silent, slow, kept = await connect(), await connect(), await connect()
-        await slow.says("GET / HTTP/1.1\r\nHost: fw1\r\n")
-        await kept.says(get("/login"))
+        with suppress(ConnectionError):  # it may be cut by now
+            await slow.says("GET / HTTP/1.1\r\nHost: fw1\r\n")
+        with suppress(ConnectionError):
+            await kept.says(get("/login"))
         for one in (silent, slow, kept):
             await one.is_cut()
 
