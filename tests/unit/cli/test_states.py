@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,7 @@ def test_watching_goes_on_until_it_is_interrupted(tmp_path: Path) -> None:
             with process(tmp_path / "states.sock", play):
                 assert shown(master, b"1,234,567 states here")
             child.send_signal(signal.SIGINT)
+            drain(master)  # or what it says last would wait for a reader
             assert child.wait(timeout=20) == EXIT_INTERRUPTED
         finally:
             child.kill()
@@ -107,6 +109,13 @@ def shown(terminal: int, text: bytes) -> bool:
     while text not in seen and select.select([terminal], [], [], 20)[0]:
         seen += os.read(terminal, 4096)
     return text in seen
+
+
+def drain(terminal: int) -> None:
+    """Read all until nobody has it open (EIO)."""
+    with suppress(OSError):
+        while select.select([terminal], [], [], 20)[0]:
+            os.read(terminal, 4096)
 
 
 def test_equal_tables(tmp_path: Path, capsys: Output) -> None:
