@@ -11,8 +11,10 @@ from starlette.types import Receive, Scope, Send
 
 from carpool import __version__
 from carpool.agent.app import build
-from carpool.agent.examiner import FACTS_BURST, OLDER
+from carpool.agent.examiner import FACTS_BURST, OLDER, Examiner
+from carpool.agent.scriptrun import DirectRunner
 from carpool.api.factsjson import read
+from carpool.kernel.clock import monotonic_s
 from tests.unit.agent.home import agent_of, asked_by, pair_of, serving
 
 
@@ -49,7 +51,9 @@ def test_a_peer_without_that_route_or_without_an_agent(tmp_path: Path) -> None:
 
 
 def test_a_peer_that_asks_too_often_is_refused(tmp_path: Path) -> None:
-    app = asked_by(build(agent_of(tmp_path, port=1)), "fw2")
+    agent = agent_of(tmp_path, port=1)
+    agent.examiner = Examiner(DirectRunner(monotonic_s), lambda: 100.0)  # at once, however slow
+    app = asked_by(build(agent), "fw2")
 
     async def ask() -> list[int]:
         transport = httpx.ASGITransport(app)
