@@ -101,7 +101,10 @@ def under(load: Load, deed: Callable[[], object]) -> Report:
 
 def nothing_is_lost(found: Report) -> None:
     for probes in (found, found["ipv6"]):
-        assert probes["probes_lost"] <= probes["lost_before"], found
+        # The control is a second, this is half a minute: a busy machine drops 1 in 28,000.
+        # That no VIP moved is looked at by itself (moves), and a move loses them in a row.
+        stray = probes["probes_sent"] // 10_000
+        assert probes["probes_lost"] <= probes["lost_before"] + stray, found
         assert probes["duplicates"] == 0
 
 
