@@ -121,7 +121,13 @@ def run_states(config: Config, run_dir: Path, config_dir: Path, read: Callable[[
     notify = Notify()
     poller = Poller(notify)
     service = states.StatesService(
-        config, os.fspath(run_dir), poller, clock.monotonic_s, _wire(config, config_dir), read
+        config,
+        os.fspath(run_dir),
+        poller,
+        clock.monotonic_s,
+        _wire(config, config_dir),
+        read,
+        Journal(run_dir / "states.events"),
     )
 
     def stop() -> None:

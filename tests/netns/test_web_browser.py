@@ -453,6 +453,15 @@ def test_a_page_says_that_the_master_has_crashed_and_who_took_over(
     assert ask(nodes["fw2"], "is-master").status_code == 200
     status = ask(nodes["fw2"], "status.json", ("admin", PASSWORD)).json()
     assert (status["masters"], status["silent"]) == (["fw2"], ["fw1"])
+    backup.go("/events?node=fw2&kind=failovers")
+    page.get_by_role("link", name="why and how").first.click()
+    had = page.locator("dd", has_text="fw2 became MASTER with")
+    had.wait_for()
+    say(had.inner_text())
+    assert re.search(r"all of fw1 until [\d.]+ m?s before", had.inner_text())
+    assert "let through after its last word" in had.inner_text()
+    found = backup.faults() + backup.out_of_reach()
+    assert not found, "\n".join(found)
     wait_until(lambda: len(told.bodies) > before, timeout_s=20)
     (alert,) = told.bodies[before:]
     say(f"what is told: {alert['title']}: {alert['message']}")

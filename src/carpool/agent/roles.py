@@ -19,7 +19,7 @@ from carpool.agent.watch import watch
 from carpool.errors import CarpoolError
 from carpool.kernel import clock
 from carpool.kernel.journal import say
-from carpool.machine.roles import DISABLE, STOP, Roles, Waits, deeds, has_role
+from carpool.machine.roles import AS_MASTER, AS_OTHER, DISABLE, STOP, Roles, Waits, deeds, has_role
 from carpool.model.section import Service
 
 RETRY_S = 0.25  # until failover is asked again whether it is there
@@ -47,7 +47,7 @@ class _Role:
 
     @property
     def why(self) -> str:
-        return "this node is MASTER" if self.master else "this node is not MASTER"
+        return AS_MASTER if self.master else AS_OTHER
 
 
 class RoleKeeper:

@@ -17,6 +17,7 @@ from carpool.kernel.lines import OUT_MAX_BYTES, parse_object
 
 FAILOVER, STATES = "failover", "states"  # the processes; their sockets are NAME.sock in --run-dir
 AGENT_EVENTS = "agent.events"  # in --run-dir: those of the agent; of hooks, for instance
+STATES_EVENTS = "states.events"  # and those of states: what it had when the role changed
 ANSWER_MAX_BYTES = OUT_MAX_BYTES + 1  # what a server may queue for us, and the newline
 
 STATUS_WAIT_S = 3.0

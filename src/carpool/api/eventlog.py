@@ -1,4 +1,4 @@
-"""What happened on this node: the events of failover and of the agent, in one order.
+"""What happened on this node: the events of failover, the agent and states, in one order.
 
 Room: api. From the process, or from the file that it left when it does not answer.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from carpool.api.control import AGENT_EVENTS, FAILOVER, request, socket_of
+from carpool.api.control import AGENT_EVENTS, FAILOVER, STATES_EVENTS, request, socket_of
 from carpool.errors import UnreachableError
 from carpool.kernel.journal import Journal
 
@@ -34,12 +34,13 @@ def events(run_dir: Path, limit: int) -> Events:
             socket_of(run_dir, FAILOVER), {"command": "events", "limit": limit}, ANSWER_WAIT_S
         )
         told = answer.get("events")
-        found: list[object] = told if isinstance(told, list) else []
+        found: list[object] = [*told] if isinstance(told, list) else []
     except UnreachableError as unreachable:
         error = unreachable
         found = list(Journal(run_dir / FAILOVER_EVENTS).last(limit))
-    others = Journal(run_dir / AGENT_EVENTS).last(limit)
-    return Events(sorted([*found, *others], key=_happened_s)[-limit:], error)
+    for others in (AGENT_EVENTS, STATES_EVENTS):
+        found += Journal(run_dir / others).last(limit)
+    return Events(sorted(found, key=_happened_s)[-limit:], error)
 
 
 def _happened_s(event: object) -> float:

@@ -116,6 +116,11 @@ class Session:
         self._heard_s = now_s
         self._said_s = now_s
 
+    @property
+    def heard_s(self) -> float:
+        """When the peer said something last."""
+        return self._heard_s
+
     def start(self) -> list[Effect]:
         """Both sides greet at once."""
         return [Send(ss.build_hello(self._group, self._node))]

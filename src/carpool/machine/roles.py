@@ -13,6 +13,7 @@ from carpool.model.section import RolePolicy, Service
 
 TRIES = 3  # in all, of what fails
 START, STOP, DISABLE = "start", "stop", "disable"
+AS_MASTER, AS_OTHER = "this node is MASTER", "this node is not MASTER"  # why, in the events
 AT_REST = ("dead", "stopped", "failed")  # what backends call a service that nothing will start
 
 

@@ -19,7 +19,7 @@ from carpool.errors import KernelError
 from carpool.kernel import clock, conntrack
 from carpool.kernel.cores import Idle
 from carpool.kernel.ctevents import EventMask, EventSocket
-from carpool.kernel.journal import say
+from carpool.kernel.journal import Journal, say
 from carpool.kernel.poller import Poller
 from carpool.kernel.stream import Listener, Wire
 from carpool.kernel.sysctl import Sysctls
@@ -33,11 +33,13 @@ from carpool.proto import ctmessage as ct
 from carpool.proto import statecheck as sc
 from carpool.proto import statestream as ss
 from carpool.proto.ctpatch import Patcher
+from carpool.service.seldom import Seldom
 from carpool.service.statescompare import Comparison, masters
 from carpool.service.statesends import ends, settings
 from carpool.service.statesflow import DRAIN_MAX, Inflow, Outflow
 from carpool.service.stateslabels import Labels
 from carpool.service.stateslink import Link
+from carpool.service.statesmoment import Moments
 from carpool.service.statesreload import Read, reload
 from carpool.service.statesreport import LOOKS, compare, peer_status, troubles_of
 from carpool.service.statessweep import Sweep
@@ -47,8 +49,6 @@ from carpool.service.troubles import TroubleTeller
 STEP_WITHIN_S = 0.002  # of anything that came in: not each time, for events may come in thousands
 LISTEN_ON_S = 5.0  # after mastership is lost: neighbours may take a while to notice
 CHECKS, CHECK_EVERY_S = 4, 1.0  # whether the nft table is there, and which addresses are ours
-TELL_EVERY_S = 60.0  # the same trouble on stderr; counters and status always tell
-TOLD_MAX = 256
 SYSCTL_FILE = "states-sysctls.json"
 LASTING_FILE = "states-lasting.json"  # what was before settings that outlast this process
 
@@ -72,10 +72,10 @@ class StatesService:
         now_s: Callable[[], float],
         wire: Wire,
         read: Read,
+        journal: Journal,
     ) -> None:
         states = settings(config)
-        self.config = config
-        self.read, self.begins_anew = read, False
+        self.config, self.read, self.begins_anew = config, read, False
         self._wire = wire
         self.poller = poller
         self.now_s = now_s
@@ -83,7 +83,7 @@ class StatesService:
         self.master = self.stopped = False
         self._every = states.scope is Scope.ALL
         self._started_s = now_s()
-        self._told: dict[str, float] = {}
+        self._tell = Seldom("states", now_s)
         self._server = UnixServer(f"{run_dir}/states.sock", poller, self.on_request)
         exclusions = states.exclusions
         rules = ctexclude.rules(exclusions, config.node.interfaces)
@@ -124,7 +124,7 @@ class StatesService:
         )
         self._hold = replica.Hold([link.name for link in self.links], now_s())
         self._hold_told: replica.Told | None = None
-        self._gathering, self._idle = Gathering(), Idle()
+        self._gathering, self._idle, self._renewal = Gathering(), Idle(), replica.Renewal()
         self._deaf_s: float | None = None  # no events are wanted from then on
         self._check_s, self._overflows_told = 0.0, 0
         self._troubles = TroubleTeller(
@@ -133,7 +133,7 @@ class StatesService:
         self._checks = cycle(
             (self._check_mask, self._check_rules, self._check_files, self._check_tables)
         )
-        self._renewal = replica.Renewal()
+        self._moments = Moments(journal, self.links, now_s)
 
     # --------------------------------------------------------------------------------- loop
 
@@ -375,6 +375,7 @@ class StatesService:
             else:
                 self._want_events(master)
             self._be_master(master)
+            self._moments.heard(master)
             if answer.get("reload"):
                 reload(self)
         elif answer.get("ok") is False:
@@ -458,16 +459,6 @@ class StatesService:
 
     def _link_of(self, peer: str) -> Link:
         return next(link for link in self.links if link.name == peer)
-
-    def _tell(self, key: str, text: str) -> None:
-        """On stderr, but the same trouble once a minute at most."""
-        now_s = self.now_s()
-        if now_s < self._told.get(key, -TELL_EVERY_S) + TELL_EVERY_S:
-            return
-        if len(self._told) >= TOLD_MAX:
-            self._told.clear()
-        self._told[key] = now_s
-        say(f"states: {text}")
 
     def _rules(self) -> ct.Rules:
         """Which addresses are here, the kernel tells; which of them move to a peer, group.toml."""

@@ -83,6 +83,7 @@ class Link:
         self._current: _Connection | None = None
         self._greeting: _Connection | None = None  # the newest that has not said who it is
         self._bytes = [0, 0]  # sent and received, of streams that are gone
+        self._heard_s: float | None = None  # the last word of such a stream
 
     @property
     def up(self) -> bool:
@@ -94,6 +95,11 @@ class Link:
 
     def bulk_ends(self) -> None:
         self.meter.sending.end(self.sent, self.owner.now_s())
+
+    @property
+    def heard_s(self) -> float | None:
+        """When the peer said something last; None: never."""
+        return self._current.session.heard_s if self._current else self._heard_s
 
     @property
     def sent_bytes(self) -> int:
@@ -261,6 +267,7 @@ class Link:
     def _down(self, connection: _Connection, reason: str) -> None:
         self._bytes[0] += connection.stream.sent_bytes
         self._bytes[1] += connection.stream.received_bytes
+        self._heard_s = connection.session.heard_s
         self.meter.lost()
         self.last_error = reason
         self.since_s = self.owner.now_s()

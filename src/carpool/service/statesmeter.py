@@ -47,6 +47,10 @@ class Meter:
         if lag_s is not None:
             self._lag.add(lag_s, now_s)
 
+    def lag_p99_ms(self, now_s: float) -> float | None:
+        """99 of 100 were sooner in the peer's kernel; None: nothing was measured lately."""
+        return self._lag.status(now_s)["p99_ms"]
+
     def lost(self) -> None:
         """The stream is gone."""
         self._questions.forget()

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 
+from carpool.machine.moment import span
 from carpool.web.failovers import ADOPTED, Move, is_yielded
+from carpool.web.moment import Service, connections, services
 from carpool.web.timeline import MASTER, Event
 
 CAUSE_S = 10.0  # before a move: what was told then led to it
@@ -61,6 +63,7 @@ class Failover:
     gap: Gap
     rule: str
     connections: str
+    services: list[Service]
 
 
 def explained(move: Move, events: Sequence[Event]) -> Failover:
@@ -72,7 +75,8 @@ def explained(move: Move, events: Sequence[Event]) -> Failover:
         _why(move, cause, trigger, events),
         _gap(move, cause),
         rule_of(move.first),
-        _connections(move, events),
+        connections(move, events, silent=cause is not Cause.START and _is_silence(move)),
+        services(move, events),
     )
 
 
@@ -221,21 +225,6 @@ def _after(move: Move, events: Sequence[Event]) -> str:
     return f"{move.of} says nothing of it: it was killed, or cut off."
 
 
-def _connections(move: Move, events: Sequence[Event]) -> str:
-    """What the new master had of the connection table."""
-    bulk = [
-        one
-        for one in events
-        if one.node == move.to and one.kind == "bulk" and one.when <= move.first.when
-    ]
-    kept = "How far replication was behind at that moment is not kept."
-    if not bulk:
-        return f"{move.to} tells of no transfer of the table before it. {kept}"
-    last = shown(bulk[-1].text)
-    ago_s = (move.first.when - bulk[-1].when).total_seconds()
-    return f"The last {move.to} said of the table, {_span(ago_s)} before: {last}. {kept}"
-
-
 # --------------------------------------------------------------------------------------- gap
 
 
@@ -249,7 +238,7 @@ def _gap(move: Move, cause: Cause) -> Gap:
     spread_s = (move.takes[-1].when - move.takes[0].when).total_seconds()
     if silence is not None:
         return Gap(
-            f"at most {_span(silence + spread_s)}",
+            f"at most {span(silence + spread_s)}",
             f"By the clock of {move.to}: from the last advert that it heard to its being MASTER of "
             "all VIPs. The old master may have forwarded for up to one advert interval (advbase) "
             "after that advert.",
@@ -260,7 +249,7 @@ def _gap(move: Move, cause: Cause) -> Gap:
         if all(is_yielded(loss) for _gap_s, loss in between):
             return _none(move, min(gap_s for gap_s, _loss in between))
         return Gap(
-            _span(max(0.0, worst_s)),
+            span(max(0.0, worst_s)),
             f"From {move.of} letting go to {move.to} being MASTER, by the clocks of both, which "
             "may differ. A link is seen to be lost some milliseconds after it is.",
         )
@@ -287,10 +276,10 @@ def _none(move: Move, least_s: float) -> Gap:
     """Let go when it heard the new master: so that one was there already, whatever clocks say."""
     how = (
         f"{move.of} held the addresses until it heard {move.to}: by the clocks of both it let go "
-        f"{_span(abs(least_s))} {'after' if least_s <= 0 else 'before'} {move.to} had them."
+        f"{span(abs(least_s))} {'after' if least_s <= 0 else 'before'} {move.to} had them."
     )
     if least_s > 0.002:
-        how += f" That cannot be: the clocks differ by {_span(least_s)} or more."
+        how += f" That cannot be: the clocks differ by {span(least_s)} or more."
     return Gap("none", how)
 
 
@@ -332,16 +321,12 @@ def silence_s(text: str) -> float | None:
     return None if found is None else float(found[1])
 
 
+def _is_silence(move: Move) -> bool:
+    return bool(move.takes) and silence_s(move.first.text) is not None
+
+
 def shown(text: str) -> str:
     return text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}…"
-
-
-def _span(seconds: float) -> str:
-    if seconds < 0.001:
-        return "less than 1 ms"
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.2f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
 
 
 # -------------------------------------------------------------------------------------- steps

@@ -20,7 +20,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "transitions": ("transition",),
     "demotion": ("demotion", "check", "send", "stall"),
     "operator": ("web", "switchover"),
-    "replication": ("bulk",),
+    "replication": ("bulk", "states"),
     "configuration": ("group", "service"),
     "trouble": ("trouble", "kernel", "conflict"),
     "hooks": ("hook",),
