@@ -19,6 +19,8 @@ AXE = (files("axe_playwright_python") / "axe.min.js").read_text()  # the package
 SCREENSHOTS = Path(__file__).parent.parent.parent / "build" / "screenshots"  # of failures
 WIDTHS = (1440, 390)
 ANSWER_WAIT_MS = 30_000
+ANSWER_WAIT_MS = 15_000
+NUMBER = re.compile(r"/[0-9][^/]*|/[0-9a-f]{7,}")  # of a failover, a revision, a job
 
 # What Tab is to reach. Of radio buttons with one name it reaches one, so those count as one.
 CONTROLS = """() => {
@@ -85,6 +87,13 @@ class Watched:
         links = self.page.locator("header a[href]")
         paths: list[str] = links.evaluate_all("all => all.map(one => one.getAttribute('href'))")
         return list(dict.fromkeys(paths))
+
+    def leads_to(self) -> dict[str, str]:
+        """Pages that the text of this page leads to, by what they are: one of many revisions, or
+        one deed of many, is enough."""
+        links = self.page.locator("main a[href^='/']")
+        paths: list[str] = links.evaluate_all("all => all.map(one => one.getAttribute('href'))")
+        return {NUMBER.sub("/N", path.partition("?")[0]): path for path in reversed(paths)}
 
     def first_paint_ms(self) -> float:
         """Of content, since the navigation began (W3C Paint Timing)."""

@@ -26,6 +26,7 @@ from carpool.lab.firewall import AGENT, WEB
 from carpool.lab.lab import Lab
 from tests.netns.browser import Watched, chromium, visit
 from tests.netns.lab import enter, wait_until
+from tests.netns.renewal import BECOMES, HEAR, KEEP, KEPT, LIST, LISTS
 from tests.netns.webnode import WebNode
 from tests.unit.agent.webhook import Webhook
 
@@ -141,14 +142,23 @@ def backup(
 def test_every_page_is_fit_for_everybody(backup: Watched) -> None:
     """Wide and narrow, light and dark: no violation of axe-core's rules, no page that scrolls
     sideways, and nothing that the browser complains about."""
-    paths = [*backup.navigation(), "/backup/update"]
+    paths = backup.navigation()
     assert "/" in paths
-    paths += ["/password", "/account/totp"]
     found: list[str] = []
+    led: dict[str, str] = {}
     for path in paths:
         backup.go(path)
         assert backup.page.locator("h1").count() == 1, path
         found += backup.faults()
+        led |= backup.leads_to()
+    assert {"/events/failover/N", "/account/totp", "/account/passkeys", "/vips/act"} <= {*led}
+    for path in [led[one] for one in sorted({*led} - {*paths})]:
+        backup.go(path)
+        assert backup.page.locator("h1").count() == 1, path
+        found += backup.faults(widths=(390,))
+    backup.go("/events/failover/none")
+    backup.wrong.clear()  # 409 it is
+    found += backup.faults(widths=(390,))
     assert not found, "\n".join(found)
 
 
@@ -174,47 +184,6 @@ def test_a_keyboard_is_enough(backup: Watched) -> None:
     assert page.locator(":focus").inner_text() == "Skip to content"
     page.keyboard.press("Enter")
     assert page.locator("main:focus").count() == 1
-
-
-LISTS = """before => after => {
-  const made = text => {
-    const list = document.createElement("ol");
-    list.innerHTML = text;
-    return list;
-  };
-  const old = made(before), last = old.lastElementChild;
-  renewChildren(old, made(after));
-  return [old.innerHTML === after, old.contains(last)];
-}"""
-LIST = '<li id="a">1</li> <li>2</li> <p aria-labelledby="x">3</p> <li>4</li>'
-
-
-BECOMES = {
-    f"<li>0</li> <li>0</li> {LIST}": True,  # came on top
-    LIST.replace(">1<", ' class="old">5<'): True,
-    LIST.replace('<p aria-labelledby="x">3</p> ', ""): True,
-    LIST.replace("<p", '<p aria-labelledby="y">new</p> text <p'): True,
-    LIST.replace("<li>2</li> ", ""): False,  # it could as well be the last one that is gone
-    "<p>other</p>": False,
-    "": False,
-}
-KEEP = """() => {
-  const all = [...document.querySelectorAll("#live .scroll")];
-  const table = all.find(one => one.scrollWidth >= one.clientWidth + 20);
-  if (!table) return "";
-  table.scrollLeft = 20;
-  table.focus();
-  const heading = document.querySelector("#verdict");
-  getSelection().selectAllChildren(heading);
-  const told = document.querySelector("#live [role=status]");
-  window.kept = [table, heading.textContent, 0, 0];
-  new MutationObserver(() => { window.kept[2] += 1; }).observe(
-    told, {childList: true, characterData: true, subtree: true, attributes: true});
-  document.addEventListener("htmx:afterSwap", () => { window.kept[3] += 1; });
-  return told.textContent;
-}"""
-KEPT = """() => [document.activeElement === window.kept[0], window.kept[0].scrollLeft,
-  getSelection().toString() === window.kept[1], window.kept[2]]"""
 
 
 def test_what_somebody_does_with_a_live_part_outlives_its_renewal(backup: Watched) -> None:
@@ -342,6 +311,7 @@ def test_the_backup_is_synchronised_and_its_service_restarted(
         assert sections.get_by_role("row", name=re.compile("^web ")).count() == 1
         page.get_by_text("Each step").click()
         assert page.locator("pre.steps").inner_text().strip()
+        found = watched.faults(widths=(390,))
         assert (fw2.files / "etc/web.conf").read_text() == "of fw1\n"
         assert done(fw2) == ["reload webd"]
 
@@ -350,6 +320,11 @@ def test_the_backup_is_synchronised_and_its_service_restarted(
         page.get_by_text("webd is active, after restart").wait_for()
         assert done(fw2) == ["reload webd", "restart webd"]
         assert not done(synchronised["fw1"])
+
+        watched.go("/history?node=fw2")
+        watched.go(watched.leads_to()["/history/N"])
+        found += watched.faults(widths=(390,))
+        assert not found, "\n".join(found)
 
 
 def test_a_page_is_light_and_soon_there(
@@ -482,14 +457,6 @@ def test_a_target_of_alerts_is_shown_without_its_secrets_and_tried(
     assert [body["title"] for body in told.bodies] == [title]
     found = backup.faults() + backup.out_of_reach()
     assert not found, "\n".join(found)
-
-
-HEAR = """() => {
-  const told = document.querySelector("#live [role=status]");
-  window.heard = [];
-  new MutationObserver(() => { window.heard.push(told.textContent); }).observe(
-    told, {childList: true, characterData: true, subtree: true});
-}"""
 
 
 def test_a_page_says_that_the_master_has_crashed_and_who_took_over(
