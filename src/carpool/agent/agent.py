@@ -22,6 +22,7 @@ from carpool.agent.group import REPLICATION, GroupFile
 from carpool.agent.groupedits import GroupEdits
 from carpool.agent.hooks import HookKeeper
 from carpool.agent.localclient import SOCKET
+from carpool.agent.meanwhile import Meanwhile
 from carpool.agent.refusals import Refusals
 from carpool.agent.roles import RoleKeeper
 from carpool.agent.roster import Roster
@@ -97,6 +98,7 @@ class Agent:
         self.selected = list(selected(config))
         self.group = GroupFile(run_dir, config_dir, state_dir, self.reload)
         self.rulesets = Rulesets(state_dir / "sync", root)
+        self.meanwhile = Meanwhile(self.name)
         self.configuration = Configuration(self, self.peers.values())
         self.roster = Roster(
             self.sections,

@@ -28,6 +28,7 @@ from carpool.agent.check import Refused as Refused  # with Undone and Stuck, for
 from carpool.agent.check import check
 from carpool.agent.group import GroupFile
 from carpool.agent.job import Event
+from carpool.agent.meanwhile import Meanwhile
 from carpool.agent.plan import Plan, content_of, ordered, with_group
 from carpool.agent.reactions import (
     Reach,
@@ -52,6 +53,7 @@ from carpool.model.section import OnChange, Service
 VERIFY_WAIT_S = 5.0  # that a service may take to be as active as before
 VERIFY_EVERY_S = 0.1
 NOTHING_WAITS = "nothing waits to be confirmed here"
+ITS_END = "wait until that has ended"
 AGAIN = "mend that, then say `carpool rollback --pending` on that node"
 DOWN = "down"  # of replication: from there it can only become better
 
@@ -72,6 +74,7 @@ class Node(Protocol):
     services: Services
     group: GroupFile
     rulesets: Rulesets
+    meanwhile: Meanwhile
     known: Digests  # digests of files
 
     async def health(self) -> dict[str, str]:
@@ -209,12 +212,11 @@ class Applier:
         waiting = self._waiting
         ending = waiting is not None and waiting.ending and f"the end of {waiting.what}"
         if self._busy or ending:
-            raise Refused(
-                f"already at it: {self._busy or ending}", hint="wait until that has ended"
-            )
+            raise Refused(f"already at it: {self._busy or ending}", hint=ITS_END)
 
     def refuse_second(self) -> None:
         """Raises Refused while a change of this node is under way or waits to be confirmed."""
+        self._node.meanwhile.refuse_change()
         if self._waiting is None or self._busy:
             self.refuse_look()
         if self._stuck:

@@ -21,7 +21,7 @@ from carpool.agent.scriptrun import Call, Runner
 from carpool.agent.services import ServiceError, Services
 from carpool.agent.systemd import SYSTEMD, SystemdServices, UnitExistsError
 from carpool.api.clean import clean
-from carpool.errors import CarpoolError, ConfigError
+from carpool.errors import CarpoolError, ConfigError, KernelError
 from carpool.kernel import clock
 from carpool.kernel.checkrun import ENVIRONMENT
 from carpool.kernel.unitstate import BOOTED
@@ -205,7 +205,10 @@ class Apt:
 
     async def begin(self) -> None:
         """Raises CarpoolError."""
-        await asyncio.to_thread(self._prepare)
+        try:
+            await asyncio.to_thread(self._prepare)
+        except OSError as error:
+            raise KernelError(f"{self._directory}: {error.strerror}") from error
         script = ["/bin/sh", "-c", SCRIPT, "carpool-update", self._program, str(self._directory)]
         await self._launcher.start(script)
 

@@ -25,6 +25,7 @@ from carpool.agent.historyformat import Origin
 from carpool.agent.inturn import in_turn
 from carpool.agent.job import Event, Job
 from carpool.agent.lapses import Lapses
+from carpool.agent.meanwhile import Meanwhile
 from carpool.agent.plan import Plan
 from carpool.agent.pull import Puller
 from carpool.agent.receive import Facts, Offer, Receiver
@@ -66,6 +67,7 @@ class Node(Protocol):
     services: Services
     group: GroupFile
     rulesets: Rulesets
+    meanwhile: Meanwhile
 
     @property
     def sections(self) -> Mapping[str, Section]:
@@ -92,9 +94,8 @@ class Configuration(Facts):
         config, sections = node.config, node.sections
         self.name = config.node.name
         self.root, self.state_dir, self.services = node.root, node.state_dir, node.services
-        self.sections = sections
-        self.selected = node.selected
-        self.group, self.rulesets = node.group, node.rulesets
+        self.sections, self.selected = sections, node.selected
+        self.group, self.rulesets, self.meanwhile = node.group, node.rulesets, node.meanwhile
         self.history = History(node.state_dir / "history")
         self.tidy = Tidy(self.history)
         self._revisions = Revisions(self.history, self.tidy, node.root, self.name)
@@ -104,6 +105,7 @@ class Configuration(Facts):
         self.known = tree.Digests()
         self._place = Place(node.root, node.config_dir, values(config), self.known)
         self._applier = Applier(self)
+        self.refuse_look = self._applier.refuse_look
         self.receiver = Receiver(
             sections, self._place, self._applier, self.record, self, node.state_dir
         )
@@ -231,7 +233,8 @@ class Configuration(Facts):
         }
 
     async def guard(self, *, force: bool) -> None:
-        """Whether this node may push: only the master of all. Raises Refused."""
+        """Whether this node may push: only the master of all, and left alone. Raises Refused."""
+        self.meanwhile.refuse_change()
         roles = await self._node.roles()
         others = sorted(vip for vip, role in roles.items() if role != MASTER)
         if force or (roles and not others):
@@ -402,14 +405,13 @@ class Configuration(Facts):
     async def on_peers(self, names: Sequence[str], what: str) -> dict[str, Mapping[str, object]]:
         """`confirm` or `take-back` on these peers, or on all and here; by node what came of it."""
         found = await self.unconfirmed.on_peers(names, what)
-        own = self._node.config.node.name
         stuck = what != "confirm" and self._applier.stuck
         if not names and (self._applier.waiting or stuck):
             try:
                 done = await (self.confirm() if what == "confirm" else self.take_back())
-                found[own] = {"done": done}
+                found[self.name] = {"done": done}
             except CarpoolError as error:
-                found[own] = {"error": error.message, "hint": error.hint}
+                found[self.name] = {"error": error.message, "hint": error.hint}
         return found
 
     # -------------------------------------------------------------------------------- private

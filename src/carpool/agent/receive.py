@@ -202,6 +202,11 @@ class Receiver:
         return self._now is not None and _at_work(self._now)
 
     @property
+    def is_coming(self) -> bool:
+        """Whether a peer is sending what is to be applied."""
+        return self._now is not None and not self._now.offer.looking and _is_sent(self._now)
+
+    @property
     def waiting(self) -> bool:
         """Whether a change of this node waits to be confirmed."""
         return bool(self._applier.waiting)
@@ -219,22 +224,18 @@ class Receiver:
     def _make_way(self, offer: Offer) -> None:
         """For a new transfer, if there is room for one. Raises Refused."""
         transfer = self._now
-        if not self.at_work and offer.looking:
-            self._applier.refuse_look()
-        elif not self.at_work:
-            self._applier.refuse_second()
+        if not self.at_work:
+            refuse = self._applier.refuse_look if offer.looking else self._applier.refuse_second
+            refuse()
         if not self.waiting:
             self.forget()  # its time was up
         if transfer is None:
             return
-        idle_s = clock.monotonic_s() - transfer.seen_s
         theirs = transfer.offer
         is_left = theirs.peer == offer.peer and theirs.token not in offer.others
-        live = idle_s < IDLE_MAX_S and transfer.job is None and not is_left
-        if _at_work(transfer) or live:
+        if _at_work(transfer) or (_is_sent(transfer) and not is_left):
             raise Refused(f"already at it: {self.busy}", hint="wait until that has ended")
         self.abandon(transfer.number)
-        self._now = None
 
     def _transfer(self, number: str) -> _Transfer:
         if self._now is None or self._now.number != number:
@@ -489,6 +490,10 @@ def _is_sha256(text: str) -> bool:
 
 def _at_work(transfer: _Transfer) -> bool:
     return transfer.job is not None and not transfer.job.ended
+
+
+def _is_sent(transfer: _Transfer) -> bool:
+    return transfer.job is None and clock.monotonic_s() - transfer.seen_s < IDLE_MAX_S
 
 
 def _what(offer: Offer) -> str:

@@ -80,7 +80,10 @@ class Updates:
         self._update = _read(self._file)
         self._begun = asyncio.Event()
         self._beginning = asyncio.Lock()
+        self._meanwhile = agent.meanwhile
+        self._meanwhile.updating = ""
         if self._update is not None and not self._update.is_over:
+            self._meanwhile.updating = _who(self._update.by, self._update.when)
             self._begun.set()
 
     async def run(self) -> None:
@@ -101,19 +104,12 @@ class Updates:
         async with self._beginning:
             self.apt.may_begin()  # a reboot, too, would be that of the machine that it is on
             await self._refuse()
-            update = await self._made(by, install=install, reboot=reboot)
-            if not update.was_maintained:
-                await self._maintain(on=True, reason=_reason(by, install=install))
+            self._meanwhile.refuse_update(self._agent.configuration)  # the others took their time
+            self._meanwhile.updating = _who(clean(by), self._agent.wall_iso())
             try:
-                await self._write(update)  # before: who comes after knows of it
-                await asyncio.to_thread(self._mark.touch)
-                if install:
-                    await self.apt.begin()
-            except CarpoolError as error:
-                update.phase, update.error, update.hint = ENDED, error.message, error.hint
-                await self._write(update)
-                if not update.was_maintained:
-                    await self._maintain(on=False)
+                update = await self._started(by, install=install, reboot=reboot)
+            except BaseException:
+                self._meanwhile.updating = ""
                 raise
             self._update = update
             self._tell(f"{update.by} began to {'update packages' if install else 'reboot it'}")
@@ -166,17 +162,7 @@ class Updates:
                 f"an update of {self._agent.name} is under way already: {self._update.by} began it",
                 hint="`carpool update --follow` shows it",
             )
-        receiver = self._agent.configuration.receiver
-        if self._agent.configuration.waits():
-            raise Refused(
-                f"a change of {self._agent.name} waits to be confirmed: {receiver.busy}",
-                hint="`carpool confirm`, or `carpool rollback --pending`, then ask again",
-            )
-        if receiver.at_work:
-            raise Refused(
-                f"{self._agent.name} is being synchronised: {receiver.busy}",
-                hint="wait until that has ended",
-            )
+        self._meanwhile.refuse_update(self._agent.configuration)
         await self._judge()
 
     async def _judge(self) -> None:
@@ -186,6 +172,24 @@ class Updates:
         found = updating.refusal(self._agent.name, own, others)
         if found is not None:
             raise Refused(found.text, hint=found.hint)
+
+    async def _started(self, by: str, *, install: bool, reboot: bool) -> Update:
+        """In maintenance mode, and apt runs; or all is as it was. Raises CarpoolError."""
+        update = await self._made(by, install=install, reboot=reboot)
+        if not update.was_maintained:
+            await self._maintain(on=True, reason=_reason(by, install=install))
+        try:
+            await self._write(update)  # before: who comes after knows of it
+            await asyncio.to_thread(self._mark.touch)
+            if install:
+                await self.apt.begin()
+        except CarpoolError as error:
+            update.phase, update.error, update.hint = ENDED, error.message, error.hint
+            await self._write(update)
+            if not update.was_maintained:
+                await self._maintain(on=False)
+            raise
+        return update
 
     async def _made(self, by: str, *, install: bool, reboot: bool) -> Update:
         own = as_json(await self._agent.status(FAILOVER)) or {}
@@ -301,6 +305,7 @@ class Updates:
 
     async def _end(self, update: Update) -> None:
         update.phase = ENDED
+        self._meanwhile.updating = ""
         outcome = f"failed: {update.error}" if update.error else "done"
         self._tell(f"the update by {update.by}: {outcome}")
         try:
@@ -325,6 +330,10 @@ async def _other(peer: PeerClient) -> Other:
         return Other(peer.name, {}, error.message, error.hint)
     found = answer.get("failover")
     return Other(peer.name, found if isinstance(found, Mapping) else {})
+
+
+def _who(by: str, when: str) -> str:
+    return f"{by} since {when}"
 
 
 def _reason(by: str, *, install: bool) -> str:
