@@ -13,7 +13,7 @@ import httpx
 from carpool.agent.localclient import BY_HEADER, refusal
 from carpool.agent.objectlines import RESTART, Answer, ObjectLines
 from carpool.agent.waits import ANSWER_WAIT_S, STREAM_WAIT_S
-from carpool.errors import PeerError, UnreachableError
+from carpool.errors import CarpoolError, PeerError, UnreachableError
 from carpool.kernel.lines import parse_object
 
 CONNECTIONS_MAX = 16
@@ -108,6 +108,8 @@ class Ask:
         timeout_s: float,
     ) -> httpx.Request:
         headers = {BY_HEADER: by} if by else {}
+        if not {".", ".."}.isdisjoint(path.split("/")):  # of a form: it would be another route
+            raise CarpoolError(f"no name: {path!r}", hint="load the page again")
         return self._client.build_request(
             method, path, json=body, params=params, headers=headers, timeout=timeout_s
         )
