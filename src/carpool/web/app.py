@@ -188,6 +188,7 @@ def build(web: Web) -> ASGIApp:
         routes=routes(),
         exception_handlers={CarpoolError: _failed, HTTPException: _refused, Exception: _bug},
     )
+    app.router.redirect_slashes = False  # to whatever host a stranger names
     app.state.web = web
     return Headers(app)
 

@@ -58,8 +58,13 @@ class Connection(H11Protocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP, or too much of it."""
+        """What is no HTTP, or too much of it. Who has an answer already, or half of it, is given
+        none."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()
+            return
         named = {**SECURITY, "cache-control": NO_STORE, "content-type": "text/plain"}
+        named["content-length"] = str(len(msg))
         headers = [(name, text) for name, text in {**named, "connection": "close"}.items()]
         for event in (
             h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),

@@ -5,6 +5,7 @@ Room: web. Plain ASGI around everything, faults included: no answer goes without
 
 from __future__ import annotations
 
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # Nothing inline and nothing from elsewhere; forms go to us alone, and nobody frames us.
@@ -23,6 +24,10 @@ SECURITY = {
 NO_STORE = "no-store"
 KEEP = "public, max-age=31536000, immutable"  # of static files, whose addresses name the version
 
+_TWO_ENDS = PlainTextResponse(
+    "Content-Length and Transfer-Encoding: one of them\n", 400, {"connection": "close"}
+)
+
 
 class Headers:
     def __init__(self, app: ASGIApp) -> None:
@@ -40,4 +45,11 @@ class Headers:
                 message = {**message, "headers": [*theirs, *own]}
             await send(message)
 
-        await self._app(scope, receive, sent)
+        await (_TWO_ENDS if _has_two_ends(scope) else self._app)(scope, receive, sent)
+
+
+def _has_two_ends(scope: Scope) -> bool:
+    """A request that tells its end in two ways is cut in two by whoever reads the other one: it is
+    answered, and nothing is read after it (RFC 9112 6.1)."""
+    names = {name for name, _text in scope.get("headers", ())}
+    return {b"content-length", b"transfer-encoding"} <= names

@@ -150,6 +150,28 @@ def test_what_is_too_large_or_no_http_is_refused(play: Callable[..., None]) -> N
     play(scenario)
 
 
+def test_what_ends_in_two_ways_is_answered_and_nothing_after_it_read(
+    play: Callable[..., None],
+) -> None:
+    async def scenario(connect: Callable[[], Awaitable[Browser]]) -> None:
+        smuggler = await connect()
+        lengths = "Content-Length: 3\r\nTransfer-Encoding: chunked"
+        await smuggler.says(f"POST /login HTTP/1.1\r\nHost: fw1\r\n{lengths}\r\n\r\n")
+        await smuggler.says(f"0\r\n\r\n{get('/login')}")
+        status, headers, _body = await smuggler.hears()
+        assert (status, headers["connection"]) == (400, "close")
+        assert SECURITY.keys() <= headers.keys()
+        await smuggler.is_cut()
+        late = await connect()
+        chunked = "Transfer-Encoding: chunked"
+        await late.says(f"POST /nothing HTTP/1.1\r\nHost: fw1\r\n{chunked}\r\n\r\n")
+        assert (await late.hears())[0] == 404
+        await late.says("zz\r\n\r\n")
+        await late.is_cut()
+
+    play(scenario)
+
+
 def _post(form: str) -> str:
     return f"POST /login HTTP/1.1\r\nHost: fw1\r\nContent-Length: {len(form)}\r\n\r\n{form}"
 
