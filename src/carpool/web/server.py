@@ -30,10 +30,10 @@ from carpool.web.app import Web, build
 from carpool.web.ask import Ask
 from carpool.web.certificate import Pair, own_pair
 from carpool.web.connection import HEAD_MAX_BYTES, LIMITS, Connection, Limits
+from carpool.web.door import Door
 from carpool.web.idle import agent_socket
 
 IP_FREEBIND, IPV6_FREEBIND = 15, 78  # linux/in.h, linux/in6.h
-HANDSHAKE_WAIT_S = 5.0
 BACKLOG = 64
 LOOK_EVERY_S = 5.0  # at what the agent says about where to listen
 LOOK_AFTER_S = 1.0
@@ -64,7 +64,7 @@ async def _serve(path: Path, accounts: Accounts, own: Pair, notify: Notify) -> N
     web = Web(ask, accounts, mark_of(own))
     listeners = Listeners(build(web), own)
     try:
-        await listeners.inherit()
+        listeners.inherit()
         await _follow(ask, listeners)
         say(f"web {__version__} runs, pid {os.getpid()}, certificate {own.fingerprint}")
         notify.ready()
@@ -122,6 +122,7 @@ class Listeners:
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="error",  # our faults; any stranger can be no HTTP, as often as he likes
             access_log=False,
             proxy_headers=False,
             server_header=False,
@@ -136,17 +137,17 @@ class Listeners:
         self._pair = self._own = own
         self._tls = self._shown = own.context()
         self._tls.sni_callback = self._show  # of each handshake, whatever name is asked for
-        self._servers: dict[tuple[str, int], asyncio.Server] = {}
-        self._inherited: list[asyncio.Server] = []
+        self._doors: dict[tuple[str, int], Door] = {}
+        self._inherited: list[Door] = []
         self._told = ""
 
-    async def inherit(self) -> None:
+    def inherit(self) -> None:
         """Sockets that were opened for us: sd_listen_fds(3)."""
         if os.environ.get("LISTEN_PID") not in (str(os.getpid()), "0"):
             return
         for number in range(int(os.environ.get("LISTEN_FDS", "0"))):
             sock = socket.socket(fileno=LISTEN_FDS_START + number)
-            self._inherited.append(await self._server(sock))
+            self._inherited.append(self._door(sock))
 
     def go_by(self, told: Answer) -> None:
         """What the agent says: `addresses`, `port`, and perhaps `certificate` and `key`, or why
@@ -169,7 +170,7 @@ class Listeners:
             say(f"web: {text or 'listens where it is to'}")
 
     def listens(self, address: str, port: int) -> bool:
-        return (address, port) in self._servers
+        return (address, port) in self._doors
 
     def _show(self, tls: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         """The certificate of now: listeners keep the context that they began with."""
@@ -177,29 +178,20 @@ class Listeners:
 
     def _listen(self, wanted: set[tuple[str, int]]) -> str:
         """There and nowhere else; why that cannot be."""
-        for where in self._servers.keys() - wanted:
-            self._servers.pop(where).close()
+        for where in self._doors.keys() - wanted:
+            self._doors.pop(where).close()
         failed = ""
-        for where in sorted(wanted - self._servers.keys()):
+        for where in sorted(wanted - self._doors.keys()):
             try:
                 sock = _bound(*where)
             except OSError as error:
                 failed = f"cannot listen at {where[0]} port {where[1]}: {error.strerror}"
                 continue
-            asyncio.get_running_loop().create_task(self._add(where, sock))
+            self._doors[where] = self._door(sock)
         return failed
 
-    async def _add(self, where: tuple[str, int], sock: socket.socket) -> None:
-        self._servers[where] = await self._server(sock)
-
-    async def _server(self, sock: socket.socket) -> asyncio.Server:
-        return await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._http, self._state, self._limits),
-            sock=sock,
-            ssl=self._tls,
-            ssl_handshake_timeout=HANDSHAKE_WAIT_S,
-            backlog=BACKLOG,
-        )
+    def _door(self, sock: socket.socket) -> Door:
+        return Door(sock, self._tls, lambda: Connection(self._http, self._state, self._limits))
 
     async def look_after(self, every_s: float = LOOK_AFTER_S) -> None:
         """Cut connections that hold a place for too long."""
@@ -213,8 +205,8 @@ class Listeners:
         return [one for one in self._state.connections if isinstance(one, Connection)]
 
     async def close(self) -> None:
-        for server in (*self._servers.values(), *self._inherited):
-            server.close()
+        for door in (*self._doors.values(), *self._inherited):
+            door.close()
         if self._state.tasks:
             _done, late = await asyncio.wait(set(self._state.tasks), timeout=STOP_WAIT_S)
             for task in late:
@@ -235,6 +227,7 @@ def _bound(address: str, port: int) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
         sock.setblocking(False)
         sock.bind((address, port))
+        sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise

@@ -68,10 +68,10 @@ class Throttle:
 
 
 def _keys(account: str, source: str) -> tuple[str, str]:
-    return f"account {account[:64]}", f"address {_network(source)}"
+    return f"account {account[:64]}", f"address {network_of(source)}"
 
 
-def _network(source: str) -> str:
+def network_of(source: str) -> str:
     """Of IPv6 the /64: whoever has one address there has all of them."""
     try:
         address = ip_address(source.partition("%")[0])

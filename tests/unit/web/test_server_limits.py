@@ -77,7 +77,7 @@ async def _served(site: Site, limits: Limits) -> AsyncIterator[Callable[[], Awai
     listeners = Listeners(build(site.web), make("fw1"), limits)
     sock = server._bound(HERE, 0)
     port = sock.getsockname()[1]
-    listening = await listeners._server(sock)
+    listening = listeners._door(sock)
     caring = asyncio.create_task(listeners.look_after(SOON_S / 10))
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
