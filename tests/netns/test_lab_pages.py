@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from carpool.lab.bare import BareFirewall
 from carpool.lab.firewall import WEB
 from carpool.lab.lab import Lab
 from carpool.lab.topology import FIREWALLS
@@ -35,6 +34,10 @@ def name() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def told(name: str) -> dict[str, tuple[str, str]]:
+    return links(name)
+
+
+def links(name: str) -> dict[str, tuple[str, str]]:
     """Link and one-time password of each firewall, as a person reads them."""
     lines = carpool_lab("status", name).stdout.splitlines()
     found = [line.split() for line in lines if "https://127.0.0.1:" in line]
@@ -94,5 +97,5 @@ def test_a_port_that_somebody_has_is_told(name: str) -> None:
 
 def test_pages_come_with_the_agents_alone(name: str) -> None:
     firewall = Lab(name).firewalls["fw1"]
-    assert isinstance(firewall, BareFirewall) and firewall.pages.troubles() == []
+    assert firewall.pages.troubles() == []
     assert WEB in Lab(name).roles and WEB not in Lab("never-made").roles

@@ -15,6 +15,8 @@ from carpool.lab.lab import LABS_DIR, Lab
 from carpool.lab.machine import Machine, service, unit
 from tests.netns.lab import wait_until
 from tests.netns.test_lab_drills import carpool_lab, start, traces
+from tests.netns.test_lab_pages import PASSWORD, entered, links
+from tests.visitor import Visitor
 
 pytestmark = pytest.mark.timeout(800)  # the first one makes the package and its image
 
@@ -35,7 +37,7 @@ def lab(made: image.Image) -> Iterator[Lab]:
     chosen = Lab(f"cpl-{secrets.token_hex(3)}")
     try:
         with chosen.held():
-            chosen.up(image=made)
+            chosen.up(image=made, with_agent=True)
         yield chosen
     finally:
         with chosen.held():
@@ -63,7 +65,7 @@ def show(on: Machine, name: str, key: str) -> str:
 @pytest.mark.parametrize("name", ["fw1", "fw2"])
 def test_a_machine_runs_what_is_installed_as_its_units_say(lab: Lab, name: str) -> None:
     on = machine(lab, name)
-    for role in ("failover", "states", "agent"):
+    for role in ("failover", "states", "agent", "web"):
         assert show(on, unit(role), "ActiveState") == "active"
         assert show(on, unit(role), "FragmentPath").endswith(f"/lib/systemd/system/{unit(role)}")
     assert "/usr/lib/carpool/bin/python3" in on.run(["ps", "-o", "args=", "-C", "carpool,python3"])
@@ -117,6 +119,7 @@ def test_connections_outlive_a_pulled_plug_and_the_disk_does_too(lab: Lab) -> No
     on = machine(lab, "fw1")
     boot = on.run(["cat", "/proc/sys/kernel/random/boot_id"])
     on.run(["tee", "/etc/motd"], "of this disk\n")
+    seen = {name: entered(*told) for name, told in links(lab.name).items()}
     with lab.held():
         report = drill.run_drill(lab, SCENARIOS["crash"], CONNECTIONS, PULLS)
     on = machine(lab, "fw1")
@@ -128,6 +131,28 @@ def test_connections_outlive_a_pulled_plug_and_the_disk_does_too(lab: Lab) -> No
     assert on.run(["cat", "/etc/motd"]) == "of this disk\n"
     boots = on.run(["journalctl", "--list-boots", "--no-pager"]).strip().splitlines()
     assert len(boots) >= 1 + PULLS  # what it said before each plug can be read
+    pages_outlived_it(seen)
+
+
+def pages_outlived_it(seen: dict[str, Visitor]) -> None:
+    """At the same link, with the accounts of the disk; those of fw2 were there all along."""
+    with seen["fw1"] as first, seen["fw2"] as second:
+        assert second.get("/").status_code == 200
+        assert first.get("/").headers["location"].startswith("/login")
+        assert first.log_in("admin", PASSWORD).status_code == 303
+        page = first.get("/")
+        assert page.status_code == 200 and " · fw1 " in page.text
+
+
+def test_the_pages_are_those_of_the_unit_and_their_password_is_told_to_root_alone(lab: Lab) -> None:
+    for name, link in ((name, link) for name, (link, _) in links(lab.name).items()):
+        on = machine(lab, name)
+        user = on.run(["ps", "-o", "user:20=", "-p", show(on, unit("web"), "MainPID")])
+        assert user.strip() == "carpool-web"
+        assert show(on, unit("web"), "UnitFileState") == "enabled"
+        assert link == on.pages.link and on.pages.troubles() == []
+        assert on.pages.log.stat().st_mode & 0o777 == 0o600
+        assert on.pages.directory.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.long
@@ -151,7 +176,7 @@ def test_a_reboot_by_hand_comes_back_as_master(lab: Lab) -> None:
     on = machine(lab, "fw1")
     boot = on.run(["cat", "/proc/sys/kernel/random/boot_id"])
     rebooted(on)
-    lab.wait_healthy()
+    lab.wait_healthy()  # with its pages: their socket is handed in once more
     assert on.run(["cat", "/proc/sys/kernel/random/boot_id"]) != boot
 
 

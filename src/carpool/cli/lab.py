@@ -128,8 +128,8 @@ def _up_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="with --agent: where the pages of fw1 are on 127.0.0.1, those of fw2 at the next "
-        "(default: free ones)",
+        help="with --agent or --machines: where the pages of fw1 are on 127.0.0.1, those of fw2 at "
+        "the next (default: free ones)",
     )
     parser.add_argument(
         "--bare",
@@ -188,8 +188,9 @@ def _up(lab: Lab, args: argparse.Namespace) -> int:
         raise CarpoolError("only machines can be blank", hint="add --machines")
     if not 0 <= args.port < PORT_MAX:
         raise CarpoolError(f"found --port {args.port}, expected 0 to {PORT_MAX - 1}")
+    with_agent = args.agent or image is not None  # machines show their pages anyway
     with lab.held():
-        lab.up(with_agent=args.agent, image=image, blank=args.blank, port=args.port)
+        lab.up(with_agent=with_agent, image=image, blank=args.blank, port=args.port)
     for sentence in lab.pages():
         _say(sentence)
     if lab.plan.bare:

@@ -30,8 +30,7 @@ class BareFirewall(Firewall):
     """Its network is made and configured from outside, its rules with it."""
 
     def __init__(self, name: str, network: Network, root: Path, port: int = 0) -> None:
-        super().__init__(name, network, root)
-        self.pages = Pages(root / "web", port)
+        super().__init__(name, network, root, Pages(root / "web", port))
         self._record = root / "processes.json"
         self._processes: list[Tracked] = self._read_record()
 

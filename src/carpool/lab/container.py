@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,9 @@ mount -t tmpfs -o mode=0755 tmpfs "$PLACE"
 mkdir "$PLACE/root"
 mount -t overlay -o "lowerdir=$LOWER,upperdir=$DISK/upper,workdir=$DISK/work" overlay "$PLACE/root"
 boot() {
-    systemd-nspawn --quiet --boot --register=no --keep-unit --directory="$PLACE/root" \
+    # Whoever is handed a socket is named by its pid, sd_listen_fds(3).
+    sh -c "LISTEN_PID=\$\$ exec \"\$@\"" sh \
+        systemd-nspawn --quiet --boot --register=no --keep-unit --directory="$PLACE/root" \
         --machine="$NAME" --network-namespace-path="$NETNS" --capability="$CAPABILITIES" \
         --system-call-filter="$SYSTEM_CALLS" --console=read-only --link-journal=no \
         --resolv-conf=off --timezone=off
@@ -108,8 +111,10 @@ class Container:
             return False
         return "populated 1" in events
 
-    def boot(self) -> None:
-        """Put the plug in; systemd begins. KernelError when a cgroup is refused."""
+    def boot(self, listener: socket.socket | None = None) -> None:
+        """Put the plug in; systemd begins. KernelError when a cgroup is refused. `listener` is
+        handed to it, at each boot until the plug is pulled: it is for the unit that names its
+        address."""
         try:
             self.cgroup.mkdir(exist_ok=True)
         except OSError as error:
@@ -128,7 +133,10 @@ class Container:
             "SYSTEM_CALLS": SYSTEM_CALLS,
             "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network",  # /proc/sys/net, of its own namespace
         }
-        pid = processes.spawn(["sh", "-c", BOOT], self.console, environment)
+        if listener is not None:
+            environment["LISTEN_FDS"] = "1"
+        self.console.touch(mode=0o600)  # the one-time password of the pages is said there
+        pid = processes.spawn(["sh", "-c", BOOT], self.console, environment, listener)
         ticks = processes.start_ticks(pid)
         while processes.start_ticks(pid) == ticks is not None and not self.running:
             sleep_s(POLL_S)

@@ -15,12 +15,13 @@ from typing import Any
 from carpool.agent.localclient import LocalClient
 from carpool.api import control
 from carpool.errors import CarpoolError, UnreachableError
+from carpool.lab.pages import Pages
 from carpool.lab.processes import Tracked
-from carpool.lab.topology import SEGMENTS, SYNC, VIP_SEGMENTS, Network, other
+from carpool.lab.topology import LAN, SEGMENTS, SYNC, VIP_SEGMENTS, Network, other
 
 ROLES = (control.FAILOVER, control.STATES)
 AGENT = "agent"  # runs on request: it has no part in a failover
-WEB = "web"  # the pages: with the agent, of a firewall of processes
+WEB = "web"  # the pages: on request, too
 ADVSKEW = {"fw1": 0, "fw2": 100}
 PASSWORD = "lab only, not secret"  # noqa: S105 (20 bytes, the most that CARP keeps)
 ANSWER_WAIT_S = 3.0
@@ -29,12 +30,14 @@ Answer = dict[str, Any]
 
 
 class Firewall(ABC):
-    """fw1 or fw2 of a lab, of either kind; what is the lab's of it is below `root`."""
+    """fw1 or fw2 of a lab, of either kind; what is the lab's of it is below `root`. `pages`: where
+    this host sees them, if they are shown."""
 
-    def __init__(self, name: str, network: Network, root: Path) -> None:
+    def __init__(self, name: str, network: Network, root: Path, pages: Pages) -> None:
         self.name = name
         self.network = network
         self.root = root
+        self.pages = pages
 
     @property
     def namespace(self) -> str:
@@ -184,8 +187,9 @@ advskew = {ADVSKEW[name]}
 """
 
 
-def group_toml(name: str, sections: Sequence[str] = ()) -> str:
-    """group.toml: the same on both. `sections`: presets that are synchronised, as they are."""
+def group_toml(name: str, sections: Sequence[str] = (), *, web: bool = False) -> str:
+    """group.toml: the same on both. `sections`: presets that are synchronised, as they are. `web`:
+    its pages are served on the LAN."""
     vips = "".join(
         f"""
 [[vip]]
@@ -198,8 +202,11 @@ addresses = {_list(segment.vip())}
     )
     link = f'interface = "{SYNC.name}"\n'
     chosen = f"sections = {_list(sections)}\n" if sections else ""
+    pages = f"\n[web]\ninterfaces = {_list([LAN.name])}\n" if web else ""
     # [states] comes last: a bench adds a key to it.
-    return f'name = "{name}"\npreempt = true\n{vips}\n[sync]\n{link}{chosen}\n[states]\n{link}'
+    return (
+        f'name = "{name}"\npreempt = true\n{vips}\n[sync]\n{link}{chosen}{pages}\n[states]\n{link}'
+    )
 
 
 def _own_addresses(name: str) -> str:

@@ -43,7 +43,8 @@ class Plan:
     lower: str = ""  # of the machines' disks
     blank: bool = False  # nothing of carpool is configured on the machines: somebody else does it
     bare: bool = False  # nor installed
-    port: int = 0  # of the pages of the first firewall, the second's is the next; 0: free ones
+    pages: bool = False  # both show their pages to this host
+    port: int = 0  # of those of the first firewall, the second's is the next; 0: free ones
 
 
 class Lab:
@@ -72,16 +73,18 @@ class Lab:
         }
         # What runs on each: without "states" in the control drill.
         self.roles: tuple[str, ...] = (*ROLES, AGENT) if plan.agent else ROLES
-        if plan.agent and not plan.machines:
+        if plan.pages:
             self.roles = (*self.roles, WEB)
         if plan.blank and not (self.firewalls[PREFERRED].config_dir / "node.toml").exists():
             self.roles = ()  # nothing can run there yet
 
     def _firewall(self, name: str, number: int) -> Firewall:
         plan, root = self.plan, self.root / name
+        port = plan.port and plan.port + number
         if plan.machines:
-            return Machine(name, self.network, root, plan.lower, bare=plan.bare)
-        return BareFirewall(name, self.network, root, plan.port and plan.port + number)
+            kind = {"bare": plan.bare, "shown": plan.pages}
+            return Machine(name, self.network, root, plan.lower, **kind, port=port)
+        return BareFirewall(name, self.network, root, port)
 
     @property
     def is_up(self) -> bool:
@@ -121,7 +124,8 @@ class Lab:
     ) -> None:
         """Build the network, start both firewalls and wait until they are a healthy pair; with an
         image they are machines, if `blank` without any configuration of carpool; where carpool is
-        not installed in that, they only boot. With the agents come the pages."""
+        not installed in that, they only boot. `with_agent`: and with the pages, if anything is
+        configured; machines have agents anyway."""
         if self.is_up:
             raise CarpoolError(
                 f"the lab {self.name!r} is up already, or half of it",
@@ -132,7 +136,9 @@ class Lab:
         lower = image.places(disks(self.root)) if image else ""
         machines, bare = image is not None, image is not None and image.package is not None
         blank = machines and (blank or bare)
-        self._write_record(Plan(with_agent or machines, machines, lower, blank, bare, port))
+        pages = with_agent and not blank
+        agent = with_agent or machines
+        self._write_record(Plan(agent, machines, lower, blank, bare, pages, port))
         if image is not None:
             self.say("disks of the machines, in memory")
             mount_disks(self.root)
@@ -199,7 +205,7 @@ class Lab:
         return [
             f"{name}: {firewall.pages.sentence()}"
             for name, firewall in self.firewalls.items()
-            if isinstance(firewall, BareFirewall) and firewall.pages.port
+            if firewall.pages.port
         ]
 
     def forget_connections(self) -> None:
@@ -293,7 +299,7 @@ class Lab:
         return [
             f"{name}: {trouble}"
             for name, firewall in self.firewalls.items()
-            if WEB in self.roles and isinstance(firewall, BareFirewall)
+            if WEB in self.roles
             for trouble in firewall.pages.troubles()
         ]
 

@@ -17,8 +17,9 @@ from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab import processes, rules, shell
 from carpool.lab.container import Container, innermost_pid
-from carpool.lab.firewall import AGENT, ROLES, Firewall, group_toml, node_toml
+from carpool.lab.firewall import AGENT, ROLES, WEB, Firewall, group_toml, node_toml
 from carpool.lab.image import SERVICES
+from carpool.lab.pages import HOST, Pages
 from carpool.lab.processes import Tracked
 from carpool.lab.topology import LAN, SEGMENTS, SERVER_IPV4, SYNC, WAN, Network
 
@@ -35,13 +36,24 @@ def disks(lab_root: Path) -> Path:
 
 class Machine(Firewall):
     """`lower` is what its disk lies over, besides the host's root. `bare`: a firewall by itself,
-    whose administrator has not heard of carpool."""
+    whose administrator has not heard of carpool. `shown`: its pages are, to this host, at `port`
+    (0: a free one)."""
 
     def __init__(
-        self, name: str, network: Network, root: Path, lower: str = "", *, bare: bool = False
+        self,
+        name: str,
+        network: Network,
+        root: Path,
+        lower: str = "",
+        *,
+        bare: bool = False,
+        shown: bool = False,
+        port: int = 0,
     ) -> None:
-        super().__init__(name, network, root)
+        console = root / "console.log"
+        super().__init__(name, network, root, Pages(root / "web", port, console))
         self.bare = bare
+        self.shown = shown
         self.container = Container(
             name=name,
             cgroup_name=f"carpool-lab-{network.name}-{name}",
@@ -49,7 +61,7 @@ class Machine(Firewall):
             lower=lower,
             disk=disks(root.parent) / name,
             place=root / "mnt",
-            console=root / "console.log",
+            console=console,
         )
 
     @property
@@ -125,7 +137,7 @@ class Machine(Firewall):
     def configuration(self) -> dict[str, str]:
         """What distinguishes it from its image: path below its root, and text."""
         machine_id = uuid.uuid5(uuid.NAMESPACE_DNS, f"{self.name}.{self.network.name}.lab").hex
-        ruleset = rules.firewall_rules(LAN, WAN, SYNC)
+        ruleset = rules.firewall_rules(LAN, WAN, SYNC, web=self.shown)
         if self.bare:
             ruleset = rules.bare_rules(LAN, WAN)
         sysctls = "".join(f"{key} = {value}\n" for key, value in rules.FIREWALL_SYSCTLS.items())
@@ -137,17 +149,45 @@ class Machine(Firewall):
             "etc/nftables.conf": f"#!/usr/sbin/nft -f\nflush ruleset\n{ruleset}",
             "etc/sysctl.d/90-router.conf": sysctls,
             "etc/carpool/node.toml": node_toml(self.name),
-            "etc/carpool/group.toml": group_toml(self.network.name, SERVICES),
+            "etc/carpool/group.toml": group_toml(self.network.name, SERVICES, web=self.shown),
         }
 
     def start(self, roles: Sequence[str]) -> Iterator[str]:
         if not self.container.running:
-            self.container.boot()
+            self._boot()
             yield f"{self.name}: boots"
             return  # what is enabled starts by itself
         self.wait_booted()
         if roles:
             self.run(["systemctl", "start", "--no-block", *map(unit, roles)])
+
+    def _boot(self) -> None:
+        """With the socket of this host for its pages, at the same port each time: its systemd gives
+        it to the unit."""
+        if not self.shown:
+            self.container.boot()
+            return
+        with self.pages.listener() as listener:
+            for path, text in self.handed().items():
+                file = self.container.upper / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, encoding="utf-8")
+            self.container.boot(listener)
+
+    def handed(self) -> dict[str, str]:
+        """systemd finds the unit of a socket by its address, and looks only among those that it
+        has loaded when it begins: what is wanted by sockets.target."""
+        name = unit(WEB).replace(".service", ".socket")
+        return {
+            f"etc/systemd/system/{name}": f"""\
+[Unit]
+Description=carpool lab: the pages, where the host of this lab sees them
+
+[Socket]
+ListenStream={HOST}:{self.pages.port}
+""",
+            "etc/systemd/system/sockets.target.d/carpool-lab.conf": f"[Unit]\nWants={name}\n",
+        }
 
     def wait_booted(self, wait_s: float = BOOT_WAIT_S) -> None:
         """Until systemd has done what it does at boot; CarpoolError when it does not."""

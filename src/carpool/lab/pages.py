@@ -38,16 +38,13 @@ def _listening(port: int) -> socket.socket:
 
 
 class Pages:
-    """`directory` is the state directory of the web process, root's alone: its log has the one-time
-    password. `port`: 0 takes a free one."""
+    """`directory` is root's alone. `log`: where the process says the one-time password, a file of
+    that directory if nobody says another. `port`: 0 takes a free one."""
 
-    def __init__(self, directory: Path, port: int = 0) -> None:
+    def __init__(self, directory: Path, port: int = 0, log: Path | None = None) -> None:
         self.directory = directory
+        self.log = log or directory / "web.log"
         self._wanted = port
-
-    @property
-    def log(self) -> Path:
-        return self.directory / "web.log"
 
     @property
     def _port_file(self) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from carpool.model.config import STATES_PORT
+from carpool.model.config import STATES_PORT, WEB_PORT
 from carpool.model.section import AGENT_PORT
 
 if TYPE_CHECKING:
@@ -51,9 +51,10 @@ table ip nat {{
 """
 
 
-def firewall_rules(lan: Segment, wan: Segment, sync: Segment) -> str:
+def firewall_rules(lan: Segment, wan: Segment, sync: Segment, *, web: bool = False) -> str:
     """An nftables ruleset for `nft -f -`: stateful, everything dropped that is not named. On the
-    sync link states, pairing and agents are let in."""
+    sync link states, pairing and agents are let in; `web`: and to the pages from the LAN."""
+    pages = f'iifname "{lan.device}" tcp dport {WEB_PORT} accept\n    ' if web else ""
     return f"""
 table inet filter {{
   chain input {{
@@ -64,7 +65,7 @@ table inet filter {{
     icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert }} accept
     iifname "{lan.device}" meta l4proto {{ icmp, ipv6-icmp }} accept
     iifname "{sync.device}" tcp dport {STATES_PORT}-{AGENT_PORT} accept
-    counter
+    {pages}counter
   }}
   chain forward {{
     type filter hook forward priority filter; policy drop;

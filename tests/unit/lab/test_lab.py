@@ -73,6 +73,23 @@ def test_a_record_that_says_something_else_is_refused_in_plain_words(
     assert f"{tmp_path}/try" in (refused.value.hint or "")
 
 
+@pytest.mark.parametrize("kind", ["", ', "machines": true'])
+def test_pages_of_either_kind_are_looked_after(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "try").mkdir()
+    record = tmp_path / "try" / "lab.json"
+    record.write_text(f'{{"agent": true, "pages": true, "port": 8443{kind}}}')
+    lab = Lab("try", labs_dir=tmp_path)
+    assert lab.roles[-1] == "web" and lab.pages() == [], "never started"
+    for firewall in lab.firewalls.values():
+        firewall.root.mkdir()
+        (firewall.pages.directory).mkdir()
+        (firewall.pages.directory / "port").write_text("8443")
+    assert lab.pages()[0] == "fw1: https://127.0.0.1:8443/"
+    said = "[  9.1] carpool: web: log in as admin with the one-time password 5928-2281\r\n"
+    lab.firewalls["fw2"].pages.log.write_text(f"before\n{said}after\n")
+    assert lab.pages()[1].endswith("/ log in as admin with 5928-2281, once")
+
+
 def test_a_record_of_an_older_version_says_less(tmp_path: Path) -> None:
     (tmp_path / "try").mkdir()
     (tmp_path / "try" / "lab.json").write_text('{"agent": true}')

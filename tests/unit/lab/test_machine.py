@@ -35,6 +35,30 @@ def test_machines_differ_in_what_has_to_differ(machine: Machine, tmp_path: Path)
     assert machine.container.cgroup_name != "carpool-lab-try-fw2"
 
 
+def test_pages_are_served_on_the_lan_and_at_a_socket_of_this_host(tmp_path: Path) -> None:
+    (tmp_path / "try").mkdir()
+    root = tmp_path / "try" / "fw1"
+    shown = Machine("fw1", Network("try", machines=True), root, shown=True)
+    shown.prepare()
+    config, problems = load(shown.config_dir)
+    assert problems == [] and config is not None and config.group.web is not None
+    assert config.group.web.interfaces == ("lan",)
+    assert 'iifname "lan0" tcp dport 8443 accept' in shown.configuration()["etc/nftables.conf"]
+    with shown.pages.listener() as listener:
+        port = listener.getsockname()[1]
+    handed = shown.handed()
+    named = handed["etc/systemd/system/carpool-web.socket"].splitlines()
+    assert f"ListenStream=127.0.0.1:{port}" in named
+    wanted = handed["etc/systemd/system/sockets.target.d/carpool-lab.conf"]
+    assert "Wants=carpool-web.socket" in wanted.splitlines()
+
+
+def test_a_machine_that_is_not_to_show_them_has_none(machine: Machine) -> None:
+    written = machine.configuration()
+    assert "[web]" not in written["etc/carpool/group.toml"]
+    assert "8443" not in written["etc/nftables.conf"]
+
+
 @pytest.mark.parametrize("name", FIREWALLS)
 def test_every_interface_comes_up_with_both_addresses(name: str) -> None:
     text = interfaces(name)
