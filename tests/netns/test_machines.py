@@ -216,7 +216,7 @@ def test_a_machine_whose_disk_lost_group_toml_is_what_it_was_and_says_so_on_its_
     def status() -> str:
         return " ".join(there.run(["carpool", "status"]).split())
 
-    wait_until(lambda: status().startswith("fw2: backup, hearing fw1"), UP_S)
+    wait_until(lambda: "fw2: backup, hearing fw1" in status(), UP_S)
     assert "Trouble group.toml: name: found nothing" in status()
     agent = "systemctl is-active --quiet carpool-agent"
     wait_until(lambda: there.run(["sh", "-c", f"{agent} && echo yes || true"]), UP_S)
