@@ -17,6 +17,7 @@ from carpool.model.facts import Unseen
 
 NONLOCAL = {4: "net/ipv4/ip_nonlocal_bind", 6: "net/ipv6/ip_nonlocal_bind"}
 SETTINGS = tuple(NONLOCAL.values())  # that are judged here
+OURS = "carpool"  # what processes of ours are called
 FULL = 0.8  # of the connection table
 
 
@@ -101,9 +102,13 @@ def bound_services(facts: Facts) -> Iterator[Finding]:
     if isinstance(facts.listeners, Unseen):
         yield Skipped("bound-services", facts.listeners.why)
         return
-    vips = {one.ip for vip in facts.config.group.vips for one in vip.addresses}
+    group = facts.config.group
+    vips = {one.ip for vip in group.vips for one in vip.addresses}
+    pages = ("tcp", group.web.port if group.web else 0, OURS)  # they need no setting
     for one in sorted(facts.listeners, key=lambda each: (each.process, each.port)):
         key = NONLOCAL[one.address.version]
+        if (one.protocol, one.port, one.process) == pages:
+            continue
         # Who listens on an address that is not here has found a way of its own (IP_FREEBIND).
         if one.address in vips & facts.present and not facts.settings.get(key):
             who = one.process or "a service"

@@ -15,7 +15,7 @@ from carpool.machine.ownchecks import (
     kernel,
     processes,
 )
-from carpool.model.config import MacMode
+from carpool.model.config import MacMode, Web
 from carpool.model.diagnosis import Severity
 from carpool.model.facts import Certificate, Listener
 from tests.unit.machine.facts import (
@@ -96,6 +96,10 @@ def test_services_on_addresses_that_move() -> None:
     assert [setting.key for setting in one.settings] == ["net/ipv4/ip_nonlocal_bind"]
     assert not found(bound_services, facts({"net/ipv4/ip_nonlocal_bind": 1}, listeners=(WEB,)))
     assert not found(bound_services, replace(held, present=frozenset())), "it can without"
+    group = replace(config().group, web=Web(("lan",), port=80))
+    pages = replace(held, config=replace(config(), group=group))
+    assert found(bound_services, pages), "another one has their port"
+    assert not found(bound_services, replace(pages, listeners=(replace(WEB, process="carpool"),)))
     own = replace(WEB, address=ip_address("10.10.1.2"))
     present = frozenset({VIP, own.address})
     assert not found(bound_services, facts(listeners=(own,), present=present))
