@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from carpool.agent.localclient import LocalClient
@@ -53,20 +54,27 @@ class Faulty(SyncNode):
 
 
 class Running:
-    """`carpool sync` of one node, in the background."""
+    """`carpool sync` of one node, in the background; or what else is asked for with `body`."""
 
-    def __init__(self, node: SyncNode, **more: object) -> None:
+    def __init__(
+        self,
+        node: SyncNode,
+        path: str = "/v1/sync",
+        body: Mapping[str, object] | None = None,
+        **more: object,
+    ) -> None:
+        self._path = path
+        self._body = body or {"sections": ["web"], "by": "tester", "force": True, **more}
         self.events: Events = []
         self.error: CarpoolError | None = None
-        self._node, self._more = node, more
+        self._node = node
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
-        body = {"sections": ["web"], "by": "tester", "force": True, **self._more}
         try:
             with LocalClient(self._node.node.run_dir) as agent:
-                for event in agent.stream("POST", "/v1/sync", body):
+                for event in agent.stream("POST", self._path, self._body):
                     self.events.append(event)
         except CarpoolError as error:
             self.error = error

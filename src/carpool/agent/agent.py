@@ -306,7 +306,7 @@ class Agent:
                 say(
                     f"agent: the files were put back, and: {error.message}; it goes by those before"
                 )
-            self.configuration.unconfirmed.put_back_here()
+            await self.configuration.unconfirmed.put_back_here()
 
         await reread(control.socket_of(self.run_dir, control.FAILOVER), reload)
 

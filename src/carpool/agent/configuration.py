@@ -131,6 +131,7 @@ class Configuration(Facts):
             await self.receiver.recover(put_back=bool(told), stuck=self._applier.stuck)
         except CarpoolError as error:  # a node whose disk is full must answer all the same
             say(f"agent: what became of the last change: {error}")
+        await self.unconfirmed.resume()
         await self.lapses.resume()
 
     def refill(self) -> None:
@@ -256,7 +257,7 @@ class Configuration(Facts):
         something is done. Raises Refused, also while this node is at another one."""
         await self.guard(force=wish.force)
         with self.sender.at_it(wish.by):
-            self.unconfirmed.forget()  # a peer that still waits says so when it is asked
+            self.unconfirmed.forget(without=wish.without)  # a peer that still waits says so
             self._revisions.give_way()
             try:
                 async with around or nullcontext():
@@ -278,7 +279,7 @@ class Configuration(Facts):
         take_up = self.group.look if last else self.group.take_up
         changes = await take_up(force=wish.force) if of_group else []
         chosen = self.sender.chosen(names)
-        targets = self.sender.peers(peers)
+        targets = self.unconfirmed.targets(peers)
         yield {"step": "look", "sections": [one.name for one in chosen]}
         if changes and not last:
             yield {"step": "group", "changes": changes}
@@ -288,10 +289,12 @@ class Configuration(Facts):
         agreed = await asyncio.to_thread(self._as_sent, chosen, here)
         failed: list[str] = []
         for peer in targets:
+            if wish.whole and failed:
+                break
             async for event in self._to(peer, chosen, wish, agreed):
                 failed += [peer.name] if event.get("step") == "end" and "error" in event else []
                 yield event
-        if last:
+        if last and not (wish.whole and failed):
             async for event in self.unconfirmed.follow(wish, len(failed)):
                 failed += [self.name] if "error" in event else []
                 yield event
@@ -344,8 +347,7 @@ class Configuration(Facts):
         self, names: Sequence[str], peers: Sequence[str], wish: Wish
     ) -> dict[str, object]:
         """By peer: what synchronising would change there, or why that cannot be told. With
-        group.toml, by what that says now: `sync` takes it up first. Raises ConfigError and
-        KernelError for files of this node."""
+        group.toml, by what that says now: `sync` takes it up first. Raises Config-, KernelError."""
         if CARPOOL in (names or self.selected):
             chosen, group = await asyncio.to_thread(to_come, self._node, names)
         else:

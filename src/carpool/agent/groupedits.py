@@ -28,6 +28,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
+from carpool.agent import absence
+from carpool.agent.absence import refuse_present
 from carpool.agent.check import Refused
 from carpool.agent.configuration import Configuration
 from carpool.agent.group import GroupFile
@@ -57,7 +59,7 @@ BY_HAND = "`carpool check` on this node tells more"
 ALL_BACK = "everything is put back as it was"
 
 
-class Node(Protocol):
+class Node(absence.Node, Protocol):
     """The agent, as far as this file goes."""
 
     config_dir: Path
@@ -110,18 +112,19 @@ class GroupEdits:
         }
 
     async def apply(self, edits: Sequence[Edit], digest: str, wish: Wish) -> AsyncIterator[Event]:
-        """Each step. All nodes have it then, and wait to have it confirmed; or none has it. With
-        `force`, those of several peers that cannot be reached get it later. Raises CarpoolError:
+        """Each step. All nodes have it then, and wait to have it confirmed; or none has it. Peers
+        that the wish is `without` must be away, and get it when they are back. Raises CarpoolError:
         then nothing was changed."""
         assert wish.confirm_within_s is not None
         await self._node.configuration.guard(force=False)
+        await refuse_present(self._node, wish.without)
         old, new, problems = await asyncio.to_thread(self._made, edits, digest)
         _refuse(problems)
         if new == old:
             yield {"step": "end", "outcome": "nothing to do"}
             return
         await self._node.group.would(new, force=wish.force)
-        wish = replace(wish, reason=wish.reason or words(edits))
+        wish = replace(wish, reason=wish.reason or words(edits), whole=True)
         edit = _InFile(self._file, self._node, old, new, self._undo)
         last: Event = {}
         steps = self._node.configuration.sync((CARPOOL,), (), wish, around=edit)
@@ -131,10 +134,9 @@ class GroupEdits:
                     if not str(event.get("text")).endswith(STILL):  # it does not: see below
                         yield event
                     continue
-                failed = event.get("failed")
-                edit.failed = bool(failed) and not (wish.force and self._waits())
+                edit.failed = bool(event.get("failed"))
                 last = event
-        if not edit.failed and not self._node.configuration.sender.peers(()):
+        if not edit.failed and not self._node.configuration.unconfirmed.targets(()):
             for event in self._waits_alone(wish):
                 yield event
         if edit.failed:

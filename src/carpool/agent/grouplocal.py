@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Request
 from pydantic import Field, JsonValue
 
-from carpool.agent.answers import Sha256, Strict, Words
+from carpool.agent import absence
+from carpool.agent.answers import Name, Sha256, Strict, Words
 from carpool.agent.asker import ThisAgent
 from carpool.agent.deeds import by_of
 from carpool.agent.doorman import SCOPE_WEB
@@ -26,7 +27,7 @@ from carpool.api import groupedit
 from carpool.api.groupedit import Edit
 from carpool.errors import PeerError
 
-EDITS_MAX, KEYS_MAX, DEPTH_MAX = 100, 100, 16
+EDITS_MAX, KEYS_MAX, DEPTH_MAX, PEERS_MAX = 100, 100, 16, 256
 WITHIN_MIN_S, WITHIN_MAX_S = 5.0, 3600.0
 
 Key = Annotated[str, Field(max_length=256)]
@@ -108,6 +109,7 @@ class ApplyBody(EditsBody):
     by: Words = ""
     reason: Words = ""
     force: bool = False
+    without: Annotated[tuple[Name, ...], Field(max_length=PEERS_MAX)] = ()
 
 
 router = APIRouter(tags=["configuration"])
@@ -123,6 +125,13 @@ async def group(agent: ThisAgent) -> dict[str, object]:
     return {**told, **await agent.edits.stand()}
 
 
+@router.get("/group/away")
+async def away(agent: ThisAgent) -> dict[str, object]:
+    """By peer: whether it is away, so that group.toml may be changed without it; or `why` it does
+    not answer and what `sign` there is of its machine. `age_s`: of what it told last, if known."""
+    return {"peers": {name: one.told() for name, one in (await absence.look(agent)).items()}}
+
+
 @router.post("/group/preview")
 async def preview(agent: ThisAgent, request: Request, body: EditsBody) -> dict[str, object]:
     """What edits would make of group.toml: its `problems` as `carpool check` tells them, the diff,
@@ -133,10 +142,12 @@ async def preview(agent: ThisAgent, request: Request, body: EditsBody) -> dict[s
 @router.post("/group/apply", response_class=Lines)
 async def apply(agent: ThisAgent, request: Request, body: ApplyBody) -> Lines:
     """Edit group.toml, here and on all peers, until it is confirmed; a line for each step. It goes
-    on when nobody listens any more. What fails on one node is put back on all."""
+    on when nobody listens any more. What fails on one node is put back on all. Peers that it is to
+    be done `without` must be away."""
     edits = body.made(request)
     by = by_of(request.scope) or body.by or "a program"
-    agent.deeds.note(by, f"changes group.toml: {words(edits)}")
-    wish = Wish(by, body.reason, body.force, body.confirm_within_s)
+    alone = f" without {', '.join(body.without)}" if body.without else ""
+    agent.deeds.note(by, f"changes group.toml{alone}: {words(edits)}")
+    wish = Wish(by, body.reason, body.force, body.confirm_within_s, without=body.without)
     steps = agent.edits.apply(edits, body.digest, wish)
     return await streamed(Job("local", "edit of group.toml", by, steps).follow(ALIVE_S))

@@ -60,6 +60,8 @@ class Wish:
     force: bool = False
     confirm_within_s: float | None = None
     restart_services: bool = False
+    whole: bool = False  # once a peer fails, nobody else gets it
+    without: tuple[str, ...] = ()  # peers that are away: they get it when they are back
 
 
 @dataclass(frozen=True, slots=True)

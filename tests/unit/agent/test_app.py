@@ -50,6 +50,7 @@ ROUTES = {
     ("POST", "/v1/peer/services/{name}/{action}"),
     ("POST", "/v1/reload"),
     ("GET", "/v1/group"),
+    ("GET", "/v1/group/away"),
     ("POST", "/v1/group/preview"),
     ("POST", "/v1/group/apply"),
     ("GET", "/v1/peer/group"),

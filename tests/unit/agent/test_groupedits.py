@@ -264,13 +264,18 @@ def test_what_fails_after_the_file_is_written_is_put_back(home: Home) -> None:
     assert not (home.directory / JOURNAL).exists()
 
 
-def test_a_peer_that_cannot_be_reached_has_all_put_back(home: Home) -> None:
-    away = '[peer.fw2.address]\nlan = "10.9.0.3"\nsync = "192.0.2.12"\n'
+def paired(home: Home) -> None:
+    """With fw2, which no connection can be made to from an address that is not this machine's."""
+    away = '[peer.fw2.address]\nsync = "192.0.2.12"\n'
     node = f'{NODE[: NODE.index("[peer")]}sync = "none-other"\n[address]\nsync = "192.0.2.11"\n'
     (home.directory / "node.toml").write_text(f"{node}{away}")
     (home.directory / "group.toml").write_text(f'{GROUP}\n[sync]\ninterface = "sync"\n')
     introduce({"fw1": home.directory, "fw2": home.directory / "fw2"})
     home.begin(home.directory)
+
+
+def test_a_peer_that_cannot_be_reached_has_all_put_back(home: Home) -> None:
+    paired(home)
     text = home.text
     (answer,) = home.post(home.apply(ADD))
     told = steps(answer)
@@ -278,6 +283,57 @@ def test_a_peer_that_cannot_be_reached_has_all_put_back(home: Home) -> None:
     assert told[-2] == {"step": "warning", "text": "everything is put back as it was"}
     assert told[-3]["peer"] == "fw2" and told[-3]["error"]
     assert home.text == text
+
+
+def test_who_is_away_can_be_left_out_and_confirming_asks_nobody_else(home: Home) -> None:
+    paired(home)
+    text = home.text
+
+    async def work() -> tuple[Any, ...]:
+        async with home.client() as client:
+            away = (await client.get("/v1/group/away")).json()["peers"]["fw2"]
+            path, body = home.apply(ADD, without=["fw2"])
+            applied = await client.post(path, json=body)
+            (waits,) = home.directory.glob("sync/unconfirmed.json")
+            assert json.loads(waits.read_text()) == {"agreed": {}, "without": ["fw2"]}
+            kept = (await client.post("/v1/confirm", json={"peers": []})).json()
+            return away, steps(applied), kept, waits.exists()
+
+    away, told, kept, waits = asyncio.run(work())
+    assert away["away"] and away["why"] and not away["sign"] and away["age_s"] is None
+    ends = [(one["peer"], one["outcome"]) for one in told if one["step"] == "end"]
+    assert ends == [("fw2", "left out"), ("fw1", "waiting")]
+    assert told[-1] == {"step": "over", "failed": []}
+    assert kept["done"]["fw1"] == {"kept": "the change of the group"}
+    assert home.text.startswith(text[: text.index("[sync]")]) and "vhid = 52" in home.text
+    assert not home.failover.waits and not waits
+    events = "".join(one.read_text() for one in home.directory.glob("agent.events*"))
+    assert "changes group.toml without fw2: add VIP" in events
+
+
+def test_only_a_peer_can_be_left_out(home: Home) -> None:
+    paired(home)
+    text = home.text
+    (answer,) = home.post(home.apply(ADD, without=["fw9"]))
+    assert "no peer fw9" in steps(answer)[-1]["error"]
+    assert home.text == text
+
+
+def test_another_agent_confirms_what_the_one_before_left_waiting(home: Home) -> None:
+    home.post(home.apply(ADD))
+    assert home.failover.waits
+    failover = home.failover
+    home.begin(home.directory)
+    home.failover = failover
+
+    async def work() -> dict[str, Any]:
+        async with home.client() as client:
+            await home.agent.configuration.recover()
+            answer = await client.post("/v1/confirm", json={"peers": []})
+            return dict(answer.json()["done"])
+
+    assert asyncio.run(work()) == {"fw1": {"kept": "the change of the group"}}
+    assert not home.failover.waits and "vhid = 52" in home.text
 
 
 def test_a_text_with_mistakes_is_never_written(home: Home) -> None:
