@@ -88,18 +88,24 @@ async def _look(
     config: Config, peer: PeerClient, streams: Mapping[str, str], age_s: object
 ) -> Found:
     age = float(age_s) if isinstance(age_s, int | float) else None
-    try:
-        await peer.about()
-    except UnreachableError as error:
-        why, hint = error.message, error.hint
-    except CarpoolError as error:  # it does answer, and something is wrong with that
-        return Found(False, error.message, error.hint, f"its agent is there: {error.message}", age)
-    else:
+    error, sign = await asyncio.gather(_error(peer), _sign(config, peer, streams))
+    if error is None:
         return Found(False, "", age_s=age)
-    sign = await _sign(config, peer, streams)
+    why, hint = error.message, error.hint
+    if not isinstance(error, UnreachableError):  # it does answer, and something is wrong with that
+        return Found(False, why, hint, f"its agent is there: {why}", age)
     if sign:
         hint = f"start its agent, or mend the link: `systemctl status carpool-agent` on {peer.name}"
     return Found(not sign, why, hint, sign, age)
+
+
+async def _error(peer: PeerClient) -> CarpoolError | None:
+    """Why its agent does not answer as it should."""
+    try:
+        await peer.about()
+    except CarpoolError as error:
+        return error
+    return None
 
 
 async def _sign(config: Config, peer: PeerClient, streams: Mapping[str, str]) -> str:

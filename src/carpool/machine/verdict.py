@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 from carpool.machine.demotion import MAINTENANCE, link_down
+from carpool.machine.groupfiles import behind
 from carpool.machine.outdated import outdated, restart
 
 Fields = Mapping[str, object]
@@ -80,6 +81,10 @@ class _Node:
     @property
     def answers(self) -> bool:
         return not self.error
+
+    @property
+    def as_told(self) -> Fields:
+        return {"name": self.name, "error": self.error, "failover": self.failover}
 
     @property
     def is_told(self) -> bool:
@@ -242,7 +247,11 @@ def _missing(node: _Node, vips: list[str], alone: set[str]) -> Iterator[Reason]:
     unknown = [vip for vip in lost if vip not in node.vips]
     if unknown:
         text = f"{node.name} does not know {_names(unknown)}"
-        yield Reason(_if(alone & set(unknown)), text, "`carpool sync` brings it the group's VIPs")
+        leads = any(row.get("state") == "MASTER" for row in node.vips.values())
+        hint = "`carpool sync` brings it the group's VIPs"
+        if leads:  # who is MASTER is sent nothing
+            hint = f"`carpool pull` on {node.name} takes them over from who has them"
+        yield Reason(_if(alone & set(unknown)), text, hint)
     for name, row in down.items():
         on_it = {vip for vip in lost if vip.partition("@")[2] == name}
         why = _text(row, "reason")
@@ -334,8 +343,7 @@ def _odd(group: list[_Node]) -> Iterator[Reason]:
         yield Reason(Kind.ODD, text, "upgrade the older one: run the same version on all nodes")
     files = {_text(node.failover, "group_digest") for node in answering if node.is_told} - {""}
     if len(files) > 1:
-        text = "the nodes go by different group files"
-        yield Reason(Kind.ODD, text, "`carpool diff` shows how; `carpool sync` makes them one")
+        yield from _differing(group)
     telling = [node.name for node in answering if node.alert_targets]
     for node in answering if telling else ():
         if node.alert_targets == 0:
@@ -351,6 +359,20 @@ def _odd(group: list[_Node]) -> Iterator[Reason]:
             lasts = _number(row, "since_s") >= TRUE_AFTER_S
             if lasts and _text(row, "key") not in known and _text(row, "text"):
                 yield Reason(Kind.ODD, f"{node.name}: {_text(row, 'text')}", _text(row, "hint"))
+
+
+def _differing(group: list[_Node]) -> Iterator[Reason]:
+    """Who is behind, where that is known: it takes what is newer over, or is sent it."""
+    found = list(behind([one.as_told for one in group]))
+    for one in found:
+        text = f"configuration differs: {one.older} has an older group.toml than {one.newer}"
+        hint = f"on {one.newer}: `carpool diff` shows how, `carpool sync carpool` sends it"
+        if one.leads:  # who is MASTER is sent nothing
+            hint = f"on {one.older}: `carpool pull {one.newer} carpool` takes the newer one over"
+        yield Reason(Kind.ODD, text, hint)
+    if not found:
+        text = "the nodes go by different group files"
+        yield Reason(Kind.ODD, text, "`carpool diff` shows how; `carpool sync` makes them one")
 
 
 def _older(node: _Node) -> Iterator[Reason]:

@@ -155,6 +155,7 @@ class GroupChange:
                 "changes": groupdiff.lines(oldest.config, self._form.config),
                 "confirm_left_s": None if left_s is None else round(max(left_s, 0.0), 1),
                 "with_peers": self._pending is not None and self._pending.with_peers,
+                "older": [one.digest for one in self._older],
             }
         return {"group_digest": self._form.digest, "change": change}
 

@@ -28,6 +28,7 @@ from carpool.kernel.journal import say
 from carpool.web import (
     account,
     alerts,
+    alonepages,
     backup,
     changepages,
     connections,
@@ -74,6 +75,7 @@ PARTS: tuple[Pages, ...] = (
     vips.pages,
     vipedit.pages,
     changepages.pages,
+    alonepages.pages,
     events.pages,
     failoverpages.pages,
     connections.pages,

@@ -17,7 +17,7 @@ from carpool.web.accounts import Role
 from carpool.web.backup import told
 from carpool.web.drafts import Draft
 from carpool.web.jobs import ALL, APPLY
-from carpool.web.members import members_of
+from carpool.web.members import Member, members_of
 from carpool.web.page import Pages, Visit
 from carpool.web.syncpages import REASON_MAX, begun
 
@@ -30,17 +30,22 @@ pages = Pages()
 
 @pages.get("/change/{number}", Role.ADMIN)
 async def change(visit: Visit) -> Response:
-    draft, number = _draft(visit)
+    draft, number = draft_of(visit)
     found = await preview(visit, draft)
     if isinstance(found, CarpoolError):
         return _page(visit, draft, number, {}, error=found, status=409)
-    elsewhere = await primaries(visit) if found.get("refused") else []
-    return _page(visit, draft, number, found, elsewhere)
+    if found.get("refused"):
+        return _page(visit, draft, number, found, await primaries(visit))
+    return _page(visit, draft, number, found, silent=await _silent(visit))
 
 
 @pages.post("/change/{number}", Role.ADMIN)
 async def apply(visit: Visit) -> Response:
-    draft, _number = _draft(visit)
+    return await begin(visit, draft_of(visit)[0])
+
+
+async def begin(visit: Visit, draft: Draft, without: Sequence[str] = ()) -> Response:
+    """As its form says; `without` peers that are away."""
     within = visit.form.get("within", "")
     is_time = within.isascii() and within.isdigit() and len(within) < 5
     if not (is_time and WITHIN_MIN_S <= int(within) <= WITHIN_S[-1]):
@@ -51,10 +56,12 @@ async def apply(visit: Visit) -> Response:
         "confirm_within_s": float(within),
         "reason": visit.form.get("reason", "")[:REASON_MAX],
         "force": visit.form.get("force") == "yes",
+        "without": [*without],
     }
     stand = await told(visit.web.ask.get("/v1/group"))
     links = [] if isinstance(stand, CarpoolError) else [*own_pages(stand)]
-    return begun(visit, draft.title, ALL, APPLY, body, links)
+    title = f"{draft.title}, without {', '.join(without)}" if without else draft.title
+    return begun(visit, title, ALL, APPLY, body, links)
 
 
 async def preview(visit: Visit, draft: Draft) -> Fields | CarpoolError:
@@ -74,6 +81,13 @@ async def primaries(visit: Visit, stand: Fields | None = None) -> list[tuple[str
     return [(name, url) for name, url in own_pages(told_so) if name in masters]
 
 
+async def _silent(visit: Visit) -> list[Member]:
+    """Peers that do not answer now."""
+    nodes = await told(visit.web.ask.get("/v1/nodes"))
+    found = [] if isinstance(nodes, CarpoolError) else members_of(nodes)
+    return [one for one in found if one.error and not one.here]
+
+
 def own_pages(stand: Fields) -> Iterator[tuple[str, str]]:
     """Each node's pages at addresses of its own, which no VIP takes along."""
     for row in entries_of(stand, "pages"):
@@ -83,7 +97,7 @@ def own_pages(stand: Fields) -> Iterator[tuple[str, str]]:
             yield text_of(row, "name"), f"https://{host}:{port}/"
 
 
-def _draft(visit: Visit) -> tuple[Draft, str]:
+def draft_of(visit: Visit) -> tuple[Draft, str]:
     number = visit.request.path_params["number"]
     return visit.web.drafts.find(visit.session, number), number
 
@@ -95,6 +109,7 @@ def _page(
     found: Fields,
     elsewhere: Sequence[tuple[str, str]] = (),
     *,
+    silent: Sequence[Member] = (),
     error: CarpoolError | None = None,
     status: int = 200,
 ) -> Response:
@@ -114,6 +129,7 @@ def _page(
         objection=judged if "error" in judged else None,
         refused=refused if isinstance(refused, dict) else None,
         elsewhere=elsewhere,
+        silent=silent,
         within=[(one, duration(one)) for one in WITHIN_S],
         default=WITHIN_DEFAULT_S,
         reason_max=REASON_MAX,

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from carpool.agent.statuses import status_of
 from carpool.errors import CarpoolError
+from carpool.web.behindview import ways_of
 from carpool.web.chart import charts_of
 from carpool.web.checksview import checks_of
 from carpool.web.driftview import configuration_of
@@ -42,6 +43,7 @@ async def home(visit: Visit) -> Response:
     return visit.page(
         template,
         view=view_of(nodes),
+        ways=ways_of(nodes),
         configuration=configuration_of(stands),
         happened=events_of(happened),
         failovers=rows_of(moves),

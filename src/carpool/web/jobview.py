@@ -21,6 +21,7 @@ SERVICES_MAX, SECTIONS_MAX, TOLD_MAX = 200, 200, 100  # of one node
 # Steps that make no card of a node; the latter are of the one that a pull takes from.
 NOBODYS = ("look", "over", "ask", "getting", "got")
 WAITING = "waiting"  # the outcome of what is to be confirmed
+LEFT_OUT = "left out"  # it is away, and gets it later
 PUT_BACK = "put back"  # its beginning, where nobody confirmed or somebody took it back
 
 
@@ -46,7 +47,7 @@ class NodeView:
     def tone(self) -> str:
         if self.error:
             return "bad"
-        if self.is_waiting or self.outcome.startswith(PUT_BACK):
+        if self.is_waiting or self.outcome.startswith((PUT_BACK, LEFT_OUT)):
             return "warn"
         return "good" if self.outcome else "calm"
 

@@ -146,6 +146,9 @@ def _decided(answer: dict[str, object], what: str) -> list[Note]:
     for name, one in rows.items():
         if "error" in one and not (some and not one.get("waited", True)):
             notes.append(Note(by_whom(name, str(one["error"])), str(one.get("hint") or ""), "bad"))
+        elif "group" in one and len(one) == 1:  # it was left out
+            lacks = "has not got it" if what == "confirm" else "was not asked"
+            notes.append(Note(f"{name} {lacks}", str(one["group"]), "warn"))
         elif "error" not in one:
             told_so = "kept" if what == "confirm" else "put back"
             more = str(one.get("group") or "")

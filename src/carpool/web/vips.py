@@ -17,6 +17,7 @@ from carpool.errors import CarpoolError
 from carpool.model.deed import REASON_MAX, Deed
 from carpool.web import deeds
 from carpool.web.accounts import Role
+from carpool.web.behindview import ways_of
 from carpool.web.members import MASTER, Member, Vip, keys_of, members_of
 from carpool.web.page import Pages, Visit
 
@@ -34,14 +35,16 @@ TOOK_MAX_MS = 60_000
 
 @pages.get("/vips")
 async def vips(visit: Visit) -> Response:
-    members = await _members(visit)
+    nodes = await visit.web.ask.get("/v1/nodes")
+    members = members_of(nodes)
     template = "vipslive.html" if visit.is_live else "vips.html"
     done = "" if visit.is_live else _done(visit, members)
     rows = [_row(key, members) for key in keys_of(members)]
     offered = {
         one.name: [deeds.plan(deed, one, members) for deed in deeds.choices(one)] for one in members
     }
-    return visit.page(template, members=members, rows=rows, offered=offered, done=done)
+    ways = ways_of(nodes)
+    return visit.page(template, members=members, rows=rows, offered=offered, done=done, ways=ways)
 
 
 @pages.get("/vips/act", Role.OPERATOR)

@@ -230,6 +230,19 @@ def test_a_node_that_tells_nobody_what_another_one_would_tell(pair: list[Told]) 
     assert not judge(pair).reasons
 
 
+def test_who_has_an_older_file_is_told_with_the_way_out_of_it(pair: list[Told]) -> None:
+    pair[0]["failover"] |= {"group_digest": "new", "change": {"older": ["old"]}}
+    pair[1]["failover"] |= {"group_digest": "old", "change": None}
+    (reason,) = judge(pair).reasons
+    assert reason.text == "configuration differs: fw2 has an older group.toml than fw1"
+    assert "on fw1: `carpool diff`" in reason.hint
+    pair[1]["failover"] |= {"group_digest": "new", "change": {"older": ["old"]}}
+    pair[0]["failover"] |= {"group_digest": "old", "change": None}
+    (reason,) = judge(pair).reasons
+    assert reason.text == "configuration differs: fw1 has an older group.toml than fw2"
+    assert reason.hint == "on fw1: `carpool pull fw2 carpool` takes the newer one over"
+
+
 def test_versions_files_and_troubles_come_last(pair: list[Told]) -> None:
     pair[1].update(version="0.2.0")
     pair[1]["failover"]["group_digest"] = "def"

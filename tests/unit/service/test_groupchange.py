@@ -133,6 +133,7 @@ def test_while_one_waits_there_is_no_other_and_no_settling(node: Node) -> None:
     node.now_s = 20.0
     change = node.change.status()["change"]
     assert isinstance(change, dict) and change["confirm_left_s"] == 40
+    assert change["older"] == [OLD.digest]
     waits = "a change of the group waits to be confirmed here"
     assert node.apply(None)["error"] == waits
     digest = NEW.digest
