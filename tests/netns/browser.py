@@ -19,7 +19,6 @@ AXE = (files("axe_playwright_python") / "axe.min.js").read_text()  # the package
 SCREENSHOTS = Path(__file__).parent.parent.parent / "build" / "screenshots"  # of failures
 WIDTHS = (1440, 390)
 ANSWER_WAIT_MS = 30_000
-ANSWER_WAIT_MS = 15_000
 NUMBER = re.compile(r"/[0-9][^/]*|/[0-9a-f]{7,}")  # of a failover, a revision, a job
 
 # What Tab is to reach. Of radio buttons with one name it reaches one, so those count as one.

@@ -91,33 +91,31 @@ class Configuration(Facts):
 
     def __init__(self, node: Node, peers: Collection[Peer]) -> None:
         """`peers` are followed as they change."""
-        config, sections = node.config, node.sections
+        config, sections, state = node.config, node.sections, node.state_dir
         self.name = config.node.name
-        self.root, self.state_dir, self.services = node.root, node.state_dir, node.services
+        self.root, self.state_dir, self.services = node.root, state, node.services
         self.sections, self.selected = sections, node.selected
         self.group, self.rulesets, self.meanwhile = node.group, node.rulesets, node.meanwhile
-        self.history = History(node.state_dir / "history")
+        self.history = History(state / "history")
         self.tidy = Tidy(self.history)
         self._revisions = Revisions(self.history, self.tidy, node.root, self.name)
-        self.record = Record(node.state_dir / "sync")
-        self.results = Results(node.state_dir / "sync")
+        self.record = Record(state / "sync")
+        self.results = Results(state / "sync")
         self._node = node
         self.known = tree.Digests()
         self._place = Place(node.root, node.config_dir, values(config), self.known)
         self._applier = Applier(self)
         self.refuse_look = self._applier.refuse_look
-        self.receiver = Receiver(
-            sections, self._place, self._applier, self.record, self, node.state_dir
-        )
+        self.receiver = Receiver(sections, self._place, self._applier, self.record, self, state)
         self.sender = Sender(sections, self.selected, self._place, peers, self)
-        stages = node.state_dir / "sync" / "stages"
+        stages = state / "sync" / "stages"
         self.giver = Giver(
             self._synchronised, self._place, self.record, self, self.receiver, stages
         )
         self.puller = Puller(
             self.sender, self.receiver, self._place, self._applier, self.record, self, stages
         )
-        self._seen = Seen(node.state_dir / "sync")
+        self._seen = Seen(state / "sync")
         self.unconfirmed = Unconfirmed(self.sender, self.record, self.results, self._settle, self)
         self.lapses = Lapses(self.sender, self.results)
         self.complete_s: float | None = None  # everything was synchronised with all: wall time

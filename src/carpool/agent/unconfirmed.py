@@ -72,8 +72,7 @@ class Unconfirmed:
 
     def forget(self, *, without: Collection[str] = ()) -> None:
         """Whatever was sent before."""
-        self.agreed, self._of_group, self._gone = {}, False, False
-        self.agreed, self._without = {}, frozenset(without)
+        self.agreed, self._gone, self._without = {}, False, frozenset(without)
         self._wait_no_more()
 
     def targets(self, names: Sequence[str]) -> list[PeerClient]:
@@ -125,14 +124,6 @@ class Unconfirmed:
         if within_s is not None and not group.waits:
             yield {"step": "warning", "text": f"{self._node.name} {_ALREADY}"}
 
-    def put_back_here(self) -> None:
-        """Failover did so, for nobody confirmed it; to be settled as soon as the peers did, too."""
-        if self._of_group:
-            self.forget()
-            self._gone = True
-            if not self._sender.peers(()):
-                self._results.decided(self._node.name, "put back")
-            self._settling = asyncio.create_task(self._settle_soon())
     async def put_back_here(self) -> None:
         """If failover did so, for nobody confirmed it: to be settled as soon as the peers did."""
         try:
@@ -142,7 +133,8 @@ class Unconfirmed:
             return
         if not self.targets(()):
             self._results.decided(self._node.name, "put back")
-        self.forget()
+        self.forget(without=self._without)
+        self._gone = True
         self._settling = asyncio.create_task(self._settle_soon())
 
     async def _settle_soon(self) -> None:

@@ -85,7 +85,7 @@ def test_what_this_node_has_put_back_no_peer_is_told_to_keep(tmp_path: Path) -> 
         unconfirmed.agreed = {"web": AGREED}
         async for _event in unconfirmed.follow(Wish("ann", "", confirm_within_s=3600), 0):
             pass
-        unconfirmed.put_back_here()
+        await unconfirmed.put_back_here()
         return await unconfirmed.on_peers((), "confirm")
 
     found = asyncio.run(days())
