@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +16,7 @@ from carpool.lab import processes
 from carpool.lab.firewall import AGENT, ROLES, Firewall
 from carpool.lab.lab import Lab
 from tests.netns.lab import holds_for, wait_until
+from tests.netns.labs import held_lab
 
 SETTINGS = """
 [checks]
@@ -36,25 +36,20 @@ exit 1
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """Healthy, with agents, and a check on each that fails while there is a file."""
-    made = Lab(f"cpl-{secrets.token_hex(3)}")
-    with made.held():
-        try:
-            made.up()
-            made.roles = (*ROLES, AGENT)
-            for name, firewall in made.firewalls.items():
-                (firewall.config_dir / "checks.d").mkdir()
-                for check in ("disk", "quiet"):
-                    script = firewall.config_dir / "checks.d" / check
-                    script.write_text(SCRIPT.format(bad=firewall.root / f"bad.{check}"))
-                    script.chmod(0o755)
-                with (firewall.config_dir / "group.toml").open("a") as file:
-                    file.write(SETTINGS)
-                made.start_missing(name)
-            for firewall in made.firewalls.values():
-                wait_until(lambda: stands(firewall, "disk") is False, 30, "checked")  # noqa: B023
-            yield made
-        finally:
-            made.down()
+    with held_lab() as made:
+        made.roles = (*ROLES, AGENT)
+        for name, firewall in made.firewalls.items():
+            (firewall.config_dir / "checks.d").mkdir()
+            for check in ("disk", "quiet"):
+                script = firewall.config_dir / "checks.d" / check
+                script.write_text(SCRIPT.format(bad=firewall.root / f"bad.{check}"))
+                script.chmod(0o755)
+            with (firewall.config_dir / "group.toml").open("a") as file:
+                file.write(SETTINGS)
+            made.start_missing(name)
+        for firewall in made.firewalls.values():
+            wait_until(lambda: stands(firewall, "disk") is False, 30, "checked")  # noqa: B023
+        yield made
 
 
 def stands(firewall: Firewall, check: str) -> bool | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from carpool.lab.firewall import AGENT, ROLES, Firewall, agent_troubles
 from carpool.lab.lab import Lab
 from carpool.lab.topology import FIREWALLS
 from tests.netns.lab import wait_until
+from tests.netns.labs import held_lab
 
 SETTINGS = """
 [hooks.hangs]
@@ -46,27 +46,22 @@ def directory(firewall: Firewall) -> Path:
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """Healthy, with agents that began when fw1 was MASTER already, and hooks."""
-    made = Lab(f"cpl-{secrets.token_hex(3)}")
-    with made.held():
-        try:
-            made.up()
-            made.roles = (*ROLES, AGENT)
-            for name, firewall in made.firewalls.items():
-                directory(firewall).mkdir()
-                hooks = firewall.config_dir / "hooks.d"
-                hooks.mkdir()
-                for script, text in SCRIPTS.items():
-                    (hooks / script).write_text(
-                        f"#!/bin/sh\nDIR={directory(firewall)}\n{text}\n", encoding="utf-8"
-                    )
-                    (hooks / script).chmod(0o755)
-                (hooks / "note.dpkg-old").write_text("#!/bin/sh\ntouch /dev/null\n")
-                with (firewall.config_dir / "group.toml").open("a") as file:
-                    file.write(SETTINGS)
-                made.start_missing(name)
-            yield made
-        finally:
-            made.down()
+    with held_lab() as made:
+        made.roles = (*ROLES, AGENT)
+        for name, firewall in made.firewalls.items():
+            directory(firewall).mkdir()
+            hooks = firewall.config_dir / "hooks.d"
+            hooks.mkdir()
+            for script, text in SCRIPTS.items():
+                (hooks / script).write_text(
+                    f"#!/bin/sh\nDIR={directory(firewall)}\n{text}\n", encoding="utf-8"
+                )
+                (hooks / script).chmod(0o755)
+            (hooks / "note.dpkg-old").write_text("#!/bin/sh\ntouch /dev/null\n")
+            with (firewall.config_dir / "group.toml").open("a") as file:
+                file.write(SETTINGS)
+            made.start_missing(name)
+        yield made
 
 
 def noted(firewall: Firewall, name: str) -> list[dict[str, Any]]:

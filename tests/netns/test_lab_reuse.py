@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from carpool.lab import shell
 from carpool.lab.lab import Lab
 from carpool.lab.topology import FIREWALLS, SERVER_IPV4
 from tests.netns.lab import wait_until
+from tests.netns.labs import held_lab
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -53,13 +53,8 @@ for line in sys.stdin:
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    made = Lab(f"cpl-{secrets.token_hex(3)}")
-    with made.held():
-        try:
-            made.up()
-            yield made
-        finally:
-            made.down()
+    with held_lab() as made:
+        yield made
 
 
 class Host:

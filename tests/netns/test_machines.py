@@ -14,6 +14,7 @@ from carpool.lab.faults import SCENARIOS
 from carpool.lab.lab import LABS_DIR, Lab
 from carpool.lab.machine import Machine, service, unit
 from tests.netns.lab import wait_until
+from tests.netns.labs import held_lab, open_lab
 from tests.netns.test_lab_drills import carpool_lab, start, traces
 from tests.netns.test_lab_pages import PASSWORD, entered, links
 from tests.visitor import Visitor
@@ -34,15 +35,9 @@ def made() -> image.Image:
 @pytest.fixture(scope="module")
 def lab(made: image.Image) -> Iterator[Lab]:
     """A healthy pair; each test leaves it so."""
-    chosen = Lab(f"cpl-{secrets.token_hex(3)}")
-    try:
-        with chosen.held():
-            chosen.up(image=made, with_agent=True)
+    with open_lab(made, with_agent=True) as chosen:
         yield chosen
-    finally:
-        with chosen.held():
-            chosen.down()
-        assert left_of(chosen.name) == []
+    assert left_of(chosen.name) == []
 
 
 def left_of(name: str) -> list[str]:
@@ -226,15 +221,10 @@ def test_a_machine_whose_disk_lost_group_toml_is_what_it_was_and_says_so_on_its_
 
 
 def test_blank_machines_have_carpool_installed_and_nothing_configured(made: image.Image) -> None:
-    lab = Lab(f"cpl-{secrets.token_hex(3)}")
-    with lab.held():
-        try:
-            lab.up(image=made, blank=True)
-            on = machine(lab, "fw1")
-            assert on.run(["systemctl", "is-active", "carpool.target"]).strip() == "active"
-            assert show(on, unit("failover"), "ConditionResult") == "no"
-            assert on.run(["find", "/etc/carpool", "-mindepth", "1"]) == ""
-            assert Lab(lab.name).roles == ()
-        finally:
-            lab.down()
+    with held_lab(image=made, blank=True) as lab:
+        on = machine(lab, "fw1")
+        assert on.run(["systemctl", "is-active", "carpool.target"]).strip() == "active"
+        assert show(on, unit("failover"), "ConditionResult") == "no"
+        assert on.run(["find", "/etc/carpool", "-mindepth", "1"]) == ""
+        assert Lab(lab.name).roles == ()
     assert left_of(lab.name) == []

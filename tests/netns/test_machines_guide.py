@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from carpool.errors import CarpoolError
 from carpool.lab import container, image
 from carpool.lab.lab import Lab
 from tests.guide import steps
+from tests.netns.labs import open_lab
 from tests.netns.typist import Typist
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -23,14 +23,8 @@ def bare_lab() -> Iterator[Lab]:
         container.require_tools()
     except CarpoolError as error:
         pytest.skip(str(error))
-    lab = Lab(f"cpg-{secrets.token_hex(3)}")
-    try:
-        with lab.held():
-            lab.up(image=image.made(lambda text: None, bare=True))
+    with open_lab(image.made(lambda text: None, bare=True)) as lab:
         yield lab
-    finally:
-        with lab.held():
-            lab.down()
 
 
 def typed(lab: Lab, *names: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from carpool.lab.lab import Lab
 from carpool.lab.machine import Machine, unit
 from carpool.lab.topology import HOST_NUMBER, LAN
 from tests.netns.lab import wait_until
+from tests.netns.labs import held_lab
 
 pytestmark = pytest.mark.timeout(800)  # the first one makes the package and its image
 
@@ -54,24 +54,18 @@ on_backup = ["sh", "-c", "echo backup >>/var/log/role"]
 def lab() -> Iterator[Lab]:
     """Healthy, with a hook, a check, a service of the master and one that is switched."""
     container.require_tools()
-    made = image.made(print)
-    chosen = Lab(f"cpl-{secrets.token_hex(3)}")
-    with chosen.held():
-        try:
-            chosen.up(image=made)
-            for name in chosen.firewalls:
-                on = machine(chosen, name)
-                on.run(["mkdir", "-p", "/etc/carpool/hooks.d", "/etc/carpool/checks.d"])
-                for path, text in (("hooks.d/10-all", HOOK), ("checks.d/client", CHECK)):
-                    on.run(["tee", f"/etc/carpool/{path}"], text)
-                    on.run(["chmod", "755", f"/etc/carpool/{path}"])
-                on.run(["tee", "-a", "/etc/carpool/group.toml"], GROUP)
-                on.run(["carpool", "check"])
-                on.run(["systemctl", "restart", unit("agent")])
-            wait_until(lambda: in_place(chosen, "fw1", "fw2"), BOOT_S, "services are in place")
-            yield chosen
-        finally:
-            chosen.down()
+    with held_lab(image=image.made(print)) as chosen:
+        for name in chosen.firewalls:
+            on = machine(chosen, name)
+            on.run(["mkdir", "-p", "/etc/carpool/hooks.d", "/etc/carpool/checks.d"])
+            for path, text in (("hooks.d/10-all", HOOK), ("checks.d/client", CHECK)):
+                on.run(["tee", f"/etc/carpool/{path}"], text)
+                on.run(["chmod", "755", f"/etc/carpool/{path}"])
+            on.run(["tee", "-a", "/etc/carpool/group.toml"], GROUP)
+            on.run(["carpool", "check"])
+            on.run(["systemctl", "restart", unit("agent")])
+        wait_until(lambda: in_place(chosen, "fw1", "fw2"), BOOT_S, "services are in place")
+        yield chosen
 
 
 def machine(lab: Lab, name: str) -> Machine:

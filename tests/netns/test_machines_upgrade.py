@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from carpool.lab.load import Load
 from carpool.lab.machine import Machine, service, unit
 from carpool.lab.topology import FIREWALLS
 from tests.netns.lab import wait_until
+from tests.netns.labs import open_lab
 
 pytestmark = pytest.mark.timeout(800)  # the first one makes the package and its image
 
@@ -66,14 +66,8 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def lab(newer: Path) -> Iterator[Lab]:
     """A healthy pair; each test but the last leaves it so."""
-    chosen = Lab(f"cpl-{secrets.token_hex(3)}")
-    try:
-        with chosen.held():
-            chosen.up(image=image.made(print))
+    with open_lab(image.made(print)) as chosen:
         yield chosen
-    finally:
-        with chosen.held():
-            chosen.down()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +14,7 @@ from carpool.lab.firewall import AGENT, ROLES, Firewall, agent_troubles
 from carpool.lab.lab import Lab
 from carpool.lab.topology import FIREWALLS
 from tests.netns.lab import wait_until
+from tests.netns.labs import held_lab
 
 SELECTED = '[sync]\nsections = ["tunnel"]'
 ALONE = """
@@ -46,26 +46,21 @@ esac
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     """Healthy, with agents that began when fw1 was MASTER already, and a service by them."""
-    made = Lab(f"cpl-{secrets.token_hex(3)}")
-    with made.held():
-        try:
-            made.up()
-            made.roles = (*ROLES, AGENT)
-            for name, firewall in made.firewalls.items():
-                script = firewall.root / "act"
-                script.write_text(SERVICE)
-                script.chmod(0o755)
-                group = firewall.config_dir / "group.toml"
-                alone = ALONE.replace("{log}", str(made.firewalls["fw1"].root / "switched"))
-                group.write_text(group.read_text().replace("[sync]", SELECTED) + alone)
-                with (firewall.config_dir / "node.toml").open("a") as file:
-                    file.write(f'[services]\ncommand = ["{script}", "{{action}}", "{{service}}"]\n')
-                if name == "fw2":  # as a boot may leave it: started, and not known to anybody
-                    (firewall.root / "tunneld.runs").touch()
-                made.start_missing(name)
-            yield made
-        finally:
-            made.down()
+    with held_lab() as made:
+        made.roles = (*ROLES, AGENT)
+        for name, firewall in made.firewalls.items():
+            script = firewall.root / "act"
+            script.write_text(SERVICE)
+            script.chmod(0o755)
+            group = firewall.config_dir / "group.toml"
+            alone = ALONE.replace("{log}", str(made.firewalls["fw1"].root / "switched"))
+            group.write_text(group.read_text().replace("[sync]", SELECTED) + alone)
+            with (firewall.config_dir / "node.toml").open("a") as file:
+                file.write(f'[services]\ncommand = ["{script}", "{{action}}", "{{service}}"]\n')
+            if name == "fw2":  # as a boot may leave it: started, and not known to anybody
+                (firewall.root / "tunneld.runs").touch()
+            made.start_missing(name)
+        yield made
 
 
 def running(lab: Lab) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from carpool.lab.firewall import PASSWORD, ROLES, Firewall
 from carpool.lab.lab import Lab
 from carpool.lab.topology import SERVER_IPV4
 from tests.netns.lab import wait_until
+from tests.netns.labs import held_lab
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -34,13 +34,8 @@ addresses = ["{address}"]
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    made = Lab(f"cpl-{secrets.token_hex(3)}")
-    with made.held():
-        try:
-            made.up(with_agent=True)
-            yield made
-        finally:
-            made.down()
+    with held_lab(with_agent=True) as made:
+        yield made
 
 
 def carpool(firewall: Firewall, *words: str) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,6 @@ is read off their navigation, so that a new one is tried by being there.
 from __future__ import annotations
 
 import re
-import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from carpool.lab.firewall import AGENT, WEB
 from carpool.lab.lab import Lab
 from tests.netns.browser import Watched, chromium, visit
 from tests.netns.lab import enter, wait_until
+from tests.netns.labs import held_lab
 from tests.netns.renewal import BECOMES, HEAR, KEEP, KEPT, LIST, LISTS
 from tests.netns.webnode import WebNode
 from tests.unit.agent.webhook import Webhook
@@ -41,13 +41,8 @@ PAINT_MAX_MS = 10_000  # 300 by intent; a busy machine takes its own time
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    made = Lab(f"cpb-{secrets.token_hex(3)}", say=lambda text: None)
-    with made.held():
-        try:
-            made.up(with_agent=True)
-            yield made
-        finally:
-            made.down()
+    with held_lab(with_agent=True) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from carpool.web.app import Web, build
 from carpool.web.ask import Ask
 from carpool.web.page import COOKIE
 from tests.netns.lab import wait_until
+from tests.netns.labs import held_lab
 
 pytestmark = pytest.mark.timeout(120)
 MOVES_WITHIN_S = 30.0
@@ -29,13 +29,8 @@ MOVES_WITHIN_S = 30.0
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    made = Lab(f"cpo-{secrets.token_hex(3)}", say=lambda text: None)
-    with made.held():
-        try:
-            made.up(with_agent=True)
-            yield made
-        finally:
-            made.down()
+    with held_lab(with_agent=True) as made:
+        yield made
 
 
 class Browser:
