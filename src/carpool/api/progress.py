@@ -16,7 +16,7 @@ from rich.text import Text
 
 from carpool.api import rendersync
 from carpool.api.clean import clean
-from carpool.api.render import Fields, duration, number_of, text_of, words_of
+from carpool.api.render import Fields, duration, fields_of, number_of, text_of, words_of
 
 BAR_WIDTH = 24
 # Steps that are to be read afterwards, too.
@@ -49,9 +49,8 @@ class Board:
             self._words = told(event)
             self._counts = event if kind in ("sending", "getting") else None
         if kind == "plan":
-            found = event.get("sections")
             # Added to those before: group.toml may go first, and the others after it.
-            self._sections = {**self._sections, **(found if isinstance(found, dict) else {})}
+            self._sections = {**self._sections, **fields_of(event, "sections")}
         elif kind in DONE:
             self._services.setdefault(kind, []).append(text_of(event, "service"))
         elif kind == "end":

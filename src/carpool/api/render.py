@@ -370,6 +370,12 @@ def moment(time: str, zone: tzinfo | None) -> tuple[str, str]:
     return f"{local:%Y-%m-%d %Z}".strip(), local.time().isoformat("milliseconds")
 
 
+def brief_moment(time: str, zone: tzinfo | None) -> str:
+    """Month, day and time of day, for a table of what was not long ago."""
+    date, time = moment(time, zone)
+    return f"{date[5:10]} {time[:8]}".strip()
+
+
 # ------------------------------------------------------------------------------------ parts
 
 
@@ -437,6 +443,11 @@ def number_of(fields: Fields, key: str) -> float:
 def words_of(fields: Fields, key: str) -> list[str]:
     value = fields.get(key)
     return [clean(str(word)) for word in value] if isinstance(value, list) else []
+
+
+def fields_of(fields: Fields, key: str) -> Fields:
+    value = fields.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def entries_of(fields: Fields, key: str) -> list[Fields]:

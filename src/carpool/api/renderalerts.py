@@ -16,8 +16,9 @@ from carpool.api.render import (
     GOOD,
     WARN,
     Fields,
+    brief_moment,
     entries_of,
-    moment,
+    fields_of,
     named,
     number_of,
     table_of,
@@ -34,14 +35,12 @@ def alerts(answer: Fields, zone: tzinfo | None = None) -> RenderableType:
         return Group(Text(f"Nobody is told: no target in {text_of(answer, 'file')}"), *wrong)
     table = table_of("TARGET", "TO", "TOLD OF", "LAST", "RESULT", whole=(3,))
     for row in rows:
-        found = row.get("last")
-        last: Fields = found if isinstance(found, dict) else {}
-        date, time = moment(text_of(last, "time"), zone)
+        last = fields_of(row, "last")
         table.add_row(
             text_of(row, "name"),
             text_of(row, "url"),
             ", ".join(words_of(row, "on")),
-            f"{date[5:10]} {time[:8]}".strip(),
+            brief_moment(text_of(last, "time"), zone),
             _stands(row, last),
         )
     return Group(table, *wrong)

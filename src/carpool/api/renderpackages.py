@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from carpool.api.clean import clean_lines
-from carpool.api.render import Fields, duration, entries_of, table_of, text_of, words_of
+from carpool.api.render import Fields, duration, entries_of, fields_of, table_of, text_of, words_of
 
 
 def packages(answer: Fields) -> RenderableType:
@@ -39,8 +39,8 @@ def _packages(answer: Fields) -> Iterator[RenderableType]:
     if masters:
         told = ", ".join(masters)
         yield Text(f"it is MASTER of {told}: nothing is updated there before it hands over")
-    last = answer.get("last")
-    if isinstance(last, dict) and text_of(last, "number"):
+    last = fields_of(answer, "last")
+    if text_of(last, "number"):
         yield Text(last_update(last), "red" if text_of(last, "error") else "")
 
 

@@ -18,9 +18,10 @@ from carpool.api.render import (
     GOOD,
     WARN,
     Fields,
+    brief_moment,
     duration,
     entries_of,
-    moment,
+    fields_of,
     named,
     number_of,
     table_of,
@@ -37,13 +38,11 @@ def hooks(answer: Fields, zone: tzinfo | None = None) -> RenderableType:
         return Group(none, *named("Not run", flaws(answer), WARN))
     table = table_of("HOOK", "EVENTS", "LAST RUN", "FOR", "TOOK", "RESULT", right=(4,), whole=(2,))
     for row in rows:
-        found = row.get("last")
-        last: Fields = found if isinstance(found, dict) else {}
-        date, time = moment(text_of(last, "time"), zone)
+        last = fields_of(row, "last")
         table.add_row(
             text_of(row, "name"),
             ", ".join(words_of(row, "events")),
-            f"{date[5:10]} {time[:8]}".strip(),
+            brief_moment(text_of(last, "time"), zone),
             f"{text_of(last, 'subject')} {text_of(last, 'to')}".strip(),
             duration(number_of(last, "took_s")) if last else "",
             _stands(row, last),
@@ -62,8 +61,8 @@ def _stands(row: Fields, last: Fields) -> Text:
 
 def _said(rows: list[Fields]) -> Iterator[Text]:
     for row in rows:
-        last = row.get("last")
-        if isinstance(last, dict) and last.get("last_line"):
+        last = fields_of(row, "last")
+        if last.get("last_line"):
             yield Text(f"{text_of(row, 'name')}: {text_of(last, 'last_line')}")
 
 
@@ -132,8 +131,8 @@ def trouble(answers: Sequence[Fields]) -> Iterator[Text]:
                 since = duration(number_of(row, "for_s"))
                 yield Text(f"check {text_of(row, 'name')} fails for {since}: {said}", WARN)
         for row in entries_of(answer, "hooks"):
-            last = row.get("last")
-            if isinstance(last, dict) and last.get("ok") is False:
+            last = fields_of(row, "last")
+            if last.get("ok") is False:
                 what = f"{text_of(last, 'subject')} {text_of(last, 'to')}"
                 said = f": {text_of(last, 'last_line')}" if text_of(last, "last_line") else ""
                 failed = f"hook {text_of(row, 'name')}, {what}: {text_of(last, 'result')}{said}"

@@ -15,6 +15,7 @@ from carpool.api.render import (
     GOOD,
     Fields,
     entries_of,
+    fields_of,
     number_of,
     table_of,
     text_of,
@@ -49,8 +50,7 @@ def services(answer: Fields) -> RenderableType:
 
 def service(answer: Fields) -> Text:
     """What became of one that was acted on."""
-    found = answer.get("service")
-    row: Fields = found if isinstance(found, dict) else {}
+    row = fields_of(answer, "service")
     line = Text(f"{text_of(answer, 'node')}: {text_of(row, 'name')} is ").append(state(row))
     if text_of(row, "role") == "master":
         line.append(" (runs on the master only: the next change of roles decides anew)")

@@ -24,6 +24,7 @@ from carpool.api.render import (
     Fields,
     duration,
     entries_of,
+    fields_of,
     label_of,
     link_of,
     number_of,
@@ -125,7 +126,7 @@ def _head(answer: Fields) -> RenderableType:
 
 
 def _counters(answer: Fields) -> Iterator[RenderableType]:
-    counters = _section(answer, "counters")
+    counters = fields_of(answer, "counters")
     stayed = {
         **STAYED,
         **_others(counters, "skipped_", "left here: "),
@@ -179,9 +180,9 @@ def _peer(peer: Fields, answer: Fields) -> RenderableType:
     refused = Text(f"{errors:,.0f} refused by the kernel", BAD if errors else DIM)
     rows.add_row("", Text.assemble(f"{_count(peer, 'injected')} in place, ", refused))
     rows.add_row("waiting", _bytes(peer, "queued_bytes"))
-    rows.add_row("lag", _lag(_section(peer, "lag")))
+    rows.add_row("lag", _lag(fields_of(peer, "lag")))
     rows.add_row("bulk", _bulk(peer))
-    last = _section(peer, "last_bulk")
+    last = fields_of(peer, "last_bulk")
     if last:
         took = f"{_count(last, 'entries')} entries in {duration(number_of(last, 'duration_s'))}"
         rows.add_row("", f"last: {took}, {duration(number_of(last, 'ago_s'))} ago")
@@ -225,7 +226,7 @@ def _bulk(peer: Fields) -> RenderableType:
 
 
 def _drift(peer: Fields) -> Text:
-    drift = _section(peer, "drift")
+    drift = fields_of(peer, "drift")
     if not drift:
         return Text(UNKNOWN)
     ago = f"{duration(number_of(drift, 'ago_s'))} ago"
@@ -251,11 +252,6 @@ def _rows() -> Table:
     rows.show_header = False
     rows.columns[0].style = DIM
     return rows
-
-
-def _section(fields: Fields, key: str) -> Fields:
-    value = fields.get(key)
-    return value if isinstance(value, dict) else {}
 
 
 def _word(fields: Fields, key: str) -> str:

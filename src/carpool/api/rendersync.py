@@ -15,6 +15,7 @@ from carpool.api.render import (
     Fields,
     duration,
     entries_of,
+    fields_of,
     number_of,
     table_of,
     text_of,
@@ -160,8 +161,7 @@ def results(rows: list[Fields], section: str = "") -> RenderableType:
 
 def revision(answer: Fields) -> RenderableType:
     """One revision and its diff."""
-    head = answer.get("revision")
-    fields = head if isinstance(head, dict) else {}
+    fields = fields_of(answer, "revision")
     lines: list[RenderableType] = [
         Text(f"revision {text_of(fields, 'id')}", "bold"),
         Text(

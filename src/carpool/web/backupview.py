@@ -10,7 +10,15 @@ from dataclasses import dataclass
 
 from carpool.api import renderservices
 from carpool.api.clean import clean
-from carpool.api.render import Fields, entries_of, number_of, text_of, waits_there, words_of
+from carpool.api.render import (
+    Fields,
+    entries_of,
+    fields_of,
+    number_of,
+    text_of,
+    waits_there,
+    words_of,
+)
 from carpool.model.section import Drift
 
 SERVICES_MAX = 500  # that a page shows of a node
@@ -118,7 +126,7 @@ def acted(answer: Fields) -> str:
 
 def standings_of(answer: Fields, peer: str) -> list[Standing]:
     """Of GET /v1/drift."""
-    stands = _of(_of(answer, "peers"), peer)
+    stands = fields_of(fields_of(answer, "peers"), peer)
     return [
         Standing(
             clean(name[:100]),
@@ -128,18 +136,18 @@ def standings_of(answer: Fields, peer: str) -> list[Standing]:
             text_of(one, "why") or (NEVER if text_of(one, "drift") == Drift.UNKNOWN else ""),
         )
         for name in stands
-        if (one := _of(stands, name))
+        if (one := fields_of(stands, name))
     ]
 
 
 def waiting_on(answer: Fields, peer: str) -> str:
     """What waits there to be confirmed, in a sentence; "" for nothing."""
-    row = _of(_of(answer, "waiting_on"), peer)
+    row = fields_of(fields_of(answer, "waiting_on"), peer)
     return waits_there(row) if row else ""
 
 
 def waiting_here(answer: Fields) -> str:
-    row = _of(answer, "waiting")
+    row = fields_of(answer, "waiting")
     if not row:
         return ""
     left = int(number_of(row, "left_s"))
@@ -153,8 +161,3 @@ def moment(text: str) -> str:
 
 def _said(text: str) -> str:
     return "" if text == renderservices.NOTHING else text
-
-
-def _of(fields: Fields, key: str) -> Fields:
-    found = fields.get(key)
-    return found if isinstance(found, dict) else {}

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from starlette.responses import Response
 
-from carpool.api.render import Fields, duration, entries_of, number_of, text_of, words_of
+from carpool.api.render import Fields, duration, entries_of, fields_of, number_of, text_of, words_of
 from carpool.errors import CarpoolError
 from carpool.web import diffview
 from carpool.web.accounts import Role
@@ -113,8 +113,7 @@ def _page(
     error: CarpoolError | None = None,
     status: int = 200,
 ) -> Response:
-    failover, refused = found.get("failover"), found.get("refused")
-    judged = failover if isinstance(failover, dict) else {}
+    judged, refused = fields_of(found, "failover"), found.get("refused")
     return visit.page(
         "change.html",
         status,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from carpool.api.clean import clean
-from carpool.api.render import Fields, entries_of, text_of, waits_there, words_of
+from carpool.api.render import Fields, entries_of, fields_of, text_of, waits_there, words_of
 
 LINES_MAX = 400  # of one file
 FILES_MAX = 100  # of one section
@@ -74,12 +74,8 @@ class Room:
 
 def peers_of(answer: Fields) -> list[PeerDiff]:
     """By peer."""
-    peers, room = answer.get("peers"), Room()
-    found = peers if isinstance(peers, dict) else {}
-    return [
-        _peer(clean(str(name)), one if isinstance(one, dict) else {}, room)
-        for name, one in found.items()
-    ]
+    peers, room = fields_of(answer, "peers"), Room()
+    return [_peer(clean(str(name)), fields_of(peers, name), room) for name in peers]
 
 
 def _peer(name: str, answer: Fields, room: Room) -> PeerDiff:

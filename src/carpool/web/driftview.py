@@ -5,11 +5,10 @@ Room: web. Pure; it believes no answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from carpool.api.render import Fields, duration, moment, number_of
+from carpool.api.render import Fields, duration, fields_of, moment, number_of
 from carpool.model.section import Drift
 from carpool.web.groupview import ENTRIES_MAX, Badge, Note, short_of, text_of
 from carpool.web.lately import Seen
@@ -52,11 +51,11 @@ def configuration_of(seen: Seen) -> Configuration:
         return Configuration("It is not known whether it is in sync.", "warn", [], [], [note], "")
     if seen.answer is None:
         return Configuration("The peers are being asked.", "calm", [], [], [], "")
-    told = _mapping(seen.answer, "peers")
+    told = fields_of(seen.answer, "peers")
     peers = list(told)[:ENTRIES_MAX]
-    names = dict.fromkeys(name for peer in peers for name in _mapping(told, peer))
+    names = dict.fromkeys(name for peer in peers for name in fields_of(told, peer))
     sections = [
-        Section(short_of(name), [_stand(_mapping(_mapping(told, peer), name)) for peer in peers])
+        Section(short_of(name), [_stand(fields_of(fields_of(told, peer), name)) for peer in peers])
         for name in list(names)[:ENTRIES_MAX]
     ]
     sections.sort(key=lambda one: all(stand.badge.level == "good" for stand in one.stands))
@@ -90,9 +89,9 @@ def _sentence(peers: list[str], sections: list[Section]) -> tuple[str, str]:
 def _notes(seen: Seen, sections: list[Section]) -> list[Note]:
     """What waits to be confirmed, and what to do."""
     assert seen.answer is not None
-    own, there = _mapping(seen.answer, "waiting"), _mapping(seen.answer, "waiting_on")
+    own, there = fields_of(seen.answer, "waiting"), fields_of(seen.answer, "waiting_on")
     rows = [("this node", own)] if own else []
-    rows += [(short_of(peer), _mapping(there, peer)) for peer in list(there)[:ENTRIES_MAX]]
+    rows += [(short_of(peer), fields_of(there, peer)) for peer in list(there)[:ENTRIES_MAX]]
     notes = [
         Note("warn", f"{_change(row)} waits on {where}", f"put back in {_left(row, seen)}: {_KEEP}")
         for where, row in rows
@@ -116,8 +115,3 @@ def _left(row: Fields, seen: Seen) -> str:
 
 def _counted(count: int) -> str:
     return "1 section" if count == 1 else f"{count} sections"
-
-
-def _mapping(fields: Fields, key: str) -> Fields:
-    value = fields.get(key)
-    return value if isinstance(value, Mapping) else {}

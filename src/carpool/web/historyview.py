@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from carpool.api.clean import clean
 from carpool.api.progress import counted
-from carpool.api.render import Fields, entries_of, number_of, text_of, words_of
+from carpool.api.render import Fields, entries_of, fields_of, number_of, text_of, words_of
 from carpool.web.backupview import moment
 from carpool.web.diffview import Section, sections_of
 from carpool.web.jobview import PUT_BACK
@@ -81,8 +81,7 @@ def results_of(answer: Fields) -> list[Result]:
 
 
 def _result(row: Fields) -> Result:
-    error, sections = str(row.get("error") or ""), row.get("sections")
-    found = sections if isinstance(sections, dict) else {}
+    error = str(row.get("error") or "")
     outcome = text_of(row, "outcome")
     return Result(
         when=moment(text_of(row, "when")),
@@ -98,13 +97,15 @@ def _result(row: Fields) -> Result:
         by=text_of(row, "by"),
         reason=text_of(row, "reason"),
         took_s=number_of(row, "took_s"),
-        sections=[(clean(str(name)), counted(counts)) for name, counts in found.items()],
+        sections=[
+            (clean(str(name)), counted(counts))
+            for name, counts in fields_of(row, "sections").items()
+        ],
         services=words_of(row, "services")[:SERVICES_MAX],
     )
 
 
 def shown(answer: Fields) -> Shown:
     """Of GET /v1/history/REVISION."""
-    head = answer.get("revision")
-    revision = _revision(head if isinstance(head, dict) else {})
+    revision = _revision(fields_of(answer, "revision"))
     return Shown(revision, sections_of(entries_of(answer, "sections")))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from carpool.api import renderpackages
-from carpool.api.render import Fields, entries_of, text_of, words_of
+from carpool.api.render import Fields, entries_of, fields_of, text_of, words_of
 
 ROWS_MAX = 1000  # that a page shows
 
@@ -43,8 +43,7 @@ def listing_of(answer: Fields) -> Listing:
     """Of GET /v1/packages; security first."""
     found = [_row(one) for one in entries_of(answer, "packages")]
     found.sort(key=lambda one: not one.kind)
-    last = answer.get("last")
-    last = last if isinstance(last, dict) else {}
+    last = fields_of(answer, "last")
     known = bool(text_of(last, "number"))
     under_way = known and text_of(last, "phase") != "ended"
     return Listing(

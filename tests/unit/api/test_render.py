@@ -430,3 +430,11 @@ def test_what_waits_to_be_confirmed_says_whose_it_is_and_how_long_still() -> Non
     shown = seen(render.status(Report(FAILOVER_DOWN, None, None, waiting_on=there)), 200)
     assert "fw2: sync of web of alice on fw1?[2J waits there to be confirmed, until 2026-" in shown
     assert ":21 (in 4 min): `carpool confirm`" in shown
+
+
+def test_an_object_within_an_answer_is_believed_when_it_is_one() -> None:
+    row: Answer = {"last": {"time": "2026-07-01T10:00:00.250Z"}, "odd": ["no object"]}
+    assert render.fields_of(row, "last") == row["last"]
+    assert render.fields_of(row, "odd") == render.fields_of(row, "none") == {}
+    assert render.brief_moment("2026-07-01T10:00:00.250Z", UTC) == "07-01 10:00:00"
+    assert render.brief_moment("", UTC) == ""
