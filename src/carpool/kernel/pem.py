@@ -1,7 +1,8 @@
 """Reads a certificate and its key from files of the user's: only when they are a pair.
 
 Room: kernel. Gives the PEM blocks of certificates and of the key, and nothing else that a file may
-hold; refuses to judge who made them and until when they hold.
+hold, and the TLS of a server that has them; refuses to judge who made them, and until when they
+hold.
 """
 
 from __future__ import annotations
@@ -39,13 +40,26 @@ def read_pair(certificate: Path, key: Path) -> tuple[str, str]:
         )
     pair = "\n".join([*chain, ""]), f"{secret[0]}\n"
     try:
-        _load(*pair)
-    except (ssl.SSLError, OSError) as error:
+        server_context(*pair)
+    except OSError as error:
         raise ConfigError(
             f"{certificate} and {key} are no pair: {error}",
             hint="the first certificate is to be that of the key; those that vouch for it follow",
         ) from error
     return pair
+
+
+def server_context(certificate: str, key: str) -> ssl.SSLContext:
+    """For a server with these, as PEM: TLS 1.2 and later. Raises OSError when they are no pair."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # `ssl` reads files only; this one is on no disk.
+    with open(os.memfd_create("pair"), "wb") as file:
+        file.write(f"{key}\n{certificate}".encode())
+        file.flush()
+        # With an empty password nobody is asked for one at a terminal.
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password="")
+    return context
 
 
 def _text(path: Path) -> str:
@@ -60,12 +74,3 @@ def _text(path: Path) -> str:
     if len(data) > FILE_MAX_BYTES:
         raise ConfigError(f"{path} has more than {FILE_MAX_BYTES} bytes")
     return data.decode(errors="replace").replace("\r\n", "\n")
-
-
-def _load(certificate: str, key: str) -> None:
-    with open(os.memfd_create("pair"), "wb") as file:  # `ssl` reads files only
-        file.write(f"{key}{certificate}".encode())
-        file.flush()
-        # With an empty password nobody is asked for one at a terminal.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password="")

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from carpool.errors import ConfigError
+from carpool.kernel.pem import server_context
 
 END = "-----END CERTIFICATE-----\n"
 FILE = "web.pem"  # in the state directory of the web process: key and certificate
@@ -51,20 +52,13 @@ class Pair:
 
     def context(self) -> ssl.SSLContext:
         """Raises ConfigError when they do not fit."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # `ssl` reads files only; this one is on no disk.
-        with open(os.memfd_create("pair"), "wb") as file:
-            file.write(f"{self.key}\n{self.certificate}".encode())
-            file.flush()
-            try:
-                context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
-            except (ssl.SSLError, OSError) as error:
-                raise ConfigError(
-                    f"the certificate of the pages cannot be used: {error}",
-                    hint="`certificate` and `key` of [web] are to be a pair, in PEM",
-                ) from error
-        return context
+        try:
+            return server_context(self.certificate, self.key)
+        except OSError as error:
+            raise ConfigError(
+                f"the certificate of the pages cannot be used: {error}",
+                hint="`certificate` and `key` of [web] are to be a pair, in PEM",
+            ) from error
 
 
 def own_pair(directory: Path) -> Pair:

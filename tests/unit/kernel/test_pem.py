@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import ssl
 from pathlib import Path
 
 import pytest
 
 from carpool.errors import ConfigError
-from carpool.kernel.pem import FILE_MAX_BYTES, read_pair
+from carpool.kernel.pem import FILE_MAX_BYTES, read_pair, server_context
 from carpool.web.certificate import make
 
 ONE, OTHER = make("one"), make("other")
@@ -53,6 +54,14 @@ def test_what_cannot_be_used_is_told(
     with pytest.raises(ConfigError, match=said) as caught:
         read(tmp_path, certificate, key)
     assert "x:0" not in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_server_speaks_tls_12_and_later_with_a_pair_and_asks_nobody_for_a_password() -> None:
+    context = server_context(ONE.certificate, ONE.key)
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    for key in (OTHER.key, ENCRYPTED):
+        with pytest.raises(OSError):
+            server_context(ONE.certificate, key)
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
