@@ -63,10 +63,6 @@ class Roster:
         """Services of selected sections that follow the role of this node. Blocking."""
         return duties(one for section in self._selected for one in self._services_of(section))
 
-    def of_master(self) -> list[str]:
-        """Those of them that run on the master only. Blocking."""
-        return self.elsewhere(())
-
     def elsewhere(self, masters: Collection[str]) -> list[str]:
         """Those of them that are not to run on who is MASTER of these VIPs. Blocking."""
         return [

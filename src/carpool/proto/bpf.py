@@ -50,11 +50,6 @@ def advert_filter(protocol: int) -> bytes:
     return _assemble(program)
 
 
-def reject_all() -> bytes:
-    """Nothing out."""
-    return _INSTRUCTION.pack(_RETURN, 0, 0, 0)
-
-
 def _assemble(program: list[tuple[int, int, int, int]]) -> bytes:
     last = len(program) - 1
 

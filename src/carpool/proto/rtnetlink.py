@@ -161,10 +161,6 @@ def set_up(index: int, up: bool) -> bytes:
     return _request(RTM_NEWLINK, 0, _IFINFO.pack(AF_UNSPEC, 0, index, IFF_UP if up else 0, IFF_UP))
 
 
-def delete_link(index: int) -> bytes:
-    return _request(RTM_DELLINK, 0, _IFINFO.pack(AF_UNSPEC, 0, index, 0, 0))
-
-
 def set_group(index: int, group: int) -> bytes:
     """Make a link one of a group of links (32 bits)."""
     return _request(

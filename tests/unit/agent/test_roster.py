@@ -74,13 +74,13 @@ def test_services_of_selected_sections_that_are_installed(roster: Roster) -> Non
 
 
 def test_those_of_the_master_alone(roster: Roster, tmp_path: Path) -> None:
-    assert sorted(roster.of_master()) == ["radvd", "wg@wg0", "wg@wg1"]
+    assert sorted(roster.elsewhere(())) == ["radvd", "wg@wg0", "wg@wg1"]
     (tmp_path / "etc/wg/wg1.conf").unlink()
-    assert sorted(roster.of_master()) == ["radvd", "wg@wg0"]
+    assert sorted(roster.elsewhere(())) == ["radvd", "wg@wg0"]
     for file in (tmp_path / "etc/wg").iterdir():
         file.unlink()
     (tmp_path / "etc/wg").rmdir()
-    assert roster.of_master() == ["radvd"]
+    assert roster.elsewhere(()) == ["radvd"]
     assert roster.has_role
 
 
