@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from threading import Thread
 
 import httpx
@@ -122,6 +122,18 @@ def log_in(page: Page, account: str, password: str) -> None:
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()
     page.wait_for_load_state()
+
+
+@contextmanager
+def as_admin(browser: Browser, node: WebNode, name: str) -> Iterator[Watched]:
+    """Logged in by a browser of its own; the first login of the node has set the password."""
+    with (
+        browser.new_context(ignore_https_errors=True) as context,
+        visit(context, node.url, name) as watched,
+    ):
+        watched.go("/login")
+        log_in(watched.page, node.account, PASSWORD)
+        yield watched
 
 
 @pytest.fixture
@@ -283,13 +295,8 @@ def test_the_backup_is_synchronised_and_its_service_restarted(
 ) -> None:
     """With the diff read first. `without_script` has set the password of fw1."""
     fw2 = synchronised["fw2"]
-    with (
-        browser.new_context(ignore_https_errors=True) as context,
-        visit(context, nodes["fw1"].url, "synchronise") as watched,
-    ):
+    with as_admin(browser, nodes["fw1"], "synchronise") as watched:
         page = watched.page
-        watched.go("/login")
-        log_in(page, "admin", PASSWORD)
         watched.go("/backup?node=fw2")
         assert page.get_by_role("rowheader", name="webd").count() == 1
         page.get_by_role("link", name=re.compile("Show what would change")).click()
@@ -354,7 +361,7 @@ def test_without_script_the_same_is_there(
             assert page.locator("main h1").inner_text().strip(), path
         page.get_by_role("button", name="Log out").click()
         assert page.url == f"{watched.url}/login"
-        log_in(page, "admin", PASSWORD)
+        log_in(page, nodes["fw1"].account, PASSWORD)
         assert page.url == f"{watched.url}/"
 
 
@@ -364,13 +371,8 @@ def test_a_virtual_ip_comes_by_a_form_and_goes_when_nobody_confirms_it(
     """On both nodes, and byte for byte. `without_script` has set the password of fw1."""
     files = {name: node.firewall.config_dir / "group.toml" for name, node in nodes.items()}
     before = {name: file.read_bytes() for name, file in files.items()}
-    with (
-        browser.new_context(ignore_https_errors=True) as context,
-        visit(context, nodes["fw1"].url, "add-a-vip") as watched,
-    ):
+    with as_admin(browser, nodes["fw1"], "add-a-vip") as watched:
         page = watched.page
-        watched.go("/login")
-        log_in(page, "admin", PASSWORD)
         watched.go("/vips")
         page.get_by_role("link", name="Add a virtual IP").click()
         page.locator("[name=interface]").select_option("lan")
@@ -416,13 +418,11 @@ def until(is_so: Callable[[], bool]) -> None:
 
 @pytest.mark.usefixtures("without_script")
 def test_a_setting_is_changed_on_all_nodes_and_kept(
-    with_script: BrowserContext, nodes: dict[str, WebNode]
+    browser: Browser, nodes: dict[str, WebNode]
 ) -> None:
     """On fw1, the primary: the form, its diff, and the countdown, which somebody ends."""
-    with visit(with_script, nodes["fw1"].url, "settings") as watched:
+    with as_admin(browser, nodes["fw1"], "settings") as watched:
         page = watched.page
-        watched.go("/login")
-        log_in(page, "admin", PASSWORD)
         watched.go("/settings")
         assert not watched.faults(widths=(360,))  # with forms, which a backup does not show
         page.get_by_label("The preferred node takes over").uncheck()
