@@ -28,7 +28,6 @@ NEWBORN_WAIT_S = 0.5  # for those younger than YOUNG_MIN_S, when all others are 
 ALIVE_S = 0.5  # a stream that heard its echo this long ago counts as alive in the live figures
 STATS_S = 0.1
 OPEN_BURST = 20  # connections opened in one turn of the loop
-STREAMS_MAX = 2000
 TICK_S = 0.002  # the longest wait of the client's loop
 _MESSAGE = struct.Struct(">IIII")
 

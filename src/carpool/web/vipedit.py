@@ -24,7 +24,7 @@ from carpool.web.page import Pages, Visit
 from carpool.web.vipform import Entry
 
 LISTEN_S, LISTEN_WAIT_S = 3.0, 20.0  # an interval of most adverts, and the agents' own way
-PICK, SAVE = "pick", "save"
+PICK = "pick"
 
 pages = Pages()
 
