@@ -263,13 +263,7 @@ class StatesNode:
 
     def entries(self) -> list[ct.Entry]:
         """This kernel's table."""
-        with self.namespace.entered():
-            dump = Dump()
-        found: list[ct.Entry] = []
-        while (piece := dump.read()) is not None:
-            found += [entry for raw in piece if isinstance(entry := ct.parse(raw), ct.Entry)]
-        dump.close()
-        return found
+        return entries_of(self.namespace)
 
     def find(self, protocol: int, dport: int, family: int = ct.AF_INET) -> ct.Entry | None:
         """The entry of this kernel for a forwarded flow to this port (ICMP and portless: any)."""
@@ -427,6 +421,17 @@ def flow(
 
 def packed(address: str) -> bytes:
     return IPv4Address(address).packed
+
+
+def entries_of(namespace: Namespace) -> list[ct.Entry]:
+    """The table of its kernel."""
+    with namespace.entered():
+        dump = Dump()
+    found: list[ct.Entry] = []
+    while (piece := dump.read()) is not None:
+        found += [entry for raw in piece if isinstance(entry := ct.parse(raw), ct.Entry)]
+    dump.close()
+    return found
 
 
 def arrives(node: StatesNode, protocol: int, dport: int, family: int = ct.AF_INET) -> ct.Entry:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from carpool.kernel import conntrack, sysctl
-from carpool.kernel.conntrack import Dump, Failure, Injector
+from carpool.kernel.conntrack import Failure, Injector
 from carpool.kernel.ctevents import ALL_EVENTS, EventMask, EventSocket
 from carpool.kernel.leftover import take_states
 from carpool.model.config import EXCLUSIONS_MAX
@@ -27,6 +27,7 @@ from carpool.proto import statestream as ss
 from carpool.proto.ctexclude import MarkFilter
 from carpool.service.statesflow import Inflow, Outflow
 from tests.netns.lab import Namespace, Network
+from tests.netns.pair import entries_of
 from tests.unit.proto.test_ctexpect import CREATE as EXPECTATION
 
 SERVER, VIP = bytes((10, 2, 0, 10)), bytes((10, 2, 0, 100))
@@ -59,13 +60,7 @@ class Hands:
     events: EventSocket
 
     def entries(self) -> list[ct.Entry]:
-        with self.namespace.entered():
-            dump = Dump()
-        found: list[ct.Entry] = []
-        while (piece := dump.read()) is not None:
-            found += [entry for raw in piece if isinstance(entry := ct.parse(raw), ct.Entry)]
-        dump.close()
-        return found
+        return entries_of(self.namespace)
 
 
 @pytest.fixture

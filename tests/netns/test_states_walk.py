@@ -13,7 +13,7 @@ import pytest
 
 from carpool.errors import KernelError
 from carpool.kernel.clock import sleep_s
-from carpool.kernel.conntrack import Dump, Injector
+from carpool.kernel.conntrack import Injector
 from carpool.kernel.ctevents import EventSocket
 from carpool.machine import walk
 from carpool.proto import ctmessage as ct
@@ -26,6 +26,7 @@ from carpool.service.statescompare import Comparison, Look
 from carpool.service.statesflow import Inflow, Outflow
 from carpool.service.statestable import Table
 from tests.netns.lab import Namespace, Network
+from tests.netns.pair import entries_of
 from tests.netns.test_states_drift import Flows, made_up
 
 ENTRIES = 3000
@@ -123,13 +124,7 @@ class Node:
             assert self.other.inject(payload) == []
 
     def entries(self) -> list[ct.Entry]:
-        with self.namespace.entered():
-            dump = Dump()
-        found: list[ct.Entry] = []
-        while (piece := dump.read()) is not None:
-            found += [entry for raw in piece if isinstance(entry := ct.parse(raw), ct.Entry)]
-        dump.close()
-        return found
+        return entries_of(self.namespace)
 
     def flows(self) -> Flows:
         return frozenset((entry.orig, entry.reply) for entry in self.entries())
