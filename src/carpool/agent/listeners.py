@@ -14,7 +14,6 @@ from functools import partial
 from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn import Config as HttpConfig
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
@@ -22,6 +21,7 @@ from carpool.agent import webdoor
 from carpool.agent.agent import Agent
 from carpool.agent.client import SOCKET_OPTIONS
 from carpool.agent.doorman import SCOPE_PEER, SCOPE_WEB
+from carpool.agent.uvicornhttp import http_config
 from carpool.agent.webdoor import WebDoor
 from carpool.errors import KernelError
 from carpool.kernel.keys import Credentials, Trouble
@@ -31,7 +31,6 @@ from carpool.kernel.unixserver import forget, listen
 from carpool.machine.bucket import Bucket
 from carpool.model.config import Address, Config
 
-HEAD_MAX_BYTES = 16 * 1024  # request line and headers
 QUIET_MAX_S = 30.0  # without a whole request: idle connections, and heads that trickle in
 HANDSHAKE_WAIT_S = 5.0
 GOODBYE_WAIT_S = 1.0  # for TLS to be closed properly
@@ -114,22 +113,9 @@ class Listeners:
     def __init__(self, agent: Agent, app: ASGIApp, pages_group: str = webdoor.GROUP) -> None:
         self.agent = agent
         self.state = ServerState()
-        self.http = HttpConfig(
-            app,
-            interface="asgi3",
-            http=Connection,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,  # who asks is known from the socket, never from a header
-            server_header=False,
-            date_header=False,
-            limit_concurrency=ALL_CONNECTIONS_MAX,
-            timeout_keep_alive=int(QUIET_MAX_S),
-            h11_max_incomplete_event_size=HEAD_MAX_BYTES,
+        self.http = http_config(
+            app, Connection, connections_max=ALL_CONNECTIONS_MAX, quiet_s=QUIET_MAX_S
         )
-        self.http.load()
         self._buckets: dict[str, Bucket] = {}  # of each peer that ever came
         self._greeting: dict[asyncio.Task[None], str] = {}  # handshakes under way: with whom
         self._claimed: socket.socket | None = None  # for the unix socket

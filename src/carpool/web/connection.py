@@ -17,8 +17,6 @@ from uvicorn.server import ServerState
 from carpool.kernel import clock
 from carpool.web.headers import NO_STORE, SECURITY
 
-HEAD_MAX_BYTES = 16 * 1024
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:

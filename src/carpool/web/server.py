@@ -15,11 +15,11 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from starlette.types import ASGIApp
-from uvicorn import Config as HttpConfig
 from uvicorn.server import ServerState
 
 from carpool import __version__
 from carpool.agent.objectlines import Answer
+from carpool.agent.uvicornhttp import http_config
 from carpool.errors import EXIT_OK, CarpoolError
 from carpool.kernel import clock
 from carpool.kernel.heap import give_back_pieces
@@ -29,7 +29,7 @@ from carpool.web.accounts import FIRST, Accounts, one_time_password
 from carpool.web.app import Web, build
 from carpool.web.ask import Ask
 from carpool.web.certificate import Pair, own_pair
-from carpool.web.connection import HEAD_MAX_BYTES, LIMITS, Connection, Limits
+from carpool.web.connection import LIMITS, Connection, Limits
 from carpool.web.door import Door
 from carpool.web.idle import agent_socket
 
@@ -115,24 +115,12 @@ class Listeners:
 
     def __init__(self, app: ASGIApp, own: Pair, limits: Limits = LIMITS) -> None:
         self._limits = limits
-        self._http = HttpConfig(
+        self._http = http_config(
             app,
-            interface="asgi3",
-            http=Connection,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="error",  # our faults; any stranger can be no HTTP, as often as he likes
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            limit_concurrency=2
-            * limits.connections,  # never reached: `Connection` makes room before
-            timeout_keep_alive=int(limits.quiet_s) + 1,
-            h11_max_incomplete_event_size=HEAD_MAX_BYTES,
+            Connection,
+            connections_max=2 * limits.connections,  # never reached: `Connection` makes room before
+            quiet_s=limits.quiet_s + 1,
         )
-        self._http.load()
         self._state = ServerState()
         self._pair = self._own = own
         self._tls = self._shown = own.context()

@@ -15,6 +15,7 @@ import pytest
 from carpool.agent import listeners as subject
 from carpool.agent.agent import Agent
 from carpool.agent.app import build
+from carpool.agent.uvicornhttp import HEAD_MAX_BYTES
 from carpool.api.identity import make
 from carpool.errors import KernelError
 from carpool.kernel.tls import bare, pinning
@@ -189,7 +190,7 @@ def test_a_head_that_does_not_end_is_refused(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with serving(agent):
             reader, writer = await asyncio.open_unix_connection(agent.socket)
-            writer.write(b"GET /v1/about HTTP/1.1\r\na: " + b"b" * (subject.HEAD_MAX_BYTES + 1000))
+            writer.write(b"GET /v1/about HTTP/1.1\r\na: " + b"b" * (HEAD_MAX_BYTES + 1000))
             assert b" 400 " in (await reader.read())[:20]
             writer.close()
 
