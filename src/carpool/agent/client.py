@@ -25,6 +25,7 @@ from pydantic import ValidationError
 
 from carpool.agent.answers import API, API_HEADER, PeerAbout
 from carpool.agent.objectlines import LINE_MAX_BYTES, Answer, ObjectLines
+from carpool.agent.pool import Pool
 from carpool.agent.waits import ANSWER_WAIT_S, STREAM_WAIT_S
 from carpool.errors import CarpoolError, DefinitionError, PeerError, UnreachableError
 from carpool.kernel.keys import Credentials, Keys, Trouble
@@ -78,7 +79,7 @@ class PeerClient:
         self._doors = [Door(*ends, port)]  # as we want it, and the former one
         self._at = 0  # where it answered last
         self._keys = keys
-        self._clients: dict[Door, httpx.AsyncClient] = {}
+        self._pools: dict[Door, Pool] = {}
         self._credentials: Credentials | None = None
         self._presented: bytes | None = None  # the certificate that was shown last
 
@@ -163,9 +164,9 @@ class PeerClient:
 
     async def close(self) -> None:
         """Hang up."""
-        clients, self._clients = self._clients, {}
-        for client in clients.values():
-            await client.aclose()
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            await pool.close()
 
     async def _whole(
         self,
@@ -196,26 +197,23 @@ class PeerClient:
         doors = self._doors if self._at == 0 else self._doors[::-1]
         failed: CarpoolError | None = None
         for door in doors:
-            client, credentials = await self._ready(door)
+            pool, credentials = await self._ready(door)
             trace = _Trace(self._check_certificate)
-            request = client.build_request(
+            timeout = httpx.Timeout(timeout_s, connect=CONNECT_WAIT_S)
+            request = httpx.Request(
                 method,
-                path,
+                f"{door.url}{path}",
                 params=params,
-                timeout=httpx.Timeout(timeout_s, connect=CONNECT_WAIT_S),
-                extensions={"trace": trace},
+                extensions={"trace": trace, "timeout": timeout.as_dict()},
                 **content,
             )
             try:
-                response = await client.send(request, stream=True)
-                if door in self._doors:  # it may have moved meanwhile
-                    self._at = self._doors.index(door)
-                try:
+                async with pool.send(request) as response:
+                    if door in self._doors:  # it may have moved meanwhile
+                        self._at = self._doors.index(door)
                     await self._judge(response)
                     yield response
                     return
-                finally:
-                    await response.aclose()
             except (httpx.TransportError, OSError) as error:
                 lost = self._lost(error, credentials, door)
                 if trace.asked:  # it may have heard us: nobody asks it twice
@@ -224,26 +222,17 @@ class PeerClient:
         assert failed is not None
         raise failed
 
-    async def _ready(self, door: Door) -> tuple[httpx.AsyncClient, Credentials]:
-        """A client with the keys as they are in the files now."""
+    async def _ready(self, door: Door) -> tuple[Pool, Credentials]:
+        """Connections with the keys as they are in the files now."""
         found = self._keys.credentials(self.name)
         if self._credentials != found:
             await self.close()
-        if door not in self._clients:
+        if door not in self._pools:
             context = pinning(found, server=False)
             on_certificate(context, self._shown)
-            self._clients[door] = httpx.AsyncClient(
-                base_url=door.url,
-                transport=httpx.AsyncHTTPTransport(
-                    verify=context,
-                    local_address=str(door.source),
-                    socket_options=SOCKET_OPTIONS,
-                    limits=httpx.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=KEEP_S),
-                ),
-                trust_env=False,  # no proxy comes in between
-            )
+            self._pools[door] = Pool(lambda: _client(door, context))
             self._credentials = found
-        return self._clients[door], found
+        return self._pools[door], found
 
     def _shown(self, certificate: bytes) -> None:
         self._presented = certificate
@@ -312,6 +301,18 @@ class PeerClient:
         return PeerError(
             f"{where}: {why}", hint="is it carpool of this version that listens there?"
         )
+
+
+def _client(door: Door, context: ssl.SSLContext) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.AsyncHTTPTransport(
+            verify=context,
+            local_address=str(door.source),
+            socket_options=SOCKET_OPTIONS,
+            limits=httpx.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=KEEP_S),
+        ),
+        trust_env=False,  # no proxy comes in between
+    )
 
 
 class _Trace:

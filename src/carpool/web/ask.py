@@ -12,6 +12,7 @@ import httpx
 
 from carpool.agent.localclient import BY_HEADER, refusal
 from carpool.agent.objectlines import RESTART, Answer, ObjectLines
+from carpool.agent.pool import Pool
 from carpool.agent.waits import ANSWER_WAIT_S, STREAM_WAIT_S
 from carpool.errors import CarpoolError, PeerError, UnreachableError
 from carpool.kernel.lines import parse_object
@@ -24,13 +25,7 @@ class Ask:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._client = httpx.AsyncClient(
-            base_url="http://agent",
-            transport=httpx.AsyncHTTPTransport(
-                uds=str(path), limits=httpx.Limits(max_connections=CONNECTIONS_MAX)
-            ),
-            trust_env=False,
-        )
+        self._pool = Pool(self._client)
 
     async def get(
         self,
@@ -59,8 +54,7 @@ class Ask:
         """The objects of an answer that comes line by line (agent/ndjson.py)."""
         request = self._request("POST", path, body, None, by, timeout_s)
         try:
-            response = await self._client.send(request, stream=True)
-            try:
+            async with self._pool.send(request) as response:
                 if not response.is_success:
                     raise refusal(response.status_code, await response.aread())
                 lines = ObjectLines("the agent")
@@ -68,13 +62,11 @@ class Ask:
                     for item in lines.feed(data):
                         yield item
                 lines.end()
-            finally:
-                await response.aclose()
         except httpx.TransportError as error:
             raise self._lost(error, timeout_s) from error
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._pool.close()
 
     async def _whole(
         self,
@@ -85,10 +77,10 @@ class Ask:
         by: str,
         timeout_s: float,
     ) -> Answer:
+        request = self._request(method, path, body, params, by, timeout_s)
         try:
-            response = await self._client.send(
-                self._request(method, path, body, params, by, timeout_s)
-            )
+            async with self._pool.send(request) as response:
+                await response.aread()
         except httpx.TransportError as error:
             raise self._lost(error, timeout_s) from error
         if not response.is_success:
@@ -110,8 +102,22 @@ class Ask:
         headers = {BY_HEADER: by} if by else {}
         if not {".", ".."}.isdisjoint(path.split("/")):  # of a form: it would be another route
             raise CarpoolError(f"no name: {path!r}", hint="load the page again")
-        return self._client.build_request(
-            method, path, json=body, params=params, headers=headers, timeout=timeout_s
+        extensions = {"timeout": httpx.Timeout(timeout_s).as_dict()}
+        return httpx.Request(
+            method,
+            f"http://agent{path}",
+            json=body,
+            params=params,
+            headers=headers,
+            extensions=extensions,
+        )
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(
+                uds=str(self._path), limits=httpx.Limits(max_connections=CONNECTIONS_MAX)
+            ),
+            trust_env=False,
         )
 
     def _lost(self, error: httpx.TransportError, timeout_s: float) -> UnreachableError:
