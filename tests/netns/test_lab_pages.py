@@ -1,4 +1,4 @@
-"""`carpool lab up --agent` shows the pages of both firewalls to the browsers of this host."""
+"""`carpool lab up` shows the pages of both firewalls to the browsers of this host."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PASSWORD = "twelve or more of them"
 def name() -> Iterator[str]:
     chosen = f"cpl-{secrets.token_hex(3)}"
     try:
-        done = carpool_lab("up", chosen, "--agent")
+        done = carpool_lab("up", chosen)
         assert done.returncode == 0, done.stderr
         yield chosen
     finally:
@@ -88,7 +88,7 @@ def test_a_port_that_somebody_has_is_told(name: str) -> None:
         port = taken.getsockname()[1]
         other = f"cpl-{secrets.token_hex(3)}"
         try:
-            done = carpool_lab("up", other, "--agent", "--port", str(port))
+            done = carpool_lab("up", other, "--port", str(port))
         finally:
             carpool_lab("down", other)
     assert done.returncode == 1

@@ -119,17 +119,16 @@ def _up_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --machines: no configuration of carpool, to set it up by hand",
     )
     parser.add_argument(
-        "--agent",
+        "--no-agent",
         action="store_true",
-        help="start the agents too, to synchronise configuration, and the pages for a browser",
+        help="failover and states alone: no agents, which synchronise configuration, and no pages",
     )
     parser.add_argument(
         "--port",
         type=int,
         default=0,
         metavar="N",
-        help="with --agent or --machines: where the pages of fw1 are on 127.0.0.1, those of fw2 at "
-        "the next (default: free ones)",
+        help="where the pages of fw1 are on 127.0.0.1, those of fw2 at the next (default: free)",
     )
     parser.add_argument(
         "--bare",
@@ -188,9 +187,10 @@ def _up(lab: Lab, args: argparse.Namespace) -> int:
         raise CarpoolError("only machines can be blank", hint="add --machines")
     if not 0 <= args.port < PORT_MAX:
         raise CarpoolError(f"found --port {args.port}, expected 0 to {PORT_MAX - 1}")
-    with_agent = args.agent or image is not None  # machines show their pages anyway
+    if args.no_agent and image is not None:
+        raise CarpoolError("machines run all of carpool", hint="leave out --no-agent")
     with lab.held():
-        lab.up(with_agent=with_agent, image=image, blank=args.blank, port=args.port)
+        lab.up(with_agent=not args.no_agent, image=image, blank=args.blank, port=args.port)
     for sentence in lab.pages():
         _say(sentence)
     if lab.plan.bare:
