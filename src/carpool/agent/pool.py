@@ -29,7 +29,6 @@ class Pool:
     def __init__(self, made: Callable[[], httpx.AsyncClient]) -> None:
         self._made = made
         self._now: _Used | None = None
-        self._closing: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def send(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
@@ -45,27 +44,16 @@ class Pool:
             finally:
                 await response.aclose()
         except asyncio.CancelledError:
-            self._retire(used)
+            if self._now is used:
+                self._now = None
             raise
         finally:
             used.requests -= 1
             if used is not self._now and not used.requests:
-                self._hang_up(used.client)
+                await used.client.aclose()
 
     async def close(self) -> None:
         """Hang up, whatever is asked now."""
         used, self._now = self._now, None
         if used is not None:
             await used.client.aclose()
-        if self._closing:
-            await asyncio.wait(set(self._closing))
-
-    def _retire(self, used: _Used) -> None:
-        if self._now is used:
-            self._now = None
-
-    def _hang_up(self, client: httpx.AsyncClient) -> None:
-        """In a task of its own: who asked last may be cancelled again."""
-        closing = asyncio.create_task(client.aclose())
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
