@@ -184,10 +184,9 @@ def _failover(
     poller = Poller(notify)
     later = Later("files", poller)
     flag = FlagFile(state_dir / "maintenance", later)
-    started_s = clock.monotonic_s()
     engine = Engine(
         config,
-        now_s=started_s,
+        now_s=clock.monotonic_s(),
         counter_start_us=clock.wall_us(),
         maintenance=flag.is_set(),
         maintenance_reason=flag.text(),
@@ -207,6 +206,7 @@ def _failover(
         later=later,
         now_s=clock.monotonic_s,
         wall_iso=clock.wall_iso,
+        suspended_s=clock.suspended_s,
     )
     identity = {
         "process": "failover",

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
 
+from carpool.proto.carp import PROTOCOL
 from tests.netns.lab import Namespace, Network, holds_for, wait_until
 from tests.netns.node import CarpNode, running, vip
 
+# include/uapi/linux/if_packet.h, if_ether.h
+SOL_PACKET, PACKET_IGNORE_OUTGOING, ETH_P_ALL = 263, 23, 0x0003
 VIP4, VIP6 = "10.10.1.1", "fd00:10:1::1"
 PEERS = {"fw1": {"lan": "10.10.1.2"}, "fw2": {"lan": "10.10.1.3"}}
 
@@ -26,6 +33,25 @@ class Pair:
     def configure(self, *vips: str, preempt: bool = True) -> None:
         self.fw1.configure(*vips, peers={"fw2": PEERS["fw2"]}, preempt=preempt)
         self.fw2.configure(*vips, peers={"fw1": PEERS["fw1"]}, preempt=preempt)
+
+    @contextlib.contextmanager
+    def sent_by_fw1(self) -> Iterator[Callable[[], list[bytes]]]:
+        """Of all that fw1 sends, what has come since one asked last."""
+        with self.switch.entered():
+            tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            tap.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+            tap.bind(("p0", ETH_P_ALL))
+        tap.setblocking(False)
+
+        def read() -> list[bytes]:
+            frames = []
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    frames.append(tap.recv(2048))
+            return frames
+
+        with tap:
+            yield read
 
     def owners(self, address: str = VIP4) -> list[str]:
         return [node.name for node in (self.fw1, self.fw2) if node.owns(address)]
@@ -130,20 +156,52 @@ def test_killed_guard_makes_the_worker_leave(pair: Pair) -> None:
         pair.fw1.process.communicate(timeout=30)
 
 
-def test_paused_master_is_replaced_and_steps_down_when_it_wakes(pair: Pair) -> None:
-    with running(pair.fw1, pair.fw2):
+@pytest.mark.parametrize("mac", ["virtual", "interface"])
+def test_a_paused_master_is_replaced_and_says_nothing_as_master_when_it_wakes(
+    pair: Pair, mac: str
+) -> None:
+    """Guard and worker stopped together; what fw1 sends is looked at on the switch."""
+    pair.configure(vip(addresses=(f"{VIP4}/24", f"{VIP6}/64"), mac=mac))
+    with running(pair.fw1, pair.fw2), pair.sent_by_fw1() as sent:
         pair.fw1.becomes("MASTER")
         pair.fw2.becomes("BACKUP")
-        worker = pair.fw1.worker_pid()
-        os.kill(worker, signal.SIGSTOP)
+        assert pair.fw1.process is not None
+        stopped = (pair.fw1.process.pid, pair.fw1.worker_pid())
+        wait_until(lambda: claims(sent()), what="the capture sees what a master sends")
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
         try:
             pair.fw2.becomes("MASTER")
             wait_until(lambda: pair.owners() == ["fw2"], 20, "the kernel took the VIP from fw1")
+            sent()
         finally:
-            os.kill(worker, signal.SIGCONT)
-        pair.fw1.becomes("MASTER")  # the better node preempts, in good order
-        kinds = [event["kind"] for event in pair.fw1.ask("events")["events"]]
-        assert "stall" in kinds
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+        pair.fw1.becomes("BACKUP")
+        holds_for(lambda: pair.fw1.role == "BACKUP", 1.5, "it does not compete at once")
+        assert claims(sent()) == []
+        told = pair.fw1.status()
+        assert (told["counters"]["stalls"], told["demotion"][0]["reason"]) == (1, "recent stall")
+        assert "stall" in [event["kind"] for event in pair.fw1.ask("events")["events"]]
+
+
+def claims(frames: list[bytes]) -> list[str]:
+    """Those by which a master claims an address, in words."""
+    mac, vip4, vip6 = bytes.fromhex("00005e000133"), IPv4Address(VIP4), IPv6Address(VIP6)
+    found = []
+    for frame in frames:
+        kind, ip = frame[12:14], frame[14:]
+        if frame[6:12] == mac:
+            found.append(f"from the virtual MAC: {frame.hex()}")
+        elif kind == b"\x08\x06" and ip[14:18] == vip4.packed:
+            found.append(f"ARP: {frame.hex()}")
+        elif kind == b"\x08\x00" and ip[9] == PROTOCOL:
+            found.append(f"CARP: {frame.hex()}")
+        elif kind == b"\x86\xdd" and ip[6] == PROTOCOL:
+            found.append(f"CARP: {frame.hex()}")
+        elif kind == b"\x86\xdd" and ip[6:7] == b"\x3a" and ip[40] == 136:
+            found += [f"NA: {frame.hex()}"] if ip[48:64] == vip6.packed else []
+    return found
 
 
 def test_carrier_lost_and_device_deleted_and_back(pair: Pair) -> None:

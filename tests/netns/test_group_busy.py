@@ -57,6 +57,7 @@ class Firewall:
                 later=self.later,
                 now_s=clock.monotonic_s,
                 wall_iso=clock.wall_iso,
+                suspended_s=clock.suspended_s,
             )
             engine = Engine(config, now_s=clock.monotonic_s(), counter_start_us=clock.wall_us())
             self.service = FailoverService(engine, hands, {}, Start(Form(config, texts)))

@@ -56,6 +56,8 @@ class Box:
         self.off = 0  # reasons for which the machine has no power
         self.dead = 0  # reasons for which the process is not there
         self.frozen = 0  # reasons for which the process stands still
+        self.asleep = 0  # reasons for which the machine is suspended; each is one to be frozen, too
+        self._asleep_s = 0.0  # since when
         self.stopped = False
         self.links_down = dict.fromkeys(world.plan.interfaces, 0)
         self.send_faults = dict.fromkeys(world.plan.interfaces, 0)
@@ -96,7 +98,9 @@ class Box:
     def owns(self, key: VhostKey) -> bool:
         """Whether the kernel of this machine answers for the addresses."""
         expires_s = self.expires.get(key)
-        return not self.off and expires_s is not None and expires_s > self.clock_s()
+        if self.off or self.asleep:
+            return False
+        return expires_s is not None and expires_s > self.clock_s()
 
     def ready(self, interface: str) -> bool:
         """Whether the node is able to be master there, as far as an onlooker can see."""
@@ -177,6 +181,24 @@ class Box:
         self.die()
         self.expires.clear()
 
+    def fall_asleep(self) -> None:
+        if not self.asleep:
+            self._asleep_s = self.clock_s()
+        self.asleep += 1
+
+    def wake(self) -> None:
+        """The kernel counts what addresses live by a clock that stood still."""
+        self.asleep -= 1
+        if self.asleep:
+            return
+        slept_s = self.clock_s() - self._asleep_s
+        for key in self.expires:
+            self.expires[key] += slept_s
+            if not self.off:
+                self._watch_expiry(key)
+        if self.engine is not None:
+            self._inbox.appendleft(fx.Resumed(slept_s))
+
     def thaw(self) -> None:
         """What queued up is handled first, then what is due."""
         while self._inbox and not self.frozen:
@@ -193,6 +215,8 @@ class Box:
             self.put(event)
             return
         packet = isinstance(event, fx.PacketReceived)
+        if packet and self.asleep:
+            return
         if not packet or sum(isinstance(e, fx.PacketReceived) for e in self._inbox) < (
             INBOX_PACKETS_MAX
         ):
@@ -225,7 +249,8 @@ class Box:
         self._arm()
 
     def _lost(self) -> list[VhostKey]:
-        """The VHIDs whose addresses ran out while their master stood still."""
+        """The VHIDs that may be another one's: their master stood still until its addresses ran
+        out, or as long as they live."""
         now_s, slept_from_s = self.clock_s(), self._handled_s
         self._handled_s = now_s
         if self.engine is None or now_s - slept_from_s < HOLD_EVERY_S:
@@ -233,8 +258,9 @@ class Box:
         return [
             key
             for key, vhost in self.engine.vhosts.items()
-            if vhost.state is State.MASTER and self.expires.get(key, 0.0) < now_s - 1e-6
-            if self._has_addresses(key)
+            if vhost.state is State.MASTER and self._has_addresses(key)
+            if self.expires.get(key, 0.0) < now_s - 1e-6
+            or now_s - slept_from_s >= ADDRESS_LIFETIME_S
         ]
 
     def _check_lost(self, lost: list[VhostKey], effects: list[fx.Effect]) -> None:

@@ -21,7 +21,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from carpool.machine.demotion import ADVSKEW_CAP, BULK_SYNC, CRASH, MAINTENANCE, SWITCHOVER, Rank
+from carpool.machine.demotion import (
+    ADVSKEW_CAP,
+    BULK_SYNC,
+    CRASH,
+    MAINTENANCE,
+    STALL,
+    SWITCHOVER,
+    Rank,
+)
 from carpool.machine.effects import State
 from carpool.machine.engine import (
     BULK_WAIT_S,
@@ -32,7 +40,7 @@ from carpool.machine.engine import (
 from carpool.machine.vhost import ADDRESS_LIFETIME_S
 from carpool.model.config import VhostKey
 from tests.sim.box import BULK_TAKES_S, TIMER_LATE_S, Box
-from tests.sim.plan import DELAY_S, Command, Crash, Kill, Noise, Plan
+from tests.sim.plan import DELAY_S, Command, Crash, Kill, Noise, Pause, Plan, Suspend
 from tests.sim.world import World
 
 DRIFT = 1e-3
@@ -92,7 +100,9 @@ class Bounds:
         demotion_s = max(
             (SEND_ERRORS_MAX + 1) * max(PROBE_EVERY_S, self.interval_s),
             BULK_TAKES_S if plan.await_bulk else 0.0,
-            RETRY_AFTER_S if any(isinstance(f, Kill) for f in plan.faults) else 0.0,
+            RETRY_AFTER_S
+            if any(isinstance(f, Kill | Pause | Suspend) for f in plan.faults)
+            else 0.0,
             *(max(0.0, f.at_s + BULK_WAIT_S - plan.ends_s) for f in plan.faults if _bulk_on(f)),
             0.0,
         )
@@ -213,6 +223,26 @@ class NeverTwoOwnersForLong:
                     yield key, a.index, b.index
 
 
+class NeverTwoMastersForLong(NeverTwoOwnersForLong):
+    """The same of what awake nodes believe of themselves, whatever their kernels have."""
+
+    @staticmethod
+    def _pairs(world: World) -> Iterator[tuple[VhostKey, int, int]]:
+        if world.noisy:
+            return
+        for key in world.keys:
+            interface = key.interface
+            masters = [
+                box
+                for box in world.boxes
+                if box.running and box.link_up(interface) and not box.send_faults[interface]
+                if _state(box, key) is State.MASTER
+            ]
+            for a, b in combinations(masters, 2):
+                if _hears(world, interface, a, b, all):
+                    yield key, a.index, b.index
+
+
 # ----------------------------------------------------------------------------- once it is quiet
 
 
@@ -302,7 +332,7 @@ def _check_demotion(box: Box) -> None:
     expected = set(_expected(box))
     assert found == expected, f"{box.name} is demoted for {found}, expected {expected}"
     assert BULK_SYNC not in found
-    assert CRASH not in found
+    assert not {CRASH, STALL} & found
 
 
 def check_ticks(world: World) -> None:
@@ -333,7 +363,12 @@ def _names(boxes: list[Box]) -> str:
 def play(plan: Plan) -> World:
     """Run a plan under all judges; AssertionError with the plan and the end of the trace."""
     bounds = Bounds.of(plan)
-    world = World(plan, (NeverWithoutOwner(bounds), NeverTwoOwnersForLong(bounds)))
+    judges = (
+        NeverWithoutOwner(bounds),
+        NeverTwoOwnersForLong(bounds),
+        NeverTwoMastersForLong(bounds),
+    )
+    world = World(plan, judges)
     try:
         world.run_until(plan.ends_s)
         world.run_until(plan.ends_s + bounds.settling_s(world))

@@ -88,6 +88,15 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspend:
+    """The whole machine sleeps: what is sent to it is lost, its addresses do not run out."""
+
+    at_s: float
+    for_s: float
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
 class Crash:
     """The machine is gone, its addresses with it; it boots again with a wall clock that is off."""
 
@@ -133,7 +142,7 @@ class Change:
         return self.at_s + max((late_s for late_s in self.late_s if late_s is not None), default=0)
 
 
-Fault = Noise | Split | OneWay | LinkDown | SendFault | Pause | Crash | Kill | Command
+Fault = Noise | Split | OneWay | LinkDown | SendFault | Pause | Suspend | Crash | Kill | Command
 
 
 @dataclass(frozen=True, slots=True)

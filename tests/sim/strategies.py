@@ -24,6 +24,7 @@ from tests.sim.plan import (
     Plan,
     SendFault,
     Split,
+    Suspend,
     VipPlan,
 )
 
@@ -77,7 +78,8 @@ def faults(draw: st.DrawFn, nodes: int, interfaces: tuple[str, ...], one_way: bo
     interface = draw(st.sampled_from(interfaces))
     maybe_s = draw(st.sampled_from((for_s, for_s, for_s, None)))
     step_s = draw(st.sampled_from((0.0, 0.0, -2.0, -7200.0, 3600.0)))
-    kinds = ["noise", "split", "link", "mute", "pause", "crash", "kill", "command", "command"]
+    kinds = ["noise", "split", "link", "mute", "pause", "suspend", "crash", "kill"]
+    kinds += ["command", "command"]
     kind = draw(st.sampled_from(kinds + ["one way"] * one_way))
     match kind:
         case "noise":
@@ -92,6 +94,8 @@ def faults(draw: st.DrawFn, nodes: int, interfaces: tuple[str, ...], one_way: bo
             return SendFault(at_s, maybe_s, interface, node)
         case "pause":
             return Pause(at_s, for_s, node)
+        case "suspend":
+            return Suspend(at_s, for_s, node)
         case "crash":
             return Crash(at_s, maybe_s, node, step_s)
         case "kill":

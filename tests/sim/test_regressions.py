@@ -13,6 +13,7 @@ from tests.sim.plan import (
     Plan,
     SendFault,
     Split,
+    Suspend,
     VipPlan,
 )
 from tests.sim.world import World
@@ -94,3 +95,23 @@ def test_a_node_that_slept_does_not_act_on_stale_goodbyes() -> None:
     faults = (Pause(FAULT_S - 0.5, 6.0, 2), Command(FAULT_S, 0, "switchover"))
     world = play(group(0, 50, 100, faults=faults))
     assert "fw3" not in took_over(world)
+
+
+def test_a_suspended_backup_does_not_take_over_from_a_living_master() -> None:
+    """Its sockets are empty when it wakes: that is no silence."""
+    world = play(group(0, 100, faults=(Suspend(FAULT_S, 20.0, 1),)))
+    assert took_over(world) == []
+
+
+def test_a_suspended_master_wakes_as_backup_and_comes_back_in_good_order() -> None:
+    world = play(group(0, 100, faults=(Suspend(FAULT_S, 10.0, 0),)))
+    assert masters(world, "1@lan") == masters(world, "1@wan") == ["fw1"]
+    backs = [line for line in world.trace if "fw1" in line and "-> MASTER" in line]
+    assert float(backs[-1].split()[0]) > FAULT_S + 10.0 + 30.0
+
+
+def test_a_paused_master_says_nothing_as_master_when_it_wakes() -> None:
+    world = play(group(0, 100, faults=(Pause(FAULT_S, 10.0, 0),)))
+    woken_s = FAULT_S + 10.0
+    said = [at_s for at_s, box, _ in world.announcements if box.index == 0 and at_s >= woken_s]
+    assert said and min(said) > woken_s + 25.0

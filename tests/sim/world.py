@@ -30,6 +30,7 @@ from tests.sim.plan import (
     Plan,
     SendFault,
     Split,
+    Suspend,
 )
 from tests.sim.regroup import Coordinator
 
@@ -205,6 +206,8 @@ class World:
                 )
             case Pause(node=node):
                 return lambda: self._freeze(node, 1), lambda: self._freeze(node, -1)
+            case Suspend(node=node):
+                return lambda: self._suspend(node, 1), lambda: self._suspend(node, -1)
             case Crash(node=node, clock_step_s=step_s):
                 return lambda: self._power_off(node), lambda: self._power_on(node, step_s)
             case Kill(node=node, clock_step_s=step_s):
@@ -231,6 +234,14 @@ class World:
         box.frozen += count
         if not box.frozen:
             box.thaw()
+
+    def _suspend(self, node: int, count: int) -> None:
+        box = self.boxes[node]
+        if count > 0:
+            box.fall_asleep()
+        else:
+            box.wake()
+        self._freeze(node, count)
 
     def _power_off(self, node: int) -> None:
         box = self.boxes[node]

@@ -253,7 +253,10 @@ class AddressHolder:
     def take(self, key: VhostKey) -> None:
         """Own the addresses for ADDRESS_LIFETIME_S; what works is done even if some of it fails."""
         vhost = self._ready(key)
+        asked_s = monotonic_s()
         with self._lock:
+            if monotonic_s() - asked_s >= ADDRESS_LIFETIME_S:
+                raise KernelError(f"{key}: the kernel was busy for longer than addresses live")
             vhost.taken, vhost.error = True, None
             refusals = self._socket.attempt(vhost.put)
             self._admit(vhost)
@@ -271,7 +274,8 @@ class AddressHolder:
             self.take(key)
             return
         self._admit(vhost)
-        self._background.submit(key, lambda: self._refresh(vhost))
+        asked_s = monotonic_s()
+        self._background.submit(key, lambda: self._refresh(vhost, asked_s))
         error, vhost.error = vhost.error, None
         if error:
             raise KernelError(error)
@@ -348,11 +352,12 @@ class AddressHolder:
             raise KernelError(f"{key}: device {device} is not there, or could not be prepared")
         return vhost
 
-    def _refresh(self, vhost: _Vhost) -> None:
-        """In the background: hold one VHID, whatever somebody did to it meanwhile."""
+    def _refresh(self, vhost: _Vhost, asked_s: float) -> None:
+        """In the background: hold one VHID, whatever somebody did to it meanwhile. Not in a process
+        that was stopped since it was asked: the addresses may be a peer's by now."""
         try:
             with self._lock:
-                if vhost.taken:
+                if vhost.taken and monotonic_s() - asked_s < ADDRESS_LIFETIME_S:
                     self._hold(vhost)
         except KernelError as error:
             vhost.error = error.message

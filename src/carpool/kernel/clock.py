@@ -16,6 +16,11 @@ def monotonic_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def suspended_s() -> float:
+    """For how long this machine was suspended since it booted."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
 def wall_us() -> int:
     """Microseconds since 1970; steps when an operator or NTP sets the clock. Never for timers."""
     return time.time_ns() // 1000

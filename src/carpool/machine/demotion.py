@@ -17,7 +17,7 @@ ADVSKEW_CAP = 240  # CARP_MAXSKEW: the slowest that a demoted node advertises
 RANK_MAX = 255
 
 BULK_SYNC, MAINTENANCE, SWITCHOVER = "bulk sync", "maintenance", "switchover"
-CRASH = "recent crash"
+CRASH, STALL = "recent crash", "recent stall"
 CHECK = "check "  # these begin with
 
 

@@ -116,6 +116,13 @@ class Adopt:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """The whole machine was suspended for so long, its network cards too: silence says nothing."""
+
+    slept_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class TakeUp:
     """Another configuration of this node and its group, judged before: go by it from now on, and by
     the one before, too, until Settle."""
@@ -149,6 +156,7 @@ Input = (
     | SetChecks
     | Switchover
     | Adopt
+    | Resumed
     | TakeUp
     | Settle
     | Stop

@@ -12,6 +12,7 @@ Rule 3: who takes one VHID over from a master that is alive (slower, demoted, le
 Rule 4: leaving is make-before-break: we own the addresses until a successor is heard, but at most
         for LEAVE_WAIT_S; a switchover that nobody answers is taken back.
 Rule 5: when in doubt between two masters and none, one working gateway wins, and we say so.
+Rule 6: who slept so long that a peer may be master gives everything up before it says a word.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from carpool.machine import checklease, departure, regroup
+from carpool.machine import checklease, departure, regroup, stall
 from carpool.machine import effects as fx
 from carpool.machine.demotion import (
     BULK_SYNC,
     CRASH,
     MAINTENANCE,
+    STALL,
     SWITCHOVER,
     WEIGHT,
     Demotion,
@@ -50,10 +52,9 @@ from carpool.proto import carp
 BULK_WAIT_S = 60.0  # hold preemption for the table at most so long
 SEND_ERRORS_MAX = 3  # consecutive; as many successes clear them
 PROBE_EVERY_S = 1.0
-RETRY_AFTER_S = 30.0  # a node that could not own addresses may compete again after this
+RETRY_AFTER_S = stall.RETRY_AFTER_S  # also a node that could not own addresses
 SLEPT_S = 1.0  # a Tick that comes so late: what waits in the sockets is as old
 TRANSITION_TOLD_S = 10.0  # a synchronisation brings the same group.toml to all within seconds
-STALE_S = 0.1  # from waking until the last of it has been read
 
 
 @dataclass(slots=True)
@@ -98,7 +99,7 @@ class Engine:
         self.peers = regroup.names_of(config, older)
         self.mismatches = MismatchFinder()
         self.departure: Departure | None = None
-        self._stale_until_s = now_s  # packets may be older than they look
+        self.stale_until_s = now_s  # packets may be older than they look
         self._bulk_until_s = now_s + BULK_WAIT_S if await_bulk else None
         self._teller = Teller()
         self.checks_until_s: float | None = None  # what fails is forgotten then; see checklease.py
@@ -114,8 +115,8 @@ class Engine:
         """Everything that follows from `event` at `now_s` (monotonic, never going back)."""
         due_s = self.deadline_s
         if due_s is not None and now_s > due_s + SLEPT_S:
-            self._stale_until_s = now_s + STALE_S
-        done = [e for vhost in self.vhosts.values() for e in vhost.check_stall(now_s)]
+            self.stale_until_s = now_s + stall.STALE_S
+        done = stall.check(self, now_s)
         match event:
             case fx.PacketReceived():
                 done += self._on_packet(event, now_s)
@@ -129,7 +130,7 @@ class Engine:
                 done += self._on_maintenance(on, reason, now_s)
             case fx.SetDisabled(on):
                 done += self._on_disabled(on, now_s)
-            case fx.SetBulkSync() | fx.SetChecks():
+            case fx.SetBulkSync() | fx.SetChecks() | fx.Resumed():
                 done += self._on_told(event, now_s)
             case fx.Switchover():
                 done += self._on_switchover(now_s)
@@ -207,7 +208,7 @@ class Engine:
             vhost.memory.signs_as_we(packet.source, now_s)
         self.counters["accepted"] += 1
         before = vhost.state
-        if advert.leaving and before is State.BACKUP and now_s < self._stale_until_s:
+        if advert.leaving and before is State.BACKUP and now_s < self.stale_until_s:
             vhost.hear(packet.source, now_s)  # its successor may be master by now
             return told
         if advert.leaving and vhost.heeds_goodbye(packet.source, now_s):
@@ -334,7 +335,7 @@ class Engine:
         """A master that cannot have its addresses is none: let another try, and try again later."""
         reason = f"addresses {event.key}"
         if event.error is None:
-            return self._forget(reason, now_s)
+            return self.forget(reason, now_s)
         self.counters["address_errors"] += 1
         self.retry_s[reason] = now_s + RETRY_AFTER_S
         return self.demote(reason, Rank.SEND_ERRORS, True, now_s)
@@ -353,8 +354,12 @@ class Engine:
             done += departure.stay(self, now_s)
         return done + [e for v in self.vhosts.values() for e in self.follow_link(v, now_s)]
 
-    def _on_told(self, event: fx.SetBulkSync | fx.SetChecks, now_s: float) -> list[Effect]:
-        """By the other processes of this node."""
+    def _on_told(
+        self, event: fx.SetBulkSync | fx.SetChecks | fx.Resumed, now_s: float
+    ) -> list[Effect]:
+        """By the other processes of this node, or of this machine."""
+        if isinstance(event, fx.Resumed):
+            return stall.resume(self, event.slept_s, now_s)
         if isinstance(event, fx.SetChecks):
             return checklease.set_checks(self, event, now_s)
         return self._on_bulk(event, now_s)
@@ -395,7 +400,7 @@ class Engine:
             text = f"not complete after {BULK_WAIT_S:g} s: this node takes part without the table"
             done += self._on_bulk(fx.SetBulkSync(on=False, reason=text), now_s)
         for reason in [r for r, until_s in self.retry_s.items() if now_s >= until_s]:
-            done += self._forget(reason, now_s)
+            done += self.forget(reason, now_s)
         done += checklease.expire(self, now_s)
         for vhost in self.vhosts.values():
             done += vhost.on_tick(now_s)
@@ -422,6 +427,7 @@ class Engine:
         if not any(isinstance(e, fx.Transition) and e.new is State.MASTER for e in done):
             return []
         more = self.demote(SWITCHOVER, Rank.SWITCHOVER, False, now_s)
+        more += self.forget(STALL, now_s)
         more += regroup.join(self, now_s)
         usable = [v for v in self.vhosts.values() if v.state in (State.BACKUP, State.MASTER)]
         if all(vhost.state is State.MASTER for vhost in usable) and BULK_SYNC in self.demotion:
@@ -457,7 +463,7 @@ class Engine:
         self.maintenance = on
         return self.demote(MAINTENANCE, Rank.MAINTENANCE, on, now_s, text=reason)
 
-    def _forget(self, reason: str, now_s: float) -> list[Effect]:
+    def forget(self, reason: str, now_s: float) -> list[Effect]:
         """End a reason that `_retry_s` limits in time; nothing if it does not hold."""
         self.retry_s.pop(reason, None)
         return self.demote(reason, Rank.SEND_ERRORS, False, now_s)

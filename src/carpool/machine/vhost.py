@@ -11,8 +11,8 @@ Rule 1: an interval is advbase + advskew/256 s; lower wins, then the lower demot
 Rule 2: there is one master-down timer: an advert in either family proves that the master lives.
 Rule 3: deadlines are derived from what was heard and from the present demotion, never stored, so a
         demotion that ends or begins moves them at once.
-Rule 4: a master that has not extended its addresses' lifetime in time no longer owns them: it
-        becomes BACKUP before it does anything else.
+Rule 4: a master that slept until its addresses ran out, or until a peer may have missed three of
+        its adverts, becomes BACKUP before it does anything else.
 Rule 5: a BACKUP that follows a living master does not heed a slower one: that one is the master's
         to correct. Taking over from it would make two better nodes fight over a third's deafness.
 """
@@ -130,6 +130,14 @@ class Vhost:
         return None
 
     @property
+    def fenced_at_s(self) -> float | None:
+        """Rule 4: when a master that does nothing meanwhile has no say any more."""
+        if self.state is not State.MASTER:
+            return None
+        unheard_s = self._sent_s + 3.0 * self.form.advbase_s  # the shortest master-down interval
+        return min(self._held_s + ADDRESS_LIFETIME_S, unheard_s)
+
+    @property
     def _advert_at_s(self) -> float:
         if self.leaving:
             return self._sent_s + LEAVE_EVERY_S
@@ -189,13 +197,18 @@ class Vhost:
             effects += self.advertise(now_s)
         return effects
 
-    def check_stall(self, now_s: float) -> list[Effect]:
-        """Rule 4. To be asked before anything else happens."""
-        slept_s = now_s - self._held_s
-        if self.state is not State.MASTER or slept_s < ADDRESS_LIFETIME_S:
+    def fence(self, now_s: float) -> list[Effect]:
+        """Rule 4. It was found asleep: whoever took over is not known yet."""
+        if self.state is not State.MASTER:
             return []
-        text = f"stalled for {slept_s:.1f} s, longer than the addresses live without us"
+        slept_s = now_s - max(self._held_s, self._sent_s)
+        text = f"stalled for {slept_s:.1f} s: a peer may have taken over meanwhile"
         return [Note("stall", text, self.key), *self._step_down(text, None, now_s)]
+
+    def listen_anew(self, now_s: float) -> None:
+        """What came meanwhile was lost: silence counts from now on."""
+        if self.state is State.BACKUP:
+            self._heard_s = self._followed_s = now_s
 
     # ------------------------------------------------------------------------------ actions
 

@@ -22,6 +22,8 @@ from carpool.kernel.poller import Poller
 from carpool.kernel.unixserver import Client
 from carpool.machine import effects as fx
 from carpool.machine.engine import Engine
+from carpool.machine.stall import fenced_at_s
+from carpool.machine.vhost import ADDRESS_LIFETIME_S
 from carpool.model.config import Address, Family, MacMode, Transport, VhostKey, family_of
 from carpool.proto.ipheader import group_of
 from carpool.service.checkwish import checks_of
@@ -32,6 +34,9 @@ from carpool.service.watchers import Watchers
 
 PACKETS_MAX = 64  # handled a round, so that a flood cannot keep the deadline waiting
 FOLLOW_AGAIN_S = 1.0
+SUSPENDED_MIN_S = 0.1  # less is what two clocks, read one after the other, differ by
+# What a node that slept must not do before the engine knows: a peer may be master by now.
+CLAIMS = fx.SendAdvert | fx.Announce | fx.TakeAddresses | fx.HoldAddresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class Hands:
     later: Later
     now_s: Callable[[], float]
     wall_iso: Callable[[], str]
+    suspended_s: Callable[[], float]  # of the machine, since it booted
 
 
 class FailoverService:
@@ -70,6 +76,8 @@ class FailoverService:
         self.now_s = hands.now_s
         self.wall_iso = hands.wall_iso
         self.identity = identity
+        self.suspended_s = hands.suspended_s
+        self._suspended_s = self.suspended_s()
         self.started_s = self.now_s()
         self.sockets: dict[str, AdvertSocket] = {}
         self.stopped = False
@@ -129,21 +137,35 @@ class FailoverService:
     def put(self, event: fx.Input) -> None:
         """Hand an input to the engine and perform what follows; inputs that arise meanwhile
         (a send that fails) wait for their turn."""
+        slept_s = self.suspended_s() - self._suspended_s
+        if slept_s >= SUSPENDED_MIN_S:
+            self._suspended_s += slept_s
+            self._inputs.append(fx.Resumed(slept_s))
         self._inputs.append(event)
         if self._performing:
             return
         self._performing = True
         try:
             while self._inputs:
-                effects = self.engine.handle(self._inputs.popleft(), self.now_s())
+                handled_s = self.now_s()
+                effects = self.engine.handle(self._inputs.popleft(), handled_s)
                 if self.engine.is_master:
                     # Before the first packet comes: it is to make an event.
                     self._watchers.tell_masters()
-                for effect in effects:
-                    self._perform(effect)
+                self._perform_all(effects, handled_s)
         finally:
             self._performing = False
         self._watchers.tell()
+
+    def _perform_all(self, effects: Sequence[fx.Effect], handled_s: float) -> None:
+        """In order. This process may be stopped anywhere in here: what would claim an address for
+        a master that has none any more is left out, and the engine looks at the time."""
+        until_s = fenced_at_s(self.engine) or handled_s + ADDRESS_LIFETIME_S
+        for effect in effects:
+            if isinstance(effect, CLAIMS) and self.now_s() >= until_s:
+                self._inputs.append(fx.Tick())
+            else:
+                self._perform(effect)
 
     def _perform(self, effect: fx.Effect) -> None:
         match effect:

@@ -269,4 +269,4 @@ def test_a_switchover_ended_by_a_stall_claims_no_successor() -> None:
     (done,) = [e for e in effects if isinstance(e, fx.SwitchoverDone)]
     assert not done.ok
     assert states(engine) == ALL_BACKUP
-    assert reasons(engine) == []
+    assert reasons(engine) == ["recent stall"]

@@ -396,16 +396,29 @@ def test_adopting_owns_and_says_goodbye_in_one_go() -> None:
 
 def test_a_master_that_slept_shorter_than_its_addresses_live_goes_on() -> None:
     vhost = master()
-    assert vhost.check_stall(110.0 + ADDRESS_LIFETIME_S - 0.01) == []
+    assert vhost.fenced_at_s == 110.0 + ADDRESS_LIFETIME_S
 
 
 def test_a_master_that_slept_longer_steps_down() -> None:
     vhost = master()
-    effects = vhost.check_stall(110.0 + ADDRESS_LIFETIME_S)
+    effects = vhost.fence(110.0 + ADDRESS_LIFETIME_S)
     assert kinds(effects) == ["Note", "ReleaseAddresses", "Transition"]
     assert (vhost.state, vhost.master) == (State.BACKUP, None)
     assert vhost.deadline_s == 110.0 + ADDRESS_LIFETIME_S + DOWN_S
 
 
 def test_a_backup_has_nothing_to_lose_by_sleeping() -> None:
-    assert backup().check_stall(1000.0) == []
+    assert (backup().fenced_at_s, backup().fence(1000.0)) == (None, [])
+
+
+def test_three_missed_adverts_end_a_mastership_before_its_addresses_do() -> None:
+    vhost = master()
+    vhost.on_tick(vhost.deadline_s or 0.0)
+    vhost.retake(112.5)
+    assert vhost.fenced_at_s == 113.0
+
+
+def test_who_was_suspended_as_backup_listens_anew() -> None:
+    vhost = backup()
+    vhost.listen_anew(1000.0)
+    assert vhost.deadline_s == 1000.0 + DOWN_S

@@ -1,0 +1,53 @@
+"""A process that stood still, or a machine that was suspended: what it may still believe.
+
+Room: machine. Reads and changes the engine, for the engine alone.
+
+Rule 1: a master that did nothing until a peer may be master, or until the kernel took its addresses
+        back, owns nothing: it gives all VHIDs up, releases first, and says so.
+Rule 2: it does not compete for RETRY_AFTER_S: who starves once starves again, and what was stopped
+        with it (states) has to catch up. A mastership that nobody else wants ends that.
+Rule 3: of a suspended machine the sockets are empty, too: silence counts from its waking on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carpool.machine import effects as fx
+from carpool.machine.demotion import STALL, Rank
+from carpool.machine.effects import Effect
+
+if TYPE_CHECKING:
+    from carpool.machine.engine import Engine
+
+RETRY_AFTER_S = 30.0  # as after a crash
+STALE_S = 0.1  # from waking until the last of what waited has been read
+
+
+def fenced_at_s(engine: Engine) -> float | None:
+    """When a node that does nothing meanwhile has no say any more; None: it is master of nothing.
+    Whoever performs effects asks before each frame: a process may be stopped in between."""
+    times = [at_s for v in engine.vhosts.values() if (at_s := v.fenced_at_s) is not None]
+    return min(times, default=None)
+
+
+def check(engine: Engine, now_s: float) -> list[Effect]:
+    """Rules 1 and 2. To be asked before anything else happens."""
+    at_s = fenced_at_s(engine)
+    if at_s is None or now_s < at_s:
+        return []
+    done = [effect for vhost in engine.vhosts.values() for effect in vhost.fence(now_s)]
+    engine.counters["stalls"] += 1
+    engine.retry_s[STALL] = now_s + RETRY_AFTER_S
+    text = f"competes again in {RETRY_AFTER_S:g} s"
+    return done + engine.demote(STALL, Rank.CRASH, True, now_s, text=text)
+
+
+def resume(engine: Engine, slept_s: float, now_s: float) -> list[Effect]:
+    """Rule 3."""
+    engine.counters["suspensions"] += 1
+    engine.stale_until_s = now_s + STALE_S
+    for vhost in engine.vhosts.values():
+        vhost.listen_anew(now_s)
+    text = f"this machine was suspended for {slept_s:.1f} s: it listens before it takes over"
+    return [fx.Note("stall", text)]
