@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from carpool import __version__
 from carpool.api.control import FAILOVER
-from carpool.kernel import clock
+from carpool.kernel import clock, counterbase
 from carpool.kernel.addresses import AddressHolder
 from carpool.kernel.flagfile import FlagFile
 from carpool.kernel.journal import Journal, never_wait_for_stderr, say, tell_console
@@ -187,7 +187,7 @@ def _failover(
     engine = Engine(
         config,
         now_s=clock.monotonic_s(),
-        counter_start_us=clock.wall_us(),
+        counter_start_us=counterbase.start_us(run_dir, clock.monotonic_s(), clock.wall_us()),
         maintenance=flag.is_set(),
         maintenance_reason=flag.text(),
         await_bulk=config.group.states is not None,

@@ -16,6 +16,7 @@ import pytest
 from carpool.proto.carp import PROTOCOL
 from tests.netns.lab import Namespace, Network, holds_for, wait_until
 from tests.netns.node import CarpNode, running, vip
+from tests.netns.wallclock import WallClock
 
 # include/uapi/linux/if_packet.h, if_ether.h
 SOL_PACKET, PACKET_IGNORE_OUTGOING, ETH_P_ALL = 263, 23, 0x0003
@@ -202,6 +203,24 @@ def claims(frames: list[bytes]) -> list[str]:
         elif kind == b"\x86\xdd" and ip[6:7] == b"\x3a" and ip[40] == 136:
             found += [f"NA: {frame.hex()}"] if ip[48:64] == vip6.packed else []
     return found
+
+
+def test_no_step_of_the_wall_clock_moves_anything(pair: Pair, tmp_path: Path) -> None:
+    """Nor does it keep the goodbye of a killed worker from being heeded: as a replay it was."""
+    clock = WallClock(tmp_path / "clock")
+    pair.fw1.wrapper = clock.wrapper
+    with running(pair.fw1, pair.fw2):
+        pair.fw1.becomes("MASTER")
+        pair.fw2.becomes("BACKUP")
+        before = pair.fw1.transitions(), pair.fw2.transitions()
+        for hours in (1, -1):
+            clock.step(hours * 3600)
+            holds_for(lambda: pair.fw2.role == "BACKUP", 1.2, "adverts go on")
+        assert (pair.fw1.transitions(), pair.fw2.transitions()) == before
+        os.kill(pair.fw1.worker_pid(), signal.SIGKILL)
+        pair.fw2.becomes("MASTER", 2.0)
+        wait_until(lambda: pair.owners() == ["fw2"], 1.0, "fw1 lets go")
+        assert "replay" not in pair.fw2.status()["counters"]
 
 
 def test_carrier_lost_and_device_deleted_and_back(pair: Pair) -> None:

@@ -49,6 +49,10 @@ class WallClock:
         """As somebody has set it."""
         self._write("+0")
 
+    def step(self, seconds: int) -> None:
+        """So far from what is right."""
+        self._write(f"{seconds:+d}")
+
     def stand_in_1970(self) -> None:
         """A minute after power came, on a machine whose battery is empty."""
         self._write(f"-{wall_us() // 1_000_000 - 60}")

@@ -53,6 +53,7 @@ class Box:
         self.engine: Engine | None = None
         self.maintenance = False  # the flag on disk
         self.wall_step_s = 0.0
+        self._base_us: int | None = None  # of this boot: kernel/counterbase.py
         self.off = 0  # reasons for which the machine has no power
         self.dead = 0  # reasons for which the process is not there
         self.frozen = 0  # reasons for which the process stands still
@@ -120,13 +121,14 @@ class Box:
         if self.engine is not None or self.off or self.dead or self.stopped:
             return
         now_s = self.clock_s()
-        wall_us = WALL_CLOCK_US + int((now_s + self.wall_step_s) * 1_000_000)
+        if self._base_us is None:
+            self._base_us = WALL_CLOCK_US + int(self.wall_step_s * 1_000_000)
         self._boots += 1
         self.config = self.disk.start(again=again)
         self.engine = Engine(
             self.config,
             now_s=now_s,
-            counter_start_us=wall_us,
+            counter_start_us=self._base_us + int(now_s * 1_000_000),
             maintenance=self.maintenance,
             await_bulk=self.world.plan.await_bulk,
             older=self.disk.older,
@@ -180,6 +182,7 @@ class Box:
     def lose_power(self) -> None:
         self.die()
         self.expires.clear()
+        self._base_us = None
 
     def fall_asleep(self) -> None:
         if not self.asleep:

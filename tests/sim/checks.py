@@ -62,7 +62,7 @@ class Bounds:
     def of(plan: Plan) -> Bounds:
         advbase_s = max(plan.advbases_s())
         noise = [fault.delay_s for fault in plan.faults if isinstance(fault, Noise)]
-        reboots = [fault for fault in plan.faults if isinstance(fault, Crash | Kill)]
+        reboots = [fault for fault in plan.faults if isinstance(fault, Crash)]
         return Bounds(
             delay_s=max([DELAY_S, *noise]),
             interval_s=advbase_s + ADVSKEW_CAP / 256,
