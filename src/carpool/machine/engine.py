@@ -217,6 +217,8 @@ class Engine:
             told += self.demote(BULK_SYNC, Rank.BULK_SYNC, False, now_s)
             self._bulk_until_s = None
         done = told + vhost.on_advert(advert, packet.source, now_s)
+        if any(isinstance(effect, fx.Note) for effect in done[len(told) :]):
+            self.counters["conflicts"] += 1
         if before is State.BACKUP and vhost.state is State.MASTER:
             self.counters["preemptions"] += 1
             done += self._take_the_rest(vhost, now_s)

@@ -77,6 +77,17 @@ def troubles_of(engine: Engine) -> list[Trouble]:
         for name, port in engine.ports.items()
         if not port.ready
     ]
+    told += [
+        Trouble(
+            f"split brain {vhost.key}",
+            f"split brain: {engine.name_of(vhost.key.interface, vhost.rival)} is MASTER of "
+            f"{vhost.key}, too: this node hears it, and is not heard",
+            f"Adverts of this node get lost on {vhost.key.interface}: does a switch snoop on IGMP "
+            "or MLD, or a rule drop protocol 112? `transport = unicast` of the VIP needs no group",
+        )
+        for vhost in engine.vhosts.values()
+        if vhost.rival is not None
+    ]
     wanted = {MAINTENANCE, BULK_SYNC, SWITCHOVER, *map(link_down, engine.ports)}
     wanted -= {link_down(name) for name, port in engine.ports.items() if port.ready}
     told += [

@@ -191,10 +191,23 @@ def _served(group: list[_Node]) -> Iterator[Reason]:
             split.setdefault(own[0].name, []).append(vip)
     for names, shared in torn.items():
         text = f"{names} are MASTER of {_names(shared)} at the same time"
-        yield Reason(Kind.TORN, text, "they do not hear each other there: is the link cut?")
+        yield Reason(Kind.TORN, text, _why_torn(shared, vips))
     if len(split) > 1:
         text = "; ".join(f"{name} is MASTER of {_names(own)} only" for name, own in split.items())
         yield Reason(Kind.WORSE, text, "what passes through both has no way: see `carpool events`")
+
+
+def _why_torn(shared: list[str], vips: list[str]) -> str:
+    """On all links it is the nodes that are apart; on one alone, its multicast. Both say so of
+    themselves, so they reach each other by some way."""
+    links = {vip.partition("@")[2] for vip in shared}
+    if not {vip.partition("@")[2] for vip in vips} - links:
+        return "they do not hear each other there: is the link cut?"
+    where = _names(sorted(links))
+    return (
+        f"on other links they hear each other: on {where} alone adverts get lost. Is it cut, or "
+        "does a switch there snoop on IGMP or MLD? `transport = unicast` needs no multicast"
+    )
 
 
 def _holders(vip: str, group: list[_Node]) -> set[str]:

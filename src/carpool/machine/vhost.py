@@ -76,6 +76,9 @@ class Vhost:
         self.own: dict[Family, Address] = {}  # our source address by family
         self.master: Address | None = None  # whose adverts we follow as BACKUP
         self.counters: list[int] = []  # those that we sent last
+        self.rival: Address | None = None  # another master, slower than we are, that is heard
+        self._rival_s = 0.0
+        self._tied_s: tuple[float, float] | None = None  # with one that the first family lacks
         self.leaving = False
         self.fresh = False  # it came while the group was running, and nobody has been its master
         self._heard_s = 0.0
@@ -186,6 +189,8 @@ class Vhost:
             return self.take_over(silence, now_s)
         if self.state is not State.MASTER:
             return []
+        if self.rival is not None and now_s >= self._rival_s + self.down_after_s:
+            self.rival = None
         effects: list[Effect] = []
         if now_s >= self._held_s + HOLD_EVERY_S:
             self._held_s = now_s
@@ -334,7 +339,7 @@ class Vhost:
             return self._yield_to(source, "is heard, and we are not", now_s)
         if theirs < ours:
             return self._yield_to(source, "is a faster master", now_s)
-        if theirs == ours and self._yields_tie_to(source):
+        if theirs == ours and self._yields_tie_to(source, now_s):
             return self._yield_to(source, "is as fast and has the lower address", now_s)
         return self._assert_against(source, now_s)
 
@@ -346,11 +351,22 @@ class Vhost:
         heard_us = now_s - self._sent_s < ASSERT_EVERY_S
         return [*([] if heard_us else self.advertise(now_s)), Announce(self.key)]
 
-    def _yields_tie_to(self, source: Address) -> bool:
-        """Both sides compare the same pair of addresses, so exactly one of them yields."""
+    def _yields_tie_to(self, source: Address, now_s: float) -> bool:
+        """Both sides compare the same pair of addresses, so exactly one of them yields. Another
+        family than the first decides where the first is filtered: nothing came in it for a
+        master-down interval in which the other master was heard all the time."""
         ours = self.own.get(family_of(source))
-        if ours is None or family_of(source) is not self._first_family:
+        if ours is None:
             return False
+        if family_of(source) is self._first_family:
+            self._tied_s = None
+        else:
+            first_s, last_s = self._tied_s or (now_s, now_s)
+            if now_s - last_s > self.down_after_s:
+                first_s = now_s
+            self._tied_s = first_s, now_s
+            if now_s - first_s < self.down_after_s:
+                return False
         return source.packed < ours.packed
 
     @property
@@ -367,6 +383,7 @@ class Vhost:
         self._announce_at_s = [now_s + after_s for after_s in ANNOUNCE_AGAIN_S]
         told: list[Effect] = [*self.advertise(now_s), Announce(self.key)]
         if now_s - self.since_s > PREEMPTED_S:
+            self.rival, self._rival_s = source, now_s
             text = f"another master was heard: {source}, slower than we are"
             told.append(Note("conflict", text, self.key))
         return told
@@ -388,7 +405,7 @@ class Vhost:
         old, self.state = self.state, state
         self.reason, self.since_s = reason, now_s
         if state is not State.MASTER:
-            self.leaving = False
+            self.leaving, self.rival, self._tied_s = False, None, None
             self._announce_at_s = []
         if state in (State.INIT, State.DISABLED):
             self.master = None

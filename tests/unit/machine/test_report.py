@@ -129,3 +129,16 @@ def test_what_somebody_asked_for_is_no_trouble_and_what_befell_the_node_is() -> 
     refused = "Operation not permitted"
     engine = after(master(), fx.AddressResult(LAN, refused))
     assert [one.key for one in troubles_of(engine)] == ["addresses 51@lan"]
+
+
+def test_another_master_that_is_heard_and_does_not_hear_is_a_split_brain() -> None:
+    engine = master()
+    engine.handle(Sender().says(vip(LAN), 200), 1.9)
+    (told,) = troubles_of(engine)
+    assert told.key == "split brain 51@lan"
+    assert "fw2 (10.1.0.3) is MASTER of 51@lan, too" in told.text
+    assert "IGMP" in told.hint
+    assert engine.counters["conflicts"] == 1
+    for tenth in range(20, 70):
+        engine.handle(fx.Tick(), tenth / 10)
+    assert troubles_of(engine) == []

@@ -129,10 +129,20 @@ def test_nobody_serves(pair: list[Told]) -> None:
     assert judge(pair).sentence.startswith("The group is not in service: nobody")
 
 
+def test_two_masters_on_one_link_alone_are_told_as_multicast_that_gets_lost_there(
+    pair: list[Told],
+) -> None:
+    pair[1]["failover"]["vhosts"][0] = {**vhost("MASTER"), "since_s": 60.0}
+    assert first(pair) == (Kind.TORN, "fw1 and fw2 are MASTER of 51@lan at the same time")
+    assert "on lan alone adverts get lost" in judge(pair).reasons[0].hint
+    assert "IGMP or MLD" in judge(pair).reasons[0].hint
+
+
 def test_two_masters_are_told_once_they_last(pair: list[Told]) -> None:
     pair[1] = node("fw2", "MASTER", peer="fw1")
     assert first(pair)[0] is Kind.TORN
     assert "fw1 and fw2 are MASTER of 51@lan and 52@wan at the same time" in first(pair)[1]
+    assert "is the link cut?" in judge(pair).reasons[0].hint
     for row in pair[1]["failover"]["vhosts"]:
         row["since_s"] = 0.5  # a switchover: fw1 was asked a moment earlier
     assert Kind.TORN not in {reason.kind for reason in judge(pair).reasons}
