@@ -97,7 +97,10 @@ def drill(name: str, scenario: str, *words: str) -> tuple[int, dict[str, Any], s
 
 @pytest.mark.parametrize(
     "scenario",
-    [pytest.param(one, marks=pytest.mark.long if one == "kill" else ()) for one in SCENARIOS],
+    [
+        pytest.param(one, marks=pytest.mark.long if one in ("kill", "pause") else ())
+        for one in SCENARIOS
+    ],
 )
 def test_nobody_dies_in_any_drill(healthy: str, scenario: str) -> None:
     code, report, said = drill(healthy, scenario)

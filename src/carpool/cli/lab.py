@@ -30,6 +30,7 @@ SCENARIO_NAMES = (
     "link",
     "kill",
     "killall",
+    "pause",
     "return",
 )
 NODE_NAMES = ("client", "switch", "fw1", "fw2", "server")

@@ -140,8 +140,17 @@ class BareFirewall(Firewall):
         return at_s
 
     def kill_all(self) -> float:
+        return self._tell_all(signal.SIGKILL)
+
+    def pause_all(self) -> float:
+        return self._tell_all(signal.SIGSTOP)
+
+    def resume_all(self) -> float:
+        return self._tell_all(signal.SIGCONT)
+
+    def _tell_all(self, number: signal.Signals) -> float:
         at_s = monotonic_s()
-        processes.send(self._running(), signal.SIGKILL)
+        processes.send(self._running(), number)
         return at_s
 
     # -------------------------------------------------------------------------- its record

@@ -9,9 +9,10 @@ from __future__ import annotations
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab.channel import Report
-from carpool.lab.faults import VICTIM, Cutter, Pause, Scenario, Takeover, take_over
+from carpool.lab.faults import VICTIM, Cutter, Scenario, Takeover, take_over
 from carpool.lab.lab import Lab
 from carpool.lab.load import Load
+from carpool.lab.pause import Pause
 
 YOUNG_S = 1.15  # young connections are opened this long before the fault
 AFTER_S = 1.0  # traffic is watched this long after it flows again
@@ -20,6 +21,7 @@ SURVIVE_WAIT_S = (
 )
 POLL_S = 0.02
 CONNECTIONS_MAX = 2000
+TWO_OWNERS_MAX_MS = 3000.0  # what the lifetime of addresses promises
 RUNS_MAX = 1000
 
 
@@ -80,6 +82,7 @@ def measure(lab: Lab, scenario: Scenario, load: Load, pause: Pause = sleep_s) ->
         cutter.close()
     if not scenario.late:
         load.fault(fault_s)
+    more = scenario.goes_on(lab, fault_s, pause) if scenario.goes_on else {}
     moved = take_over(lab, scenario.successor, fault_s, scenario.wait_s, pause)
     moved_s = moved.first_s if moved is not None and scenario.late else fault_s
     if scenario.late:
@@ -88,7 +91,7 @@ def measure(lab: Lab, scenario: Scenario, load: Load, pause: Pause = sleep_s) ->
         take_over(lab, VICTIM, moved.last_s, scenario.wait_s, pause)
     _watch(load, moved_s, pause)
     measured = load.measure(since_s, fault_s, monotonic_s() + SURVIVE_WAIT_S, pause)
-    return {**measured, "took_over_ms": _took_over_ms(moved, fault_s)}
+    return {**measured, **more, "took_over_ms": _took_over_ms(moved, fault_s)}
 
 
 def _watch(load: Load, since_s: float, pause: Pause) -> None:
@@ -110,9 +113,15 @@ def _took_over_ms(moved: Takeover | None, fault_s: float) -> float | None:
 
 
 def passed(result: Report) -> bool:
-    """Whether somebody took over and every connection that counts lived."""
-    return result["took_over_ms"] is not None and all(
-        result[kind]["survived"] == result[kind]["opened"] > 0 for kind in ("connections", "young")
+    """Whether somebody took over, every connection that counts lived, and who slept was quiet."""
+    asleep = result.get("two_owners_ms", 0.0) > TWO_OWNERS_MAX_MS or result.get("frames_as_master")
+    return (
+        not asleep
+        and result["took_over_ms"] is not None
+        and all(
+            result[kind]["survived"] == result[kind]["opened"] > 0
+            for kind in ("connections", "young")
+        )
     )
 
 
@@ -121,6 +130,9 @@ def sentences(result: Report) -> tuple[str, str]:
     steady, young = result["connections"], result["young"]
     took = result["took_over_ms"]
     over = "NOBODY took over" if took is None else f"taken over after {took:.0f} ms"
+    if "two_owners_ms" in result:
+        over += f"; two owners for {result['two_owners_ms']:.0f} ms"
+        over += f", {result['frames_as_master']} frames as master after waking"
     return (
         f"{over}; gap {result['gap_ms']:.1f} ms, {result['probes_lost']} probes lost",
         f"{steady['survived']} of {steady['opened']} connections live, "

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab import shell
+from carpool.lab.channel import Report
 from carpool.lab.lab import PREFERRED, Lab
+from carpool.lab.pause import STOPPED_S, Pause, sleep_and_wake
 from carpool.lab.topology import LAN, SEGMENTS, Segment, other
 
 VICTIM = PREFERRED
@@ -23,8 +25,6 @@ RETURN_WAIT_S = 60.0  # boot, duplicate address detection, the whole table, pree
 FLAPS = 6  # even: the last one gives the place back to a node that has seen nothing for a while
 FLAP_S = 0.5
 POLL_S = 0.01
-
-Pause = Callable[[float], None]  # spends so many seconds, perhaps usefully
 
 
 class Cutter:
@@ -65,6 +65,8 @@ class Scenario:
     comes_back: bool = False  # the victim takes over again by itself within the run
     late: bool = False  # connections feel nothing before the successor moves: that is their fault
     wait_s: float = TAKE_OVER_WAIT_S
+    # What goes on after the fault, at that time, and the figures of it.
+    goes_on: Callable[[Lab, float, Pause], Report] | None = None
 
 
 def crash(lab: Lab, cutter: Cutter) -> float:
@@ -127,6 +129,16 @@ def killall(lab: Lab, cutter: Cutter) -> float:
     return lab.firewalls[VICTIM].kill_all()
 
 
+def stand_still(lab: Lab, cutter: Cutter) -> float:
+    """All processes stop where they are; the kernel forwards on."""
+    return lab.firewalls[VICTIM].pause_all()
+
+
+def wake(lab: Lab, stopped_s: float, pause: Pause) -> Report:
+    """The end of `pause`."""
+    return sleep_and_wake(lab, VICTIM, stopped_s, pause)
+
+
 def lose_victim(lab: Lab) -> None:
     """The beginning of `return`: the master has crashed and the backup has taken over."""
     cutter = Cutter(lab, SEGMENTS)
@@ -164,6 +176,12 @@ SCENARIOS = {
         Scenario("link", "LAN carrier lost on the master", link, cuts=(LAN,)),
         Scenario("kill", "the failover worker killed, its machine alive", kill, comes_back=True),
         Scenario("killall", "all processes killed, the guard too; the machine alive", killall),
+        Scenario(
+            "pause",
+            f"all processes stopped for {STOPPED_S:g} s, and then going on",
+            stand_still,
+            goes_on=wake,
+        ),
         Scenario(
             "return",
             "a crashed node boots empty, takes the table, preempts",

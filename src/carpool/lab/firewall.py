@@ -120,6 +120,14 @@ class Firewall(ABC):
     def kill_all(self) -> float:
         """SIGKILL to every process of carpool."""
 
+    @abstractmethod
+    def pause_all(self) -> float:
+        """SIGSTOP to every process of carpool."""
+
+    @abstractmethod
+    def resume_all(self) -> float:
+        """SIGCONT to every process of carpool; harmless when none is stopped."""
+
     # ----------------------------------------------------------------------------- answers
 
     @abstractmethod

@@ -243,11 +243,20 @@ ListenStream={HOST}:{self.pages.port}
 
     def kill_all(self) -> float:
         """Guard, worker and all: systemd has `carpool release` hand over, and starts them again."""
+        return self._tell_all(signal.SIGKILL)
+
+    def pause_all(self) -> float:
+        return self._tell_all(signal.SIGSTOP)
+
+    def resume_all(self) -> float:
+        return self._tell_all(signal.SIGCONT)
+
+    def _tell_all(self, number: signal.Signals) -> float:
         pids = [pid for role in (*ROLES, AGENT) for pid in self.container.pids(service(role))]
         at_s = monotonic_s()
         for pid in pids:
             try:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
             except ProcessLookupError:
                 pass
         return at_s

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from carpool.lab import probe, streams
+from carpool.lab import probe, streams, tap
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,9 +19,10 @@ def main(argv: list[str] | None = None) -> int:
         ("udp-echo", "answer probes at ADDRESS"),
         ("streams", "TCP connections to each ADDRESS in turn"),
         ("tcp-echo", "answer streams at ADDRESS"),
+        ("tap", "see what a master sends into the devices ADDRESS"),
     ):
         added = roles.add_parser(role, help=about)
-        added.add_argument("address", nargs="+" if role == "streams" else None)
+        added.add_argument("address", nargs="+" if role in ("streams", "tap") else None)
         if role == "streams":
             added.add_argument("--connections", type=int, default=200)
         if role == "probe":
@@ -30,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     match arguments.role:
         case "probe":
             return probe.run_probe(arguments.address, arguments.every_ms / 1000)
+        case "tap":
+            return tap.run_tap(arguments.address)
         case "udp-echo":
             return probe.run_echo(arguments.address)
         case "streams":
