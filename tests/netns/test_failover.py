@@ -186,13 +186,13 @@ def test_a_paused_master_is_replaced_and_says_nothing_as_master_when_it_wakes(
         assert "stall" in [event["kind"] for event in pair.fw1.ask("events")["events"]]
 
 
-def claims(frames: list[bytes]) -> list[str]:
-    """Those by which a master claims an address, in words."""
+def claims(frames: list[bytes], *, arp: bool = False) -> list[str]:
+    """Those by which a master claims an address, in words; `arp`: those of ARP by that name."""
     mac, vip4, vip6 = bytes.fromhex("00005e000133"), IPv4Address(VIP4), IPv6Address(VIP6)
     found = []
     for frame in frames:
         kind, ip = frame[12:14], frame[14:]
-        if frame[6:12] == mac:
+        if frame[6:12] == mac and not (arp and kind == b"\x08\x06"):
             found.append(f"from the virtual MAC: {frame.hex()}")
         elif kind == b"\x08\x06" and ip[14:18] == vip4.packed:
             found.append(f"ARP: {frame.hex()}")
@@ -203,6 +203,31 @@ def claims(frames: list[bytes]) -> list[str]:
         elif kind == b"\x86\xdd" and ip[6:7] == b"\x3a" and ip[40] == 136:
             found += [f"NA: {frame.hex()}"] if ip[48:64] == vip6.packed else []
     return found
+
+
+@pytest.mark.long
+def test_adverts_that_get_lost_one_way_are_told_as_a_split_brain_and_it_heals(pair: Pair) -> None:
+    """A switch that forwards multicast of one port no more: both are master, and one knows."""
+    with running(pair.fw1, pair.fw2):
+        pair.fw1.becomes("MASTER")
+        pair.fw2.becomes("BACKUP")
+        pair.switch.nft(
+            "table bridge snoop { chain forward { type filter hook forward priority 0;"
+            " iifname p0 ether daddr 01:00:5e:00:00:12 drop;"
+            " iifname p0 ether daddr 33:33:00:00:00:12 drop; }; }"
+        )
+        pair.fw2.becomes("MASTER")
+
+        def troubles() -> list[str]:
+            return [one["key"] for one in pair.fw1.status()["troubles"]]
+
+        wait_until(lambda: troubles() == ["split brain 51@lan"], 10)
+        assert pair.fw1.status()["counters"]["conflicts"] > 0
+        with pair.sent_by_fw1() as sent:
+            pair.switch.run("nft", "delete", "table", "bridge", "snoop")
+            pair.fw2.becomes("BACKUP", 3.0)
+            wait_until(lambda: any(one.startswith("ARP") for one in claims(sent(), arp=True)))
+        wait_until(lambda: troubles() == [], 10)
 
 
 def test_no_step_of_the_wall_clock_moves_anything(pair: Pair, tmp_path: Path) -> None:
