@@ -16,19 +16,28 @@ from typing import TYPE_CHECKING
 from carpool.machine import effects as fx
 from carpool.machine.demotion import STALL, Rank
 from carpool.machine.effects import Effect
+from carpool.machine.vhost import ADDRESS_LIFETIME_S
 
 if TYPE_CHECKING:
     from carpool.machine.engine import Engine
 
 RETRY_AFTER_S = 30.0  # as after a crash
+CLAIMS = fx.SendAdvert | fx.Announce | fx.TakeAddresses | fx.HoldAddresses
 STALE_S = 0.1  # from waking until the last of what waited has been read
 
 
 def fenced_at_s(engine: Engine) -> float | None:
-    """When a node that does nothing meanwhile has no say any more; None: it is master of nothing.
-    Whoever performs effects asks before each frame: a process may be stopped in between."""
+    """When a node that does nothing meanwhile has no say any more; None: master of nothing."""
     times = [at_s for v in engine.vhosts.values() if (at_s := v.fenced_at_s) is not None]
     return min(times, default=None)
+
+
+def is_too_late(engine: Engine, effect: Effect, handled_s: float, now_s: float) -> bool:
+    """Whether an effect of an input that was handled at `handled_s` claims an address for who may
+    not do so any more. To be asked before each one: a process may be stopped between two of them.
+    Last words of who is master of nothing by now are as old as the input."""
+    until_s = fenced_at_s(engine) or handled_s + ADDRESS_LIFETIME_S
+    return isinstance(effect, CLAIMS) and now_s >= until_s
 
 
 def check(engine: Engine, now_s: float) -> list[Effect]:

@@ -22,8 +22,7 @@ from carpool.kernel.poller import Poller
 from carpool.kernel.unixserver import Client
 from carpool.machine import effects as fx
 from carpool.machine.engine import Engine
-from carpool.machine.stall import fenced_at_s
-from carpool.machine.vhost import ADDRESS_LIFETIME_S
+from carpool.machine.stall import is_too_late
 from carpool.model.config import Address, Family, MacMode, Transport, VhostKey, family_of
 from carpool.proto.ipheader import group_of
 from carpool.service.checkwish import checks_of
@@ -35,8 +34,6 @@ from carpool.service.watchers import Watchers
 PACKETS_MAX = 64  # handled a round, so that a flood cannot keep the deadline waiting
 FOLLOW_AGAIN_S = 1.0
 SUSPENDED_MIN_S = 0.1  # less is what two clocks, read one after the other, differ by
-# What a node that slept must not do before the engine knows: a peer may be master by now.
-CLAIMS = fx.SendAdvert | fx.Announce | fx.TakeAddresses | fx.HoldAddresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +157,8 @@ class FailoverService:
     def _perform_all(self, effects: Sequence[fx.Effect], handled_s: float) -> None:
         """In order. This process may be stopped anywhere in here: what would claim an address for
         a master that has none any more is left out, and the engine looks at the time."""
-        until_s = fenced_at_s(self.engine) or handled_s + ADDRESS_LIFETIME_S
         for effect in effects:
-            if isinstance(effect, CLAIMS) and self.now_s() >= until_s:
+            if is_too_late(self.engine, effect, handled_s, self.now_s()):
                 self._inputs.append(fx.Tick())
             else:
                 self._perform(effect)

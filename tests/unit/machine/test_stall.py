@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from carpool.machine import effects as fx
 from carpool.machine.demotion import STALL
-from carpool.machine.stall import RETRY_AFTER_S, fenced_at_s
+from carpool.machine.stall import CLAIMS, RETRY_AFTER_S, fenced_at_s, is_too_late
 from carpool.machine.vhost import ADDRESS_LIFETIME_S
-from tests.unit.machine.group import ALL_BACKUP, ALL_MASTER, LAN, WAN, backup, master, states
+from tests.unit.machine.group import (
+    ALL_BACKUP,
+    ALL_MASTER,
+    LAN,
+    WAN,
+    Sender,
+    backup,
+    master,
+    states,
+    vip,
+)
 
-CLAIMS = (fx.SendAdvert, fx.Announce, fx.TakeAddresses, fx.HoldAddresses)
 DOWN_S = 3 + 100 / 256
 
 
@@ -70,3 +79,30 @@ def test_a_master_of_a_machine_that_was_suspended_gives_up() -> None:
     effects = engine.handle(fx.Resumed(60.0), 160.0)
     assert states(engine) == ALL_BACKUP
     assert not any(isinstance(e, CLAIMS) for e in effects)
+
+
+def test_what_claims_an_address_is_left_out_when_the_process_was_stopped_before_it() -> None:
+    """Stopped between the take-over and its frames: nobody knows who is master now."""
+    engine = backup()
+    assert engine.deadline_s is not None
+    at_s = engine.deadline_s
+    effects = engine.handle(fx.Tick(), at_s)
+    claims = [effect for effect in effects if isinstance(effect, CLAIMS)]
+    assert claims and not any(is_too_late(engine, e, at_s, at_s + 2.9) for e in effects)
+    late = [effect for effect in effects if is_too_late(engine, effect, at_s, at_s + 10.0)]
+    assert late == claims
+    # And the Tick that the service puts then gives up what was never had.
+    assert states(engine) == ALL_MASTER
+    engine.handle(fx.Tick(), at_s + 10.0)
+    assert states(engine) == ALL_BACKUP
+
+
+def test_last_words_are_not_said_late_and_releases_always_are() -> None:
+    engine = master(now_s=100.0)
+    effects = engine.handle(Sender().says(vip(LAN), 0), 100.5)
+    effects += engine.handle(Sender().says(vip(WAN), 0), 100.5)
+    words = [effect for effect in effects if isinstance(effect, fx.SendAdvert)]
+    assert states(engine) == ALL_BACKUP and words
+    assert all(is_too_late(engine, word, 100.5, 110.0) for word in words)
+    released = [effect for effect in effects if isinstance(effect, fx.ReleaseAddresses)]
+    assert released and not any(is_too_late(engine, one, 100.5, 110.0) for one in released)
