@@ -40,6 +40,10 @@ BULK_TAKES_S = 2.0  # the states process says `bulk off` so long after boot
 WALL_CLOCK_US = 1_700_000_000_000_000
 
 
+LEASE_S = 1e6  # nobody renews it
+CHECK_FAILS = fx.SetChecks((fx.FailingCheck("gateway", 240, "no answer"),), LEASE_S)
+
+
 class Box:
     """See the module. `send` is how a packet reaches the world."""
 
@@ -52,6 +56,7 @@ class Box:
         self.disk = Disk(self.config)
         self.engine: Engine | None = None
         self.maintenance = False  # the flag on disk
+        self.failing = False  # its check
         self.wall_step_s = 0.0
         self._base_us: int | None = None  # of this boot: kernel/counterbase.py
         self.off = 0  # reasons for which the machine has no power
@@ -138,6 +143,8 @@ class Box:
             self.give(self._link_event(interface))
         if held:
             self.give(fx.Adopt(held))
+        if self.failing:
+            self.give(CHECK_FAILS)
         if self.world.plan.await_bulk:
             self.world.at(self.world.now_s + BULK_TAKES_S, self._bulk_done(self._boots))
 
@@ -412,7 +419,7 @@ def config_of(
     )
     without = form.without if form else ()
     vips = (vip_of(plan, vip, form) for place, vip in enumerate(plan.vips) if place not in without)
-    group = Group("sim", tuple(vips), preempt=plan.preempt)
+    group = Group("sim", tuple(vips), preempt=plan.preempt, damping=plan.damping)
     return Config(node, group)
 
 

@@ -29,6 +29,7 @@ from carpool.machine.demotion import (
     STALL,
     SWITCHOVER,
     Rank,
+    check_failing,
 )
 from carpool.machine.effects import State
 from carpool.machine.engine import (
@@ -107,8 +108,10 @@ class Bounds:
             0.0,
         )
         agree_s = 2 * (self.interval_s + 2 * self.delay_s)
+        damped_s = 3 * (plan.damping.hold_down_s + plan.damping.preempt_delay_s)
         replay_s = self.down_s if self.stepped_back else 0.0
-        return self.stretched(demotion_s + self.down_s + replay_s + agree_s + ADDRESS_LIFETIME_S)
+        waits_s = demotion_s + damped_s + self.down_s + replay_s + agree_s
+        return self.stretched(waits_s + ADDRESS_LIFETIME_S)
 
 
 def _bulk_on(fault: object) -> bool:
@@ -286,7 +289,7 @@ def _check_one(world: World, key: VhostKey, able: list[Box], owners: list[Box]) 
         assert master.name in well or not well or not _expected(master), (
             f"{key}: {master.name} is demoted and still master, although {well} are well"
         )
-    elif world.plan.preempt:
+    elif world.plan.preempt and not world.plan.damping.moves_per_hour:
         assert ranked[master.index] == best, (
             f"{key}: master is {master.name} with {ranked[master.index]}, best is {ranked}"
         )
@@ -299,12 +302,13 @@ def standing(box: Box, key: VhostKey) -> tuple[int, int]:
     """What the node should advertise, by the faults that hold: (interval in 1/256 s, rank)."""
     assert box.engine is not None
     advbase_s = box.engine.vhosts[key].form.advbase_s
-    reasons = _expected(box)
+    damper = box.engine.damper
+    reasons = _expected(box, passed_over=damper.is_master and damper.held is not None)
     advskew = min(ADVSKEW_CAP, box.plan.advskew + 240 * len(reasons))
     return advbase_s * 256 + advskew, min(255, sum(reasons.values()))
 
 
-def _expected(box: Box) -> dict[str, int]:
+def _expected(box: Box, *, passed_over: bool = False) -> dict[str, int]:
     """The demotions that an onlooker expects. A node that gave its mastership away once stays
     behind until it is master again: only the node itself knows that."""
     assert box.engine is not None
@@ -313,6 +317,8 @@ def _expected(box: Box) -> dict[str, int]:
         for interface in box.engine.ports  # a VIP is there
         if not box.link_up(interface)
     }
+    if box.failing and not passed_over:
+        reasons[check_failing("gateway")] = Rank.SEND_ERRORS
     if box.maintenance:
         reasons[MAINTENANCE] = Rank.MAINTENANCE
     if SWITCHOVER in box.engine.demotion:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from carpool.model.damping import UNDAMPED, Damping
+
 INTERFACES = ("lan", "wan", "dmz", "opt")
 DELAY_S = 0.001  # one way, at most, on a network that is well
 AGREED_S = 8.0  # all nodes have a change, and have power: so long until all are told
@@ -118,7 +120,8 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """maintenance on|off, disable, enable, switchover, bulk on|off, stop, start."""
+    """maintenance on|off, disable, enable, switchover, bulk on|off, stop, start, check
+    fails|passes."""
 
     at_s: float
     node: int
@@ -155,6 +158,7 @@ class Plan:
     unicast: bool = False
     await_bulk: bool = False  # every boot holds preemption until the states process is done
     changes: tuple[Change, ...] = ()
+    damping: Damping = UNDAMPED
     before: Change | None = None  # what the group begins with; of times nothing is heeded
 
     @property

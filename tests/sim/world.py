@@ -16,7 +16,7 @@ from typing import Protocol
 from carpool.machine import effects as fx
 from carpool.machine.engine import Engine
 from carpool.model.config import Family, VhostKey
-from tests.sim.box import Box
+from tests.sim.box import CHECK_FAILS, LEASE_S, Box
 from tests.sim.plan import (
     DELAY_S,
     Command,
@@ -43,6 +43,8 @@ COMMANDS: dict[str, fx.Input] = {
     "bulk on": fx.SetBulkSync(True),
     "bulk off": fx.SetBulkSync(False),
     "stop": fx.Stop(),
+    "check fails": CHECK_FAILS,
+    "check passes": fx.SetChecks((), LEASE_S),
 }
 
 
@@ -272,4 +274,6 @@ class World:
             return
         if verb.startswith("maintenance") and box.engine is not None:
             box.maintenance = verb == "maintenance on"
+        if verb.startswith("check"):
+            box.failing = verb == "check fails"
         box.give(COMMANDS[verb])

@@ -281,6 +281,8 @@ METRICS = (
     _failover(
         "preempt", "gauge", "Whether a preferred node takes the mastership.", _one("preempt")
     ),
+    _failover("moves", "gauge", "In the last hour, with this node.", _one("damping", "moves")),
+    _failover("damped_seconds", "gauge", "Until it may move.", _one("damping", "left_s")),
     _failover(
         "group_changing",
         "gauge",

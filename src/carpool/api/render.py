@@ -103,6 +103,7 @@ def _failover(answer: Fields) -> Iterator[RenderableType]:
     yield table
     yield from named("Why", _reasons(rows))
     yield from named("Demoted", _demotion(answer), WARN)
+    yield from named("Damped", _damped(answer), WARN)
     yield from named("Refused by the kernel", map(Text, words_of(answer, "refused")), WARN)
     yield from named("Interfaces", _interfaces(answer))
 
@@ -182,6 +183,12 @@ def _demotion(answer: Fields) -> Iterator[Text]:
     for row in entries_of(answer, "demotion"):
         said = f": {text_of(row, 'text')}" if text_of(row, "text") else ""
         yield Text(f"by {text_of(row, 'weight')}: {text_of(row, 'reason')}{said}", WARN)
+
+
+def _damped(answer: Fields) -> Iterator[Text]:
+    """What keeps the group from moving, and what ends that."""
+    if text := text_of(fields_of(answer, "damping"), "text"):
+        yield Text(f"{text}; `carpool undamp` ends that", WARN)
 
 
 def _interfaces(answer: Fields) -> Iterator[Text]:

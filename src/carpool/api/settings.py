@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_interface, ip_n
 from pathlib import Path
 
 from carpool.api import settingscripts, settingsweb, settingsync
-from carpool.api.settingscripts import CHECK_KEYS, HOOK_KEYS
+from carpool.api.settingscripts import CHECK_KEYS, DAMPING_KEYS, HOOK_KEYS
 from carpool.api.settingsweb import WEB_KEYS
 from carpool.api.settingsync import SERVICES_KEYS, SYNC_KEYS
 from carpool.api.tomlfile import Table, TomlFile, cut, shown
@@ -49,7 +49,18 @@ PROBLEMS_MAX = 100  # told at once: nobody mends more in one go
 
 NODE_KEYS = ("name", "advskew", "interface", "address", "peer", "vars", "services")
 PEER_KEYS = ("address",)
-GROUP_KEYS = ("name", "preempt", "vip", "states", "sync", "web", "section", "hooks", "checks")
+GROUP_KEYS = (
+    "name",
+    "preempt",
+    "vip",
+    "states",
+    "sync",
+    "web",
+    "section",
+    "hooks",
+    "checks",
+    "damping",
+)
 VIP_KEYS = ("interface", "vhid", "password", "addresses", "advbase", "mac", "transport")
 STATES_KEYS = ("interface", "port", "scope", "encryption", "exclude", "no_sync_mark")
 EXCLUDE_KEYS = ("interface", "network", "protocol", "port", "mark")
@@ -59,6 +70,7 @@ HOMES = {  # where keys belong that were put elsewhere
     "address": f"[address] or [peer.NAME.address] of {NODE_FILE}; a VIP has `addresses`",
     "hooks": GROUP_FILE,
     "checks": GROUP_FILE,
+    **{key: f"[damping] of {GROUP_FILE}" for key in DAMPING_KEYS},
     "preempt": f"the top of {GROUP_FILE}, above every [table]",
     "section": f"{GROUP_FILE}: [section.NAME]",
     "services": f"{NODE_FILE}, and to each [section.NAME] of {GROUP_FILE}",
@@ -279,6 +291,7 @@ def _group(file: TomlFile) -> Group:
         web=settingsweb.web(root),
         hooks=settingscripts.hooks(root),
         checks=settingscripts.checks(root),
+        damping=settingscripts.damping(root),
     )
 
 

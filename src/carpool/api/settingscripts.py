@@ -1,4 +1,4 @@
-"""`[hooks]` and `[checks]` of group.toml, for `api/settings.py`.
+"""`[hooks]`, `[checks]` and `[damping]` of group.toml, for `api/settings.py`.
 
 Room: api. Every process loads this: standard library only. `model/validate_scripts.py` has the
 ranges.
@@ -10,10 +10,12 @@ from collections.abc import Mapping
 
 from carpool.api.settingsync import time_s
 from carpool.api.tomlfile import Table, shown
+from carpool.model.damping import Damping
 from carpool.model.keypath import quoted
 from carpool.model.scripts import NAME_RULE, Check, Checks, Hook, Hooks, Kind, is_script_name
 
 HOOK_KEYS = ("timeout", "events")
+DAMPING_KEYS = ("hold_down", "preempt_delay", "moves_per_hour")
 CHECK_KEYS = ("interval", "timeout", "rise", "fall", "weight")
 
 
@@ -29,6 +31,17 @@ def checks(root: Table) -> Checks:
     table, named = _tables(root, "checks", CHECK_KEYS)
     default = _check(table, Check())
     return Checks(default, {name: _check(each, default) for name, each in named.items()})
+
+
+def damping(root: Table) -> Damping:
+    """`[damping]`."""
+    found = root.names("damping", "a table [damping]")
+    table = Table(root.file, ("damping",), found, DAMPING_KEYS)
+    return Damping(
+        hold_down_s=time_s(table, "hold_down", 0),
+        preempt_delay_s=time_s(table, "preempt_delay", 0),
+        moves_per_hour=table.number("moves_per_hour", 0),
+    )
 
 
 def _check(table: Table, default: Check) -> Check:

@@ -37,6 +37,7 @@ VERBS = {  # verb: module, help
     "maintenance": (_OPERATE, "keep this node from being master, over restarts"),
     "disable": (_OPERATE, "take this node out of the group until its process restarts"),
     "enable": (_OPERATE, "end `carpool disable`"),
+    "undamp": (_OPERATE, "let the group move again at once"),
     "switchover": (_OPERATE, "give the mastership away, gracefully"),
     "init": (_PAIR, "wait for another node to pair with"),
     "join": (_PAIR, "pair with the node that shows a code"),

@@ -1,4 +1,4 @@
-"""`carpool maintenance`, `disable`, `enable` and `switchover`: an operator moves the mastership.
+"""`carpool maintenance`, `disable`, `enable`, `switchover`, `undamp`: who is master.
 
 Room: cli. One request each; the failover process does it. Saying a thing twice does no harm.
 """
@@ -26,11 +26,15 @@ _SAID = {
         "already disabled",
     ),
     ("enable", None): ("enabled", "already enabled"),
+    ("undamp", None): (
+        "the group may move again: what this node knew of earlier moves is forgotten",
+        "nothing was held: what this node knew of earlier moves is forgotten",
+    ),
 }
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the four verbs to the command line."""
+    """Add the five verbs to the command line."""
     for verb, about, more in (
         (
             "maintenance",
@@ -43,6 +47,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             "Its peers take over at once. It does not take over from anybody, whatever happens.",
         ),
         ("enable", "end `carpool disable`", "The node takes part again, as a backup at first."),
+        (
+            "undamp",
+            "let the group move again at once",
+            "What [damping] of group.toml counts begins anew, on this node.",
+        ),
         (
             "switchover",
             "give the mastership away, gracefully",

@@ -61,10 +61,11 @@ class _Held(NamedTuple):
 class Demotion:
     """The reasons that hold now."""
 
-    __slots__ = ("_reasons",)
+    __slots__ = ("_passed", "_reasons")
 
     def __init__(self) -> None:
         self._reasons: dict[str, _Held] = {}
+        self._passed = False
 
     def set(
         self, reason: str, rank: int, on: bool, *, weight: int = WEIGHT, text: str = ""
@@ -88,19 +89,40 @@ class Demotion:
         held = self._reasons[reason]
         self._reasons[reason] = held._replace(text=text)
 
+    @property
+    def has_checks(self) -> bool:
+        """Whether a check fails, counted or not."""
+        return any(reason.startswith(CHECK) for reason in self._reasons)
+
+    def pass_checks(self, on: bool) -> bool:
+        """Reasons of checks hold still, but do not count (damper.py). Whether that changes what is
+        advertised."""
+        if on is self._passed:
+            return False
+        self._passed = on
+        return self.has_checks
+
+    @property
+    def _counted(self) -> list[_Held]:
+        return [
+            held
+            for reason, held in self._reasons.items()
+            if not (self._passed and reason.startswith(CHECK))
+        ]
+
     def __contains__(self, reason: str) -> bool:
         return reason in self._reasons
 
     def __bool__(self) -> bool:
-        return bool(self._reasons)
+        return bool(self._counted)
 
     @property
     def rank(self) -> int:
-        return min(RANK_MAX, sum(held.rank for held in self._reasons.values()))
+        return min(RANK_MAX, sum(held.rank for held in self._counted))
 
     def advskew(self, base: int) -> int:
         """The advskew on the wire: min(240, base + demotion)."""
-        return min(ADVSKEW_CAP, base + sum(held.weight for held in self._reasons.values()))
+        return min(ADVSKEW_CAP, base + sum(held.weight for held in self._counted))
 
     def reasons(self) -> tuple[DemotionReason, ...]:
         return tuple(

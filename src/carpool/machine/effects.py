@@ -103,6 +103,11 @@ class SetChecks:
 
 
 @dataclass(frozen=True, slots=True)
+class Undamp:
+    """`carpool undamp`: moves that were are forgotten, and nothing waits for a delay."""
+
+
+@dataclass(frozen=True, slots=True)
 class Switchover:
     """`carpool switchover`: give the mastership away once. Answered by SwitchoverDone."""
 
@@ -154,6 +159,7 @@ Input = (
     | SetDisabled
     | SetBulkSync
     | SetChecks
+    | Undamp
     | Switchover
     | Adopt
     | Resumed
@@ -223,7 +229,7 @@ class Transition:
 @dataclass(frozen=True, slots=True)
 class Note:
     """Something worth an operator's eye that is no transition. `kind` is a short stable word:
-    demotion, check, conflict, mismatch, reject, switchover, stall, bulk, group."""
+    demotion, check, conflict, mismatch, reject, switchover, stall, bulk, group, damping."""
 
     kind: str
     text: str

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from carpool.machine import checklease, departure, regroup, stall
+from carpool.machine import checklease, damper, departure, regroup, stall
 from carpool.machine import effects as fx
 from carpool.machine.demotion import (
     BULK_SYNC,
@@ -85,6 +85,7 @@ class Engine:
     ) -> None:
         self.config = config
         self.demotion = Demotion()
+        self.damper = damper.Damper(config.group.damping)
         self.counters: Counter[str] = Counter()
         self.enabled = True
         self.maintenance = maintenance
@@ -130,7 +131,7 @@ class Engine:
                 done += self._on_maintenance(on, reason, now_s)
             case fx.SetDisabled(on):
                 done += self._on_disabled(on, now_s)
-            case fx.SetBulkSync() | fx.SetChecks() | fx.Resumed():
+            case fx.SetBulkSync() | fx.SetChecks() | fx.Resumed() | fx.Undamp():
                 done += self._on_told(event, now_s)
             case fx.Switchover():
                 done += self._on_switchover(now_s)
@@ -143,14 +144,15 @@ class Engine:
             case fx.Tick():
                 done += self._on_tick(now_s)
         done += self._after_moves(done, now_s)
-        return done + departure.finish(self, now_s)
+        done += departure.finish(self, now_s)
+        return done + damper.follow(self, now_s)
 
     @property
     def deadline_s(self) -> float | None:
         """When the next Tick is due; None: only an input can change anything."""
         due = [vhost.deadline_s for vhost in self.vhosts.values()]
         due += [port.probe_at_s for port in self.ports.values()]
-        due += [self._bulk_until_s, self.checks_until_s]
+        due += [self._bulk_until_s, self.checks_until_s, damper.deadline_s(self)]
         due += self.retry_s.values()
         due.append(self.departure.until_s if self.departure else None)
         return min((at_s for at_s in due if at_s is not None), default=None)
@@ -357,11 +359,16 @@ class Engine:
         return done + [e for v in self.vhosts.values() for e in self.follow_link(v, now_s)]
 
     def _on_told(
-        self, event: fx.SetBulkSync | fx.SetChecks | fx.Resumed, now_s: float
+        self,
+        event: fx.SetBulkSync | fx.SetChecks | fx.Resumed | fx.Undamp,
+        now_s: float,
     ) -> list[Effect]:
-        """By the other processes of this node, or of this machine."""
+        """By the other processes of this node, this machine, or an operator."""
         if isinstance(event, fx.Resumed):
             return stall.resume(self, event.slept_s, now_s)
+        if isinstance(event, fx.Undamp):
+            self.damper.forget()
+            return []
         if isinstance(event, fx.SetChecks):
             return checklease.set_checks(self, event, now_s)
         return self._on_bulk(event, now_s)
@@ -479,6 +486,7 @@ class Engine:
             preempt=self.config.group.preempt,
             demotion=self.demotion,
             clock=self._clock,
+            damper=self.damper,
         )
 
     def port(self, interface: str) -> Port:

@@ -21,6 +21,8 @@ def lines(old: Config, new: Config) -> list[str]:
     told += [f"{key} goes: {_addresses(vip)}" for key, vip in before.items() if key not in after]
     if old.group.preempt is not new.group.preempt:
         told.append(f"preempt: {_on(old.group.preempt)} -> {_on(new.group.preempt)}")
+    if old.group.damping != new.group.damping:
+        told.append("damping: hold_down, preempt_delay or moves_per_hour change")
     return told + list(_node(old.node, new.node))
 
 

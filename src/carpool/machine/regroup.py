@@ -124,6 +124,7 @@ def _rebuild(engine: Engine, now_s: float) -> list[Effect]:
             vhost.wait_as_others(now_s)
         vhost.form = wanted[vhost.key]
         vhost.advskew, vhost.preempt = config.node.advskew, config.group.preempt
+    engine.damper.settings = config.group.damping
     done += _ports(engine, now_s)
     done.append(fx.Reconfigure())
     done += [effect for vhost in moved for effect in vhost.retake(now_s)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from carpool.machine import damper
 from carpool.machine.demotion import BULK_SYNC, MAINTENANCE, SWITCHOVER, link_down
 from carpool.machine.effects import State
 from carpool.model.status import FailoverStatus, InterfaceStatus, Trouble, VhostStatus
@@ -36,6 +37,7 @@ def status_of(engine: Engine, now_s: float) -> FailoverStatus:
         ),
         vhosts=tuple(_vhost(engine, vhost, now_s) for vhost in engine.vhosts.values()),
         counters=dict(sorted(engine.counters.items())),
+        damping=damper.status_of(engine, now_s),
     )
 
 
@@ -95,7 +97,7 @@ def troubles_of(engine: Engine) -> list[Trouble]:
         for one in engine.demotion.reasons()
         if (reason := one.reason) not in wanted
     ]
-    return told
+    return told + damper.troubles_of(engine)
 
 
 def _instead(engine: Engine) -> str:

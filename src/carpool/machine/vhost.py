@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from carpool.machine.damper import Damper
 from carpool.machine.demotion import ADVSKEW_CAP, Demotion, send_errors
 from carpool.machine.effects import (
     Announce,
@@ -52,7 +53,7 @@ LEAVING = Standing(LEAVING_ADVBASE_S * 256 + carp.LEAVING_ADVSKEW, 255)
 
 
 class Vhost:
-    """See the module. `demotion` and `clock` are shared by all virtual hosts of the node."""
+    """See the module. `demotion`, `clock` and `damper` are shared by all of the node."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Vhost:
         preempt: bool,
         demotion: Demotion,
         clock: CounterClock,
+        damper: Damper | None = None,
     ) -> None:
         self.form = form
         self.key = form.vip.key
@@ -69,6 +71,7 @@ class Vhost:
         self.preempt = preempt
         self.demotion = demotion
         self.clock = clock
+        self.damper = damper or Damper()
         self.memory = CounterMemory()
         self.state = State.INIT
         self.reason = "starting"
@@ -295,9 +298,9 @@ class Vhost:
         if self.mute:
             self.hear(source, now_s)
             return []
-        if self.preempt and better:
+        if self.preempt and better and not self.damper.holds_back(now_s):
             return self.take_over(f"preempting {source}, which is slower", now_s)
-        if advert.advskew >= ADVSKEW_CAP and better:
+        if better and (advert.advskew >= ADVSKEW_CAP or self._relieves(theirs)):
             # Without preemption, too: a node that lost an interface must not keep half a group.
             return self.take_over(f"{source} is demoted", now_s)
         if self.form.level(theirs).interval > self.down_after_s * 256:
@@ -307,6 +310,10 @@ class Vhost:
             self._followed_s = now_s
             self._followed = theirs
         return []
+
+    def _relieves(self, theirs: Standing) -> bool:
+        """A master with a check that weighs less than all says so in its demote byte."""
+        return theirs.demote > 0 and not self.demotion
 
     def _better_than(self, theirs: Standing) -> bool:
         """For them, who compare what is advertised, and for us, who know of a change of advbase."""

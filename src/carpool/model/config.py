@@ -19,6 +19,7 @@ from ipaddress import (
 )
 from typing import NamedTuple
 
+from carpool.model.damping import UNDAMPED, Damping
 from carpool.model.scripts import Checks, Hooks
 from carpool.model.section import Sync
 
@@ -171,6 +172,7 @@ class Group:
     web: Web | None = None
     hooks: Hooks = field(default_factory=Hooks)
     checks: Checks = field(default_factory=Checks)
+    damping: Damping = UNDAMPED
 
 
 @dataclass(frozen=True, slots=True)

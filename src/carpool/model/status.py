@@ -42,6 +42,18 @@ class DemotionReason:
 
 
 @dataclass(frozen=True, slots=True)
+class DampingStatus:
+    """How often the group moved, and what keeps it from moving. `cause`: "", moves_per_hour,
+    hold_down or preempt_delay."""
+
+    moves: int = 0  # that this node took part in, in the last hour
+    moves_max: int = 0  # 0: no limit
+    cause: str = ""
+    left_s: float = 0.0  # at most, until it may move
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FailoverStatus:
     """The answer to `status` on failover.sock."""
 
@@ -58,6 +70,7 @@ class FailoverStatus:
     interfaces: tuple[InterfaceStatus, ...]
     vhosts: tuple[VhostStatus, ...]
     counters: Mapping[str, int]
+    damping: DampingStatus = DampingStatus()
 
 
 @dataclass(frozen=True, slots=True)

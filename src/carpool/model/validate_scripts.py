@@ -1,4 +1,4 @@
-"""What is wrong with `[hooks]` and `[checks]` of group.toml.
+"""What is wrong with `[hooks]`, `[checks]` and `[damping]` of group.toml.
 
 Room: model.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from carpool.model.config import Group
+from carpool.model.damping import ranges
 from carpool.model.finding import GROUP_FILE, Finding, Place, in_range
 from carpool.model.keypath import KeyPath
 from carpool.model.scripts import WEIGHT_MAX, Check, Hook
@@ -25,6 +26,8 @@ def script_findings(group: Group) -> Iterator[Finding]:
     yield from _check(("checks",), group.checks.default, None)
     for name, check in group.checks.named.items():
         yield from _check(("checks", name), check, group.checks.default)
+    for key, found, expected in ranges(group.damping):
+        yield Finding((GROUP_FILE, ("damping", key)), found, expected)
 
 
 def _hook(path: KeyPath, hook: Hook, above: Hook | None) -> Iterator[Finding]:

@@ -335,6 +335,10 @@ class FailoverService:
                 changed = self.engine.enabled == on
                 self.put(fx.SetDisabled(on))
                 client.answer({"changed": changed})
+            case {"command": "undamp"}:
+                changed = self.engine.damper.held is not None
+                self.put(fx.Undamp())
+                client.answer({"changed": changed})
             case {"command": "switchover"}:
                 self._switchover(client)
             case {"command": "bulk", "on": bool(on), **rest}:

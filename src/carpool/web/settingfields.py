@@ -32,6 +32,40 @@ PREEMPT = Group(
     ),
 )
 
+DAMPING = Group(
+    "damping",
+    "Damping",
+    "Keeps the group from moving to and fro. A master that dies is replaced at once in any case.",
+    (
+        Field(
+            "damping.hold_down",
+            "Hold-down",
+            "For so long after a move the group does not move of its own will (default 0s, at most "
+            "1h).",
+            Kind.TEXT,
+            default="0s",
+            example="30s, 2m",
+        ),
+        Field(
+            "damping.preempt_delay",
+            "Preempt delay",
+            "A node that is well again waits so long before it takes over from a master that is "
+            "well (default 0s, at most 24h).",
+            Kind.TEXT,
+            default="0s",
+            example="1m, 1h",
+        ),
+        Field(
+            "damping.moves_per_hour",
+            "Moves an hour",
+            "After so many moves within an hour the group stays where it is, and says so; 0 is no "
+            "limit (default 0, else 2 to 1000).",
+            Kind.NUMBER,
+            default=0,
+        ),
+    ),
+)
+
 STATES = Group(
     "states",
     "State replication",
@@ -204,5 +238,5 @@ CHECKS = Group(
     ),
 )
 
-GROUPS = (PREEMPT, STATES, SECTIONS, SCHEDULE, CHECKS)
+GROUPS = (PREEMPT, DAMPING, STATES, SECTIONS, SCHEDULE, CHECKS)
 BY_SLUG = {group.slug: group for group in GROUPS}

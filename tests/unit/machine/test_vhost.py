@@ -156,7 +156,7 @@ def test_silence_makes_master_and_the_order_of_effects_is_own_announce_advertise
         (heard(100, advbase_s=3), False, False),  # exactly as slow as we wait
         (heard(101, advbase_s=3), False, True),  # would time out anyway
         (heard(100, demote=1), True, True),  # as fast, but demoted
-        (heard(100, demote=1), False, False),
+        (heard(100, demote=1), False, True),  # by a check that weighs less than all
         (GOODBYE, True, True),
         (GOODBYE, False, True),
         (heard(255), False, True),  # BSD says goodbye with its own advbase, too

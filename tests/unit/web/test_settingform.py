@@ -8,7 +8,7 @@ import pytest
 
 from carpool.api.groupedit import RemoveKey, SetKey, digest_of, edited
 from carpool.api.settings import STATES_KEYS
-from carpool.api.settingscripts import CHECK_KEYS
+from carpool.api.settingscripts import CHECK_KEYS, DAMPING_KEYS
 from carpool.api.settingsync import SYNC_KEYS
 from carpool.model.keypath import parse
 from carpool.web import settingform
@@ -26,6 +26,10 @@ from carpool.web.settingform import Choice, Edit, Group, Kind, asked, by_field, 
 NAME = 'name = "edge"  # of us all'
 FULL_TEXT = """
 preempt = false
+[damping]
+hold_down = "30s"
+preempt_delay = "1m"
+moves_per_hour = 6
 [states]
 interface = "sync"
 port = 3782
@@ -95,9 +99,14 @@ def test_the_file_says_then_what_the_form_said(before: str, after: str) -> None:
 
 def test_every_key_of_these_tables_has_a_field() -> None:
     keys = {one.key for group in GROUPS for one in group.fields}
-    tables = {"states": STATES_KEYS, "sync": SYNC_KEYS, "checks": CHECK_KEYS}
+    tables = {
+        "states": STATES_KEYS,
+        "sync": SYNC_KEYS,
+        "checks": CHECK_KEYS,
+        "damping": DAMPING_KEYS,
+    }
     assert keys == {"preempt"} | {f"{name}.{key}" for name in tables for key in tables[name]}
-    assert set(BY_SLUG) == {"preempt", "states", "sections", "schedule", "checks"}
+    assert set(BY_SLUG) == {"preempt", "damping", "states", "sections", "schedule", "checks"}
 
 
 def test_a_box_that_is_not_ticked_is_no() -> None:
