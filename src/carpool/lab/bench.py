@@ -1,8 +1,9 @@
 """`script/bench`: what carpool promises, measured in a lab; exits non-zero when it is not kept.
 
 Room: lab. `failover`: the drills, and what the failover process costs while nothing happens.
-`states`: replication beside conntrackd. `sync`: configuration beside rsync. Knows the promises of
-the first; how they are measured is in `drill.py`, `statesbench/` and `syncbench/`.
+`states`: replication beside conntrackd. `sync`: configuration beside rsync. `bfd`: sessions alone.
+Knows the promises of the first; how they are measured is in `drill.py`, `statesbench/`,
+`syncbench/` and `bfdbench.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rich.table import Table
 from carpool.api.terminal import terminal
 from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
-from carpool.lab import drill, figures, report
+from carpool.lab import bfdbench, drill, figures, report
 from carpool.lab.channel import Report
 from carpool.lab.cost import cpu_s, family, memory_kb
 from carpool.lab.faults import SCENARIOS
@@ -34,6 +35,7 @@ from carpool.lab.statesbench.stage import built
 from carpool.lab.syncbench import load as syncload
 from carpool.lab.syncbench import measures as syncmeasures
 from carpool.lab.topology import FIREWALLS
+from carpool.model.config import Family
 
 DISK = Path("/var/tmp")  # noqa: S108 (the lab makes a directory of its own in it)
 CONNECTIONS = 200
@@ -80,8 +82,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     sync.add_argument("--directory", type=Path, default=DISK, help=f"of all files ({DISK})")
     sync.add_argument("--json", action="store_true", help="JSON on stdout, progress on stderr")
     sync.add_argument("--markdown", action="store_true", help="the table of docs/benchmarks.md")
+    bfd = benches.add_parser("bfd", help="what BFD sessions cost, and how soon they detect")
+    bfd.add_argument("--runs", type=int, default=10, metavar="N", help="deaths to detect (10)")
+    bfd.add_argument("--links", type=int, default=3, metavar="N", help="between two nodes (3)")
+    bfd.add_argument("--interval", type=float, default=10.0, metavar="MS", help="times 3 (10)")
+    bfd.add_argument("--both-families", action="store_true", help="a session for each, not one")
+    bfd.add_argument("--seconds", type=float, default=IDLE_S, help=f"of idling ({IDLE_S:g})")
     arguments = parser.parse_args(argv)
-    benches_of = {"failover": _failover, "states": _states, "sync": _sync}
+    benches_of = {"failover": _failover, "states": _states, "sync": _sync, "bfd": _bfd}
     try:
         return benches_of[arguments.bench](arguments)
     except CarpoolError as error:
@@ -142,6 +150,13 @@ def _sync(arguments: argparse.Namespace) -> int:
             labs.rmdir()
     entries = [figures.judge(row, samples) for row in syncmeasures.ROWS]
     return _tell(entries, "synchronising configuration", arguments)
+
+
+def _bfd(arguments: argparse.Namespace) -> int:
+    families = tuple(Family) if arguments.both_families else (Family.IPV4,)
+    asked = arguments.links, arguments.interval, families, arguments.runs, arguments.seconds
+    print(json.dumps({**bfdbench.measure(*asked), **machine()}, indent=1))
+    return EXIT_OK
 
 
 def _tell(entries: Sequence[Report], title: str, arguments: argparse.Namespace) -> int:
