@@ -67,14 +67,14 @@ def _root(release: str) -> Path:
 
     def make(place: Path) -> None:
         of_debian = ("Created-By: Packages", "Origin: Debian", "Label: Debian", "Component: main")
-        told = _said(["apt-get", "indextargets", "--format", "$(REPO_URI)", *of_debian])
+        told = said(["apt-get", "indextargets", "--format", "$(REPO_URI)", *of_debian])
         mirror = told.split()[:1]  # that of this machine's apt
-        _said([*MAKE, f"--include={PACKAGES}", release, str(place), *mirror])
+        said([*MAKE, f"--include={PACKAGES}", release, str(place), *mirror])
 
-    return _kept(f"{release}-{recipe}", make)
+    return kept(f"{release}-{recipe}", make)
 
 
-def _kept(name: str, make: Callable[[Path], None]) -> Path:
+def kept(name: str, make: Callable[[Path], None]) -> Path:
     """Whoever comes first makes it, others wait; what is half made is never there by its name."""
     directory = Path(os.environ.get("CARPOOL_ROOTS") or "/var/cache/carpool-roots")
     directory.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def _kept(name: str, make: Callable[[Path], None]) -> Path:
     return place
 
 
-def _said(argv: list[str]) -> str:
+def said(argv: list[str]) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, timeout=MAKE_S, check=False)
     assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr[-2000:]}"
     return done.stdout
