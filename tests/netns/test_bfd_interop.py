@@ -29,7 +29,7 @@ table inet cut {
     chain out { type filter hook output priority 0; udp dport 3784 drop; }
 }
 """
-CUT_IN = "\n".join(line for line in CUT_BOTH.splitlines() if "chain out" not in line)
+CUT_OUT = "\n".join(line for line in CUT_BOTH.splitlines() if "chain in" not in line)
 WHOLE = "delete table inet cut"
 
 
@@ -97,13 +97,13 @@ def test_frr_at_50_ms_comes_up_is_cut_one_way_and_leaves(
     # We hear nothing any more, and say so. FRR, while up, heeds no packet without its number,
     # which 6.8.1 makes us forget (bfd_recv_cb: "existing good sessions are not overridden"): it
     # hears nothing that counts, falls down by itself, and then shows what we said.
-    for event in node.went_down(lambda: host.nft(CUT_IN)):
+    for event in node.went_down(lambda: other.nft(CUT_OUT)):
         assert event["diag"] == EXPIRED
         assert 100 <= event["after_ms"] <= 150 + SLACK_MS
         assert 150 <= event["silent_ms"] <= 150 + SLACK_MS
     says(bfdd, diagnostic=EXPIRED, remote_diagnostic=EXPIRED)
     assert {one["word"] for one in node.status()["sessions"].values()} == {"gone"}
-    host.nft(WHOLE)
+    other.nft(WHOLE)
     node.comes_up()
     says(bfdd, status="up")
 
@@ -159,11 +159,11 @@ def test_frr_at_10_ms_comes_up_stays_and_notices_that_both_are_cut_off(
     node.comes_up()
     says(bfdd, status="up", remote_transmit_interval=10)
     wait_until(lambda: {one["detection_ms"] for one in node.status()["sessions"].values()} == {30})
-    for event in node.went_down(lambda: host.nft(CUT_BOTH)):
+    for event in node.went_down(lambda: other.nft(CUT_BOTH)):
         assert event["diag"] == EXPIRED
         assert 20 <= event["after_ms"] <= 30 + SLACK_MS
     says(bfdd, status="down", diagnostic=EXPIRED)
-    host.nft(WHOLE)
+    other.nft(WHOLE)
     node.comes_up()
     assert {e["diag"] for e in node.went_down(bfdd.child.kill)} == {EXPIRED}
 
@@ -183,8 +183,8 @@ def test_bird_signs_as_we_do(hosts: tuple[Namespace, Namespace], tmp_path: Path)
     node = BfdNode(host, *THEIRS, sending=key, receiving=key)
     node.comes_up()
     wait_until(lambda: bird.states() == dict.fromkeys(OURS, "Up"), what="BIRD is up, too")
-    assert {e["diag"] for e in node.went_down(lambda: host.nft(CUT_BOTH))} == {EXPIRED}
+    assert {e["diag"] for e in node.went_down(lambda: other.nft(CUT_BOTH))} == {EXPIRED}
     wait_until(lambda: bird.states() == dict.fromkeys(OURS, "Down"), what="BIRD noticed, too")
-    host.nft(WHOLE)
+    other.nft(WHOLE)
     node.comes_up()
     assert set(node.status()["counters"]) == {"accepted"}

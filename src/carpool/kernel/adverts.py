@@ -251,7 +251,7 @@ def packet_socket(index: int, protocol: int = PROTOCOL) -> socket.socket:
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
     try:
         made.setblocking(False)
-        _attach(made, bpf.advert_filter(protocol))
+        attach(made, bpf.advert_filter(protocol))
         # Or every packet that the firewall forwards would be copied for our filter to refuse.
         made.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
         made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
@@ -267,7 +267,7 @@ def packet_socket(index: int, protocol: int = PROTOCOL) -> socket.socket:
     return made
 
 
-def _attach(made: socket.socket, program: bytes) -> None:
+def attach(made: socket.socket, program: bytes) -> None:
     """SO_ATTACH_FILTER takes a struct sock_fprog: a count, and where the instructions are."""
     instructions = array("B", program)  # an object of which Python tells the address
     where, length = instructions.buffer_info()

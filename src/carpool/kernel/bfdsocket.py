@@ -59,11 +59,11 @@ class BfdListener:
         self.receive_errors = 0
         self._known: dict[str, Address] = {}  # texts of the kernel, so that none is read twice
         try:
-            self._socket = _opened(family, index)
+            self.socket = _opened(family, index)
             try:
-                self._socket.bind(("", bfd.PORT))
+                self.socket.bind(("", bfd.PORT))
             except OSError:
-                self._socket.close()
+                self.socket.close()
                 raise
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
@@ -73,14 +73,14 @@ class BfdListener:
             ) from error
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        return self.socket.fileno()
 
     def receive(self, packets_max: int = PACKETS_MAX) -> list[Heard]:
         """What is waiting, at most so many. Never raises for anything that came in."""
         found = []
         for _packet in range(packets_max):
             try:
-                payload, ancillary, _flags, where = self._socket.recvmsg(
+                payload, ancillary, _flags, where = self.socket.recvmsg(
                     bfd.PACKET_MAX_BYTES, _ANCILLARY_BYTES
                 )
             except BlockingIOError:
@@ -93,7 +93,7 @@ class BfdListener:
         return found
 
     def close(self) -> None:
-        self._socket.close()
+        self.socket.close()
 
     def _address(self, text: str) -> Address:
         known = self._known.get(text)

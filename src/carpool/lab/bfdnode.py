@@ -86,7 +86,8 @@ class Node:
     def _on_link(self, interface: str) -> None:
         state = next(one for one in self.links.current() if one.interface == interface)
         ready = state.up and state.carrier
-        port = Port(interface, state.device, state.index, ready, state.own_addresses)
+        own = state.own_addresses
+        port = Port(interface, state.device, state.index, ready, own, state.mac)
         self.service.on_port(port)
 
     def _on_command(self) -> None:

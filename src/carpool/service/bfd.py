@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from carpool.errors import KernelError
 from carpool.kernel import bfdsocket
-from carpool.kernel.bfdsocket import BfdListener, BfdSpeaker
+from carpool.kernel.bfdsocket import BfdSpeaker
+from carpool.kernel.bfdwire import BfdWire
 from carpool.kernel.poller import Poller
 from carpool.machine.bfd import BfdEffect, Path, PathDown, PathUp, SendControl
 from carpool.machine.bfdpaths import BfdPaths, Wanted
@@ -32,6 +33,7 @@ class Port:
     index: int  # 0: the device is gone
     ready: bool
     own: tuple[Address, ...]  # in the order of preference
+    mac: bytes = b""
 
 
 class BfdService:
@@ -46,7 +48,7 @@ class BfdService:
         self._now_s = now_s
         self._told = told
         self._ports: dict[str, Port] = {}
-        self._listeners: dict[tuple[str, Family], BfdListener] = {}
+        self._wires: dict[str, BfdWire] = {}
         self._speakers: dict[Path, BfdSpeaker] = {}
 
     # --------------------------------------------------------------------------------- loop
@@ -78,12 +80,10 @@ class BfdService:
 
     def close(self) -> None:
         """Without a word: `paths.leave` says goodbye, if there is one to say."""
-        for listener in self._listeners.values():
-            self._poller.remove(listener)
-            listener.close()
+        for interface in list(self._wires):
+            self._cut(interface)
         for speaker in self._speakers.values():
             speaker.close()
-        self._listeners.clear()
         self._speakers.clear()
 
     def leave(self, on: bool = True) -> None:
@@ -95,14 +95,16 @@ class BfdService:
     def _perform(self, effects: list[BfdEffect]) -> None:
         for effect in effects:
             if isinstance(effect, SendControl):
-                speaker = self._speakers.get(effect.path)
-                if speaker is not None:
-                    speaker.send(effect.payload)
+                path = effect.path
+                speaker, wire = self._speakers.get(path), self._wires.get(path.interface)
+                if speaker is not None and wire is not None:
+                    wire.send(speaker, path.peer, effect.payload)
             else:
                 self._told(effect)
 
-    def _on_packets(self, interface: str, listener: BfdListener) -> None:
-        for heard in listener.receive(PACKETS_MAX):
+    def _on_packets(self, interface: str) -> None:
+        wire = self._wires.get(interface)
+        for heard in wire.receive(PACKETS_MAX) if wire is not None else ():
             now_s = self._now_s()
             self._perform(
                 self.paths.receive(interface, heard.source, heard.hop_limit, heard.payload, now_s)
@@ -111,29 +113,37 @@ class BfdService:
     def _equip(self) -> None:
         """Sockets for the sessions that there are, on the devices and addresses that there are."""
         self.errors.clear()
-        heard = {(path.interface, family_of(path.peer)) for path in self.paths.sessions}
-        for key, listener in list(self._listeners.items()):
-            port = self._ports.get(key[0])
-            if key not in heard or port is None or port.index != listener.index:
-                self._poller.remove(listener)
-                listener.close()
-                del self._listeners[key]
-        for key in heard - self._listeners.keys():
-            self._listen(*key)
+        heard: dict[str, set[Family]] = {}
+        for path in self.paths.sessions:
+            heard.setdefault(path.interface, set()).add(family_of(path.peer))
+        for interface, wire in list(self._wires.items()):
+            port = self._ports.get(interface)
+            if interface not in heard or port is None or port.index != wire.index:
+                self._cut(interface)
+        for interface, families in heard.items():
+            self._listen(interface, families)
         for path in self.paths.sessions:
             self._speak(path)
 
-    def _listen(self, interface: str, family: Family) -> None:
+    def _listen(self, interface: str, families: set[Family]) -> None:
         port = self._ports.get(interface)
         if port is None or not port.index:
             return
         try:
-            listener = BfdListener(family, port.index, port.device)
+            wire = self._wires.get(interface)
+            if wire is None:
+                wire = BfdWire(port.index, port.device, port.mac)
+                self._wires[interface] = wire
+                self._poller.add(wire, lambda: self._on_packets(interface))
+            wire.mac = port.mac
+            wire.occupy(families)
         except KernelError as error:
-            self.errors[f"{interface} {family}"] = str(error)
-            return
-        self._listeners[interface, family] = listener
-        self._poller.add(listener, lambda: self._on_packets(interface, listener))
+            self.errors[interface] = str(error)
+
+    def _cut(self, interface: str) -> None:
+        wire = self._wires.pop(interface)
+        self._poller.remove(wire)
+        wire.close()
 
     def _speak(self, path: Path) -> None:
         port = self._ports.get(path.interface)

@@ -20,7 +20,7 @@ GROUP_MAC = ip.multicast_mac(ip.GROUP_IPV4)
 
 def run(program: bytes, frame: bytes, packet_type: int = MULTICAST, vlan_tag: int = 0) -> int:
     """How many bytes of the frame are let through. A load beyond its end lets none through."""
-    accumulator, at = 0, 0
+    accumulator, at, x = 0, 0, 0
     ancillary = {0xFFFFF004: packet_type, 0xFFFFF02C: vlan_tag}
     instructions: list[tuple[int, int, int, int]] = list(struct.iter_unpack("=HBBI", program))
     while True:
@@ -35,6 +35,15 @@ def run(program: bytes, frame: bytes, packet_type: int = MULTICAST, vlan_tag: in
                 accumulator = int.from_bytes(raw, "big")
             else:
                 return 0
+        elif code == 0xB1:
+            if operand >= len(frame):
+                return 0
+            x = (frame[operand] & 0x0F) * 4
+        elif code == 0x48:
+            raw = frame[operand + x : operand + x + 2]
+            if len(raw) < 2:
+                return 0
+            accumulator = int.from_bytes(raw, "big")
         elif code == 0x06:
             return operand
         else:
