@@ -28,6 +28,7 @@ from carpool.kernel.process import begin_anew
 from carpool.kernel.realtime import be_realtime
 from carpool.kernel.unixserver import Client, UnixServer, make_run_dir
 from carpool.machine import effects as fx
+from carpool.machine import watch
 from carpool.machine.engine import Engine
 from carpool.machine.report import summary_of
 from carpool.model.config import Config, Encryption
@@ -194,7 +195,7 @@ def _failover(
         older=[one.config for one in start.older],
     )
     config = engine.acting
-    links = LinkMonitor({name: config.device(name) for name in config.vip_interfaces()})
+    links = LinkMonitor(watch.links_of(config))
     holder = AddressHolder(config, run_dir, owner)
     hands = Hands(
         poller=poller,

@@ -348,6 +348,8 @@ class Box:
                 world.tell(f"{self.name} {key or ''} {kind}: {text}")
             case fx.SwitchoverDone(ok, took_s, text):
                 world.tell(f"{self.name} switchover {ok} {took_s:.3f}: {text}")
+            case fx.TellReset():
+                pass
             case fx.Reconfigure():
                 self._reconfigure()
             case fx.Stopped():

@@ -15,7 +15,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_interface, ip_network
 from pathlib import Path
 
-from carpool.api import settingscripts, settingsweb, settingsync
+from carpool.api import settingdetection, settingscripts, settingsweb, settingsync
 from carpool.api.settingscripts import CHECK_KEYS, DAMPING_KEYS, HOOK_KEYS
 from carpool.api.settingsweb import WEB_KEYS
 from carpool.api.settingsync import SERVICES_KEYS, SYNC_KEYS
@@ -60,6 +60,7 @@ GROUP_KEYS = (
     "hooks",
     "checks",
     "damping",
+    "detection",
 )
 VIP_KEYS = ("interface", "vhid", "password", "addresses", "advbase", "mac", "transport")
 STATES_KEYS = ("interface", "port", "scope", "encryption", "exclude", "no_sync_mark")
@@ -71,6 +72,7 @@ HOMES = {  # where keys belong that were put elsewhere
     "hooks": GROUP_FILE,
     "checks": GROUP_FILE,
     **{key: f"[damping] of {GROUP_FILE}" for key in DAMPING_KEYS},
+    "detection": GROUP_FILE,
     "preempt": f"the top of {GROUP_FILE}, above every [table]",
     "section": f"{GROUP_FILE}: [section.NAME]",
     "services": f"{NODE_FILE}, and to each [section.NAME] of {GROUP_FILE}",
@@ -292,6 +294,7 @@ def _group(file: TomlFile) -> Group:
         hooks=settingscripts.hooks(root),
         checks=settingscripts.checks(root),
         damping=settingscripts.damping(root),
+        detection=settingdetection.detection(root),
     )
 
 

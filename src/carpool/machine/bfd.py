@@ -31,6 +31,7 @@ from carpool.proto.bfd import BfdReject, Diag, Packet, SessionState
 
 SLOW_US = 1_000_000  # 6.8.3: while not UP
 FORGET_DETECTIONS = 2  # 6.8.1: of silence, and sequence numbers begin anew
+HASTY_S = 0.5  # answers to packets that crossed each other would chase each other for ever
 JITTER = 0.25  # 6.8.7: up to so much earlier
 JITTER_LEAST_OF_ONE = 0.10  # and at least so much if the multiplier is 1
 
@@ -40,6 +41,7 @@ UP, INIT, DOWN, ADMIN_DOWN = (
     SessionState.DOWN,
     SessionState.ADMIN_DOWN,
 )
+_CONCATENATED = (Diag.CONCATENATED_DOWN, Diag.REVERSE_CONCATENATED_DOWN)
 
 
 class Path(NamedTuple):
@@ -124,12 +126,22 @@ class Session:
             "_rx_used_us",
             "_sent_s",
             "_sequence",
+            "_signaled_s",
             "_tx_used_us",
             "_was_up",
             "authentication",
             "deadline_s",
         ),
-        *("diag", "discriminator", "path", "polling", "ready", "remote_demand", "remote_diag"),
+        *(
+            "concatenated",
+            "diag",
+            "discriminator",
+            "path",
+            "polling",
+            "ready",
+            "remote_demand",
+            "remote_diag",
+        ),
         *(
             "remote_discriminator",
             "remote_min_rx_us",
@@ -156,6 +168,7 @@ class Session:
         self.diag = Diag.NONE
         self.since_s = now_s
         self.ready = True  # the link can be sent on
+        self.concatenated = False  # another link of ours is down: what the peer is told while UP
         self.discriminator = draw()
         self.polling = False
         self.remote_discriminator = 0
@@ -174,6 +187,7 @@ class Session:
         self._draw = draw
         self._chance = chance
         self._poll_sent = False
+        self._signaled_s = -inf  # when the peer's word brought the session down
         self._was_up = False
         self._tx_used_us = self.desired_min_tx_us
         self._rx_used_us = timing.rx_us
@@ -209,6 +223,25 @@ class Session:
             return Word.LEFT if self.remote_state is ADMIN_DOWN else Word.HEARD
         return Word.GONE if self._was_up else Word.UNKNOWN
 
+    @property
+    def heard_s(self) -> float:
+        """When the peer was heard last, or the session began."""
+        return self._heard_s
+
+    @property
+    def missed_at_s(self) -> float:
+        """When the peer, which hears us, finds us silent if we send nothing more."""
+        return self._sent_s + self.timing.detect_mult * self.interval_s
+
+    def expires_by(self, now_s: float) -> bool:
+        """Whether a peer that was heard is silent for too long."""
+        return self.remote_discriminator != 0 and now_s >= self._silent_at_s(1)
+
+    @property
+    def says_link_down(self) -> bool:
+        """Whether the peer, which is alive here, says that another link of its is down (6.8.17)."""
+        return self.state is UP and self.remote_diag in _CONCATENATED
+
     # ------------------------------------------------------------------------------- inputs
 
     def on_packet(
@@ -236,11 +269,36 @@ class Session:
         self._arm()
         return done
 
+    def speak(self, now_s: float) -> list[BfdEffect]:
+        """Send what may go by now, and judge nobody."""
+        if now_s < self.early_s:
+            return []
+        done: list[BfdEffect] = [self._send(now_s)]
+        self._arm()
+        return done
+
+    def excuse(self, due_s: float, now_s: float) -> None:
+        """We stood still since `due_s`: that is nobody's silence, as far as it was not heard."""
+        if self._heard_s < due_s:
+            self._heard_s = min(now_s, self._heard_s + now_s - due_s)
+            self._arm()
+
+    def reset(self, now_s: float) -> list[BfdEffect]:
+        """This node gave up what it forwarded: the peer is told, and the session begins anew."""
+        if self.state is not UP:
+            return []
+        silent_s = now_s - self._heard_s
+        self._was_up = False
+        self._enter(DOWN, Diag.FORWARDING_RESET, now_s)
+        done = [*self._tell(now_s), self._down(silent_s)]
+        self._arm()
+        return done
+
     def on_tick(self, now_s: float, *, early: bool = False) -> list[BfdEffect]:
         """Do what is due. What came in is to be handled first. `early`: and send what jitter would
         let go by now."""
         done: list[BfdEffect] = []
-        if self.remote_discriminator and now_s >= self._silent_at_s(1):
+        if self.expires_by(now_s):
             self.remote_discriminator = 0  # 6.8.1
             self.remote_demand = False
             if self.state in (INIT, UP):
@@ -285,6 +343,19 @@ class Session:
         self._arm()
         return done
 
+    def set_concatenated(self, on: bool, now_s: float) -> list[BfdEffect]:
+        """Another link of this node is down, or is not any more: the session stays up and says so
+        (6.8.17)."""
+        if on == self.concatenated:
+            return []
+        self.concatenated = on
+        if self.state is not UP:
+            return []
+        self.diag = self._up_diag
+        done = self._tell(now_s)
+        self._arm()
+        return done
+
     def change(self, timing: Timing, now_s: float) -> list[BfdEffect]:
         """Other intervals or another multiplier, from now on; Rule 2."""
         if timing == self.timing:
@@ -298,6 +369,10 @@ class Session:
         return done
 
     # ---------------------------------------------------------------------------- internals
+
+    @property
+    def _up_diag(self) -> Diag:
+        return Diag.CONCATENATED_DOWN if self.concatenated else Diag.NONE
 
     def _learn(self, packet: Packet) -> None:
         self.remote_discriminator = packet.my_discriminator
@@ -321,7 +396,7 @@ class Session:
             return self._tell(now_s)
         if (self.state, remote) in ((DOWN, INIT), (INIT, INIT), (INIT, UP)):
             self._was_up = True
-            self._enter(UP, Diag.NONE, now_s)
+            self._enter(UP, self._up_diag, now_s)
             return [*self._tell(now_s), PathUp(self.path)]
         if self.state is UP and remote is DOWN:
             return self._go_down(Diag.SIGNALED, silent_s, now_s)
@@ -332,7 +407,10 @@ class Session:
         self._enter(DOWN, diag, now_s)
         if self.authentication is not None and diag is not Diag.SIGNALED:
             self.discriminator = self._draw()  # Rule 5
-        done = self._tell(now_s)
+        hasty = False
+        if diag is Diag.SIGNALED:
+            hasty, self._signaled_s = now_s - self._signaled_s < HASTY_S, now_s
+        done = [] if hasty else self._tell(now_s)
         return [*done, self._down(silent_s)] if was_up else done
 
     def _down(self, silent_s: float) -> PathDown:

@@ -7,6 +7,7 @@ Rule 2: a packet is a session's by discriminator once there is one, and even the
         session's interface and from its peer's address: a path proves nothing about another.
 Rule 3: sessions speak together: when one is due, all go whose jitter (6.8.7) lets them. To wake up
         costs more than to send, here and at the peer.
+Rule 4: time in which this process did not run is nobody's silence: who ticks late judges later.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from carpool.proto import bfd
 from carpool.proto.bfd import BfdReject
 
 DRAWS_MAX = 64  # for a discriminator that is free
+LATE_S = 0.002  # a busy machine is late by less
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class BfdPaths:
     def __init__(self, draw: Callable[[], int], chance: Callable[[], float]) -> None:
         self.sessions: dict[Path, Session] = {}
         self.counters: Counter[str] = Counter()
+        self._concatenated = False
         self._draw = draw
         self._chance = chance
         self._by_discriminator: dict[int, Session] = {}
@@ -86,6 +89,7 @@ class BfdPaths:
                 now_s=now_s,
                 authentication=one.authentication,
             )
+            self.sessions[path].set_concatenated(self._concatenated, now_s)
         self._index()
         return done
 
@@ -117,11 +121,24 @@ class BfdPaths:
             self._index()
         return done
 
+    def speak(self, now_s: float) -> list[BfdEffect]:
+        """Send what is due, and judge nobody: amid work that takes its time."""
+        if not any(now_s >= session.deadline_s for session in self.sessions.values()):
+            return []
+        return [effect for session in self.sessions.values() for effect in session.speak(now_s)]
+
+    def expires_by(self, now_s: float) -> bool:
+        """Whether a tick would find somebody silent: what came in is to be read first."""
+        return any(session.expires_by(now_s) for session in self.sessions.values())
+
     def tick(self, now_s: float) -> list[BfdEffect]:
-        """Do what is due (early and spurious ticks do no harm); Rule 3."""
+        """Do what is due (early and spurious ticks do no harm); Rules 3 and 4."""
         done: list[BfdEffect] = []
-        due = any(now_s >= session.deadline_s for session in self.sessions.values())
-        for session in self.sessions.values() if due else ():
+        due_s = min((session.deadline_s for session in self.sessions.values()), default=inf)
+        if LATE_S < now_s - due_s < inf:
+            for session in self.sessions.values():
+                session.excuse(due_s, now_s)
+        for session in self.sessions.values() if now_s >= due_s else ():
             if now_s >= min(session.deadline_s, session.early_s):
                 before = session.discriminator
                 done += session.on_tick(now_s, early=True)
@@ -137,6 +154,28 @@ class BfdPaths:
                 done += session.on_link(ready, now_s)
         self._index()
         return done
+
+    def concatenated(self, on: bool, now_s: float) -> list[BfdEffect]:
+        """A link that a VIP is on is down here, or none is: say so on all paths, new ones too."""
+        if on == self._concatenated:
+            return []
+        self._concatenated = on
+        return [e for one in self.sessions.values() for e in one.set_concatenated(on, now_s)]
+
+    def reset(self, now_s: float) -> list[BfdEffect]:
+        """Say on all paths that this node gave up whatever it was master of."""
+        done = [effect for one in self.sessions.values() for effect in one.reset(now_s)]
+        self._index()
+        return done
+
+    def missed_at_s(self, peers: Mapping[Path, str]) -> float | None:
+        """When a peer may take this node for dead if it sends nothing more: one that hears it on
+        two paths or more (detect.py)."""
+        by_peer: dict[str, list[float]] = {}
+        for path, session in self.sessions.items():
+            if session.word is Word.ALIVE and path in peers:
+                by_peer.setdefault(peers[path], []).append(session.missed_at_s)
+        return min((max(times) for times in by_peer.values() if len(times) > 1), default=None)
 
     def leave(self, on: bool, now_s: float) -> list[BfdEffect]:
         """Say goodbye on all paths, or come back."""

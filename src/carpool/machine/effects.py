@@ -61,6 +61,27 @@ class AddressResult:
     error: str | None
 
 
+class Verdict(StrEnum):
+    """What a peer's silence on a link means, by what is heard of it elsewhere (detect.py)."""
+
+    DEAD = "dead"  # silent on two paths at once, and heard on none
+    LINK = "link"  # alive elsewhere, and says that a link of its is down
+    WELL = "well"  # alive elsewhere
+    RESET = "reset"  # it stood still for too long, gave everything up, and says so
+    ALONE = "alone"  # heard nowhere, but no second path fell silent with this one
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """BFD with a peer was up on a link, and fell silent."""
+
+    peer: str
+    interface: str
+    verdict: Verdict
+    alive_s: float  # an advert that came later than this proves that it lives
+    text: str  # for people
+
+
 @dataclass(frozen=True, slots=True)
 class SetMaintenance:
     """`carpool maintenance on|off`; the service keeps both over a restart. `reason`: for people."""
@@ -155,6 +176,7 @@ Input = (
     | InterfaceChanged
     | SendResult
     | AddressResult
+    | Detected
     | SetMaintenance
     | SetDisabled
     | SetBulkSync
@@ -229,7 +251,7 @@ class Transition:
 @dataclass(frozen=True, slots=True)
 class Note:
     """Something worth an operator's eye that is no transition. `kind` is a short stable word:
-    demotion, check, conflict, mismatch, reject, switchover, stall, bulk, group, damping."""
+    demotion, check, conflict, mismatch, reject, switchover, stall, bulk, group, damping, bfd."""
 
     kind: str
     text: str
@@ -243,6 +265,11 @@ class SwitchoverDone:
     ok: bool
     took_s: float
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TellReset:
+    """Say to all peers, by BFD, that this node stood still and gave everything up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +293,7 @@ Effect = (
     | Transition
     | Note
     | SwitchoverDone
+    | TellReset
     | Reconfigure
     | Stopped
 )

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from carpool.machine import checklease, damper, departure, regroup, stall
+from carpool.machine import checklease, damper, departure, detected, regroup, stall
 from carpool.machine import effects as fx
 from carpool.machine.demotion import (
     BULK_SYNC,
@@ -104,6 +104,7 @@ class Engine:
         self._bulk_until_s = now_s + BULK_WAIT_S if await_bulk else None
         self._teller = Teller()
         self.checks_until_s: float | None = None  # what fails is forgotten then; see checklease.py
+        self.missed_at_s: float | None = None  # by BFD: when a peer misses who says nothing more
         self.retry_s: dict[str, float] = {}  # when each reason that ends by itself is forgotten
         for interface in self.ports:
             self.demotion.set(link_down(interface), Rank.INTERFACE_DOWN, True)
@@ -131,7 +132,7 @@ class Engine:
                 done += self._on_maintenance(on, reason, now_s)
             case fx.SetDisabled(on):
                 done += self._on_disabled(on, now_s)
-            case fx.SetBulkSync() | fx.SetChecks() | fx.Resumed() | fx.Undamp():
+            case fx.SetBulkSync() | fx.SetChecks() | fx.Resumed() | fx.Undamp() | fx.Detected():
                 done += self._on_told(event, now_s)
             case fx.Switchover():
                 done += self._on_switchover(now_s)
@@ -360,7 +361,7 @@ class Engine:
 
     def _on_told(
         self,
-        event: fx.SetBulkSync | fx.SetChecks | fx.Resumed | fx.Undamp,
+        event: fx.SetBulkSync | fx.SetChecks | fx.Resumed | fx.Undamp | fx.Detected,
         now_s: float,
     ) -> list[Effect]:
         """By the other processes of this node, this machine, or an operator."""
@@ -369,6 +370,8 @@ class Engine:
         if isinstance(event, fx.Undamp):
             self.damper.forget()
             return []
+        if isinstance(event, fx.Detected):
+            return detected.act(self, event, now_s)
         if isinstance(event, fx.SetChecks):
             return checklease.set_checks(self, event, now_s)
         return self._on_bulk(event, now_s)

@@ -23,6 +23,8 @@ def lines(old: Config, new: Config) -> list[str]:
         told.append(f"preempt: {_on(old.group.preempt)} -> {_on(new.group.preempt)}")
     if old.group.damping != new.group.damping:
         told.append("damping: hold_down, preempt_delay or moves_per_hour change")
+    if old.group.detection != new.group.detection:
+        told.append("detection: enabled or interval change")
     return told + list(_node(old.node, new.node))
 
 

@@ -6,7 +6,8 @@ Rule 1: a master that did nothing until a peer may be master, or until the kerne
         back, owns nothing: it gives all VHIDs up, releases first, and says so.
 Rule 2: it does not compete for RETRY_AFTER_S: who starves once starves again, and what was stopped
         with it (states) has to catch up. A mastership that nobody else wants ends that.
-Rule 3: of a suspended machine the sockets are empty, too: silence counts from its waking on.
+Rule 3: peers are told so by BFD, where there is any: one that has not noticed takes over now.
+Rule 4: of a suspended machine the sockets are empty, too: silence counts from its waking on.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ STALE_S = 0.1  # from waking until the last of what waited has been read
 def fenced_at_s(engine: Engine) -> float | None:
     """When a node that does nothing meanwhile has no say any more; None: master of nothing."""
     times = [at_s for v in engine.vhosts.values() if (at_s := v.fenced_at_s) is not None]
+    if times and engine.missed_at_s is not None:
+        times.append(engine.missed_at_s)  # a peer takes this node for dead then
     return min(times, default=None)
 
 
@@ -41,7 +44,7 @@ def is_too_late(engine: Engine, effect: Effect, handled_s: float, now_s: float) 
 
 
 def check(engine: Engine, now_s: float) -> list[Effect]:
-    """Rules 1 and 2. To be asked before anything else happens."""
+    """Rules 1 to 3. To be asked before anything else happens."""
     at_s = fenced_at_s(engine)
     if at_s is None or now_s < at_s:
         return []
@@ -49,11 +52,12 @@ def check(engine: Engine, now_s: float) -> list[Effect]:
     engine.counters["stalls"] += 1
     engine.retry_s[STALL] = now_s + RETRY_AFTER_S
     text = f"competes again in {RETRY_AFTER_S:g} s"
-    return done + engine.demote(STALL, Rank.CRASH, True, now_s, text=text)
+    done += engine.demote(STALL, Rank.CRASH, True, now_s, text=text)
+    return [*done, fx.TellReset()]
 
 
 def resume(engine: Engine, slept_s: float, now_s: float) -> list[Effect]:
-    """Rule 3."""
+    """Rule 4."""
     engine.counters["suspensions"] += 1
     engine.stale_until_s = now_s + STALE_S
     for vhost in engine.vhosts.values():

@@ -122,6 +122,11 @@ class Vhost:
         return self.master is not None and self._better_than(self._followed)
 
     @property
+    def heard_s(self) -> float:
+        """Since when a BACKUP waits: a master was heard, or it began."""
+        return self._heard_s
+
+    @property
     def down_after_s(self) -> float:
         """The master-down interval: silence of this length makes a BACKUP take over."""
         return 3.0 * self.form.slowest_s + self.effective_advskew / 256

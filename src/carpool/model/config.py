@@ -20,6 +20,7 @@ from ipaddress import (
 from typing import NamedTuple
 
 from carpool.model.damping import UNDAMPED, Damping
+from carpool.model.detection import STANDARD, Detection
 from carpool.model.scripts import Checks, Hooks
 from carpool.model.section import Sync
 
@@ -173,6 +174,7 @@ class Group:
     hooks: Hooks = field(default_factory=Hooks)
     checks: Checks = field(default_factory=Checks)
     damping: Damping = UNDAMPED
+    detection: Detection = STANDARD
 
 
 @dataclass(frozen=True, slots=True)

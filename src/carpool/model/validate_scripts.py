@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from carpool.model import detection
 from carpool.model.config import Group
 from carpool.model.damping import ranges
 from carpool.model.finding import GROUP_FILE, Finding, Place, in_range
@@ -23,6 +24,8 @@ def script_findings(group: Group) -> Iterator[Finding]:
     yield from _hook(("hooks",), group.hooks.default, None)
     for name, hook in group.hooks.named.items():
         yield from _hook(("hooks", name), hook, group.hooks.default)
+    for key, found, expected in detection.ranges(group.detection):
+        yield Finding((GROUP_FILE, ("detection", key)), found, expected)
     yield from _check(("checks",), group.checks.default, None)
     for name, check in group.checks.named.items():
         yield from _check(("checks", name), check, group.checks.default)

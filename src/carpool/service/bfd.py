@@ -60,8 +60,18 @@ class BfdService:
     def on_time(self) -> None:
         """After each round of the loop."""
         due_s = self.paths.deadline_s
+        if due_s is None or self._now_s() < due_s:
+            return
+        if self.paths.expires_by(self._now_s()):
+            for interface in list(self._wires):  # it may have come meanwhile
+                self._on_packets(interface)
+        self._perform(self.paths.tick(self._now_s()))
+
+    def speak(self) -> None:
+        """Say what is due, and judge nobody."""
+        due_s = self.paths.deadline_s
         if due_s is not None and (now_s := self._now_s()) >= due_s:
-            self._perform(self.paths.tick(now_s))
+            self._perform(self.paths.speak(now_s))
 
     # ------------------------------------------------------------------------------- inputs
 
@@ -89,6 +99,14 @@ class BfdService:
     def leave(self, on: bool = True) -> None:
         """Say goodbye on all paths, or come back."""
         self._perform(self.paths.leave(on, self._now_s()))
+
+    def concatenate(self, on: bool) -> None:
+        """Say that a link here is down, or that none is."""
+        self._perform(self.paths.concatenated(on, self._now_s()))
+
+    def reset(self) -> None:
+        """Say that this node gave up whatever it was master of."""
+        self._perform(self.paths.reset(self._now_s()))
 
     # ---------------------------------------------------------------------------- internals
 

@@ -21,11 +21,13 @@ from carpool.kernel.links import LinkMonitor, LinkState
 from carpool.kernel.poller import Poller
 from carpool.kernel.unixserver import Client
 from carpool.machine import effects as fx
+from carpool.machine import watch
 from carpool.machine.engine import Engine
 from carpool.machine.stall import is_too_late
 from carpool.model.config import Address, Family, MacMode, Transport, VhostKey, family_of
 from carpool.proto.ipheader import group_of
 from carpool.service.checkwish import checks_of
+from carpool.service.detection import Detection
 from carpool.service.failovertroubles import FailoverTroubles
 from carpool.service.filewatch import FileWatch
 from carpool.service.groupchange import CONFIRM_MAX_S, Files, GroupChange, Start, Wish
@@ -84,6 +86,14 @@ class FailoverService:
         self._watchers = Watchers(engine)
         self._follow_again_s: float | None = None
         self.poller.add(self.links, self._on_links)
+        self.detection = Detection(
+            engine,
+            self.poller,
+            self.now_s,
+            self.put,
+            self._drain,
+            lambda text: self._record("bfd", None, text),
+        )
         self.change = GroupChange(
             engine,
             start,
@@ -112,6 +122,7 @@ class FailoverService:
         """Until a Stop is through. What is readable is handled before the deadline: a process
         that was paused hears its peers before it concludes that they are dead. `on_ready` when it
         hears on every link that there is."""
+        self.detection.follow(self.engine.config)
         held = self.holder.held()  # before anything is prepared: what a dead process left
         for state in self.links.current():
             self._on_link(state)
@@ -121,8 +132,9 @@ class FailoverService:
             on_ready()
         while not self.stopped:
             due_s = [self.engine.deadline_s, self.change.deadline_s, self._follow_again_s]
-            due_s.append(self.troubles.deadline_s)
+            due_s += [self.troubles.deadline_s, self.detection.deadline_s]
             self.poller.run_once(min((at_s for at_s in due_s if at_s is not None), default=None))
+            self.detection.on_time()
             deadline_s = self.engine.deadline_s
             if deadline_s is not None and self.now_s() >= deadline_s:
                 self.put(fx.Tick())
@@ -130,6 +142,7 @@ class FailoverService:
             self.troubles.on_time(self.now_s())
             if self._follow_again_s is not None and self.now_s() >= self._follow_again_s:
                 self._reconfigure()
+        self.detection.leave()
 
     def put(self, event: fx.Input) -> None:
         """Hand an input to the engine and perform what follows; inputs that arise meanwhile
@@ -161,6 +174,7 @@ class FailoverService:
             if is_too_late(self.engine, effect, handled_s, self.now_s()):
                 self._inputs.append(fx.Tick())
             else:
+                self.detection.speak()
                 self._perform(effect)
 
     def _perform(self, effect: fx.Effect) -> None:
@@ -188,6 +202,8 @@ class FailoverService:
                 self._record(effect.kind, effect.key, effect.text)
             case fx.SwitchoverDone():
                 self._answer_switchover(effect)
+            case fx.TellReset():
+                self.detection.tell_reset()
             case fx.Reconfigure():
                 self._reconfigure()
                 self._watchers.regrouped()
@@ -250,7 +266,8 @@ class FailoverService:
         config = self.engine.acting
         error = self._try(lambda: self.holder.follow(config), "following the group")
         self._follow_again_s = self.now_s() + FOLLOW_AGAIN_S if error else None
-        self.links.follow({name: config.device(name) for name in config.vip_interfaces()})
+        self.links.follow(watch.links_of(config))
+        self.detection.follow(self.engine.config)
         for interface in [name for name in self.sockets if name not in self.engine.ports]:
             self._close(interface)
         for interface, socket in self.sockets.items():
@@ -280,14 +297,22 @@ class FailoverService:
         for got in socket.receive(PACKETS_MAX) if socket else ():
             self.put(fx.PacketReceived(got.interface, got.source, got.hop_limit, got.payload))
 
+    def _drain(self) -> None:
+        """All adverts that have come."""
+        for interface in list(self.sockets):
+            self._on_packets(interface)
+
     def _on_links(self) -> None:
         for state in self.links.read():
             self._on_link(state)
 
     def _on_link(self, state: LinkState) -> None:
         """Follow a device: open it when it appears (again), close it when it goes."""
-        if state.interface not in self.engine.ports:
-            return
+        if state.interface in self.engine.ports:
+            self._follow_link(state)
+        self.detection.on_link(state, _readiness(state)[0])
+
+    def _follow_link(self, state: LinkState) -> None:
         socket = self.sockets.get(state.interface)
         if socket is not None and socket.index != state.index:
             self._close(state.interface)
@@ -371,6 +396,7 @@ class FailoverService:
                 status["counters"][f"{interface}_{name}"] = count
         uptime_s = round(now_s - self.started_s, 3)
         told = {**self.change.status(), **self.troubles.status(now_s)}
+        told["bfd"] = self.detection.status()
         return {**self.identity, "uptime_s": uptime_s, **status, **told}
 
     def _reload(self, client: Client, request: Mapping[str, object]) -> None:
