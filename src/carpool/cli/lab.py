@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from carpool.api.terminal import terminal
 from carpool.cli.signals import interrupt_on
 from carpool.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, CarpoolError
+from carpool.model.detection import INTERVAL_MAX_MS, INTERVAL_MIN_MS, Detection, ranges
 
 if TYPE_CHECKING:
     from carpool.lab.image import Image
@@ -78,8 +79,32 @@ def _machine_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _interval_ms(text: str) -> int:
+    """`10ms`."""
+    number = text.removesuffix("ms")
+    if not (number.isascii() and number.isdigit() and text.endswith("ms")):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a time: 10ms")
+    interval_ms = int(number)
+    if list(ranges(Detection(interval_ms=interval_ms))):
+        most = f"{INTERVAL_MIN_MS}ms to {INTERVAL_MAX_MS}ms"
+        raise argparse.ArgumentTypeError(f"found {text}, expected {most}")
+    return interval_ms
+
+
+def _detect_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--detect",
+        type=_interval_ms,
+        default=0,
+        metavar="INTERVAL",
+        help="between packets of detection in a lab that is built; a peer that three are missing "
+        "of is dead (50ms)",
+    )
+
+
 def _drill_arguments(parser: argparse.ArgumentParser) -> None:
     _machine_arguments(parser)
+    _detect_argument(parser)
     parser.add_argument(
         "scenario", choices=SCENARIO_NAMES, metavar="SCENARIO", help=", ".join(SCENARIO_NAMES)
     )
@@ -114,6 +139,7 @@ def _exec_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _up_arguments(parser: argparse.ArgumentParser) -> None:
     _machine_arguments(parser)
+    _detect_argument(parser)
     parser.add_argument(
         "--blank",
         action="store_true",
@@ -191,7 +217,13 @@ def _up(lab: Lab, args: argparse.Namespace) -> int:
     if args.no_agent and image is not None:
         raise CarpoolError("machines run all of carpool", hint="leave out --no-agent")
     with lab.held():
-        lab.up(with_agent=not args.no_agent, image=image, blank=args.blank, port=args.port)
+        lab.up(
+            with_agent=not args.no_agent,
+            image=image,
+            blank=args.blank,
+            port=args.port,
+            detect_ms=args.detect,
+        )
     for sentence in lab.pages():
         _say(sentence)
     if lab.plan.bare:
@@ -233,9 +265,12 @@ def _drill(lab: Lab, args: argparse.Namespace) -> int:
     drill.check_size(args.connections, args.runs)
     with lab.held():
         built = not lab.is_up
+        if args.detect and not built:
+            hint = f"`carpool lab down --name {lab.name}` first, or leave out --detect"
+            raise CarpoolError(f"the lab {lab.name!r} is up: its interval stays", hint=hint)
         try:
             if built:
-                lab.up(image=_image(args))
+                lab.up(image=_image(args), detect_ms=args.detect)
             report = drill.run_drill(
                 lab, SCENARIOS[args.scenario], args.connections, args.runs, not args.without_states
             )

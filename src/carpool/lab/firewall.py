@@ -217,6 +217,12 @@ addresses = {_list(segment.vip())}
     )
 
 
+def detecting(group: str, interval_ms: int) -> str:
+    """That group.toml, with another interval of detection; 0: the same."""
+    table = f'[detection]\ninterval = "{interval_ms}ms"\n\n'
+    return group.replace("[states]", table + "[states]") if interval_ms else group
+
+
 def _own_addresses(name: str) -> str:
     return "\n".join(
         f"{segment.name} = {_list(own.ip for own in segment.own(name))}" for segment in SEGMENTS

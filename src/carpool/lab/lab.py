@@ -20,7 +20,7 @@ from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
 from carpool.lab import processes, shell
 from carpool.lab.bare import BareFirewall
-from carpool.lab.firewall import AGENT, ROLES, WEB, Answer, Firewall, agent_troubles
+from carpool.lab.firewall import AGENT, ROLES, WEB, Answer, Firewall, agent_troubles, detecting
 from carpool.lab.image import Image
 from carpool.lab.machine import Machine, disks, mount_disks, unmount_disks
 from carpool.lab.processes import Tracked
@@ -121,6 +121,7 @@ class Lab:
         image: Image | None = None,
         blank: bool = False,
         port: int = 0,
+        detect_ms: int = 0,
     ) -> None:
         """Build the network, start both firewalls and wait until they are a healthy pair; with an
         image they are machines, if `blank` without any configuration of carpool; where carpool is
@@ -147,6 +148,8 @@ class Lab:
             self.say(step)
         for firewall in self.firewalls.values():
             firewall.prepare()
+            group = firewall.config_dir / "group.toml"
+            group.write_text(detecting(group.read_text("utf-8"), detect_ms), encoding="utf-8")
         if self.plan.blank:
             for firewall in self.firewalls.values():
                 firewall.forget()
