@@ -27,8 +27,10 @@ from carpool.model.config import (
     VhostKey,
     Vip,
 )
+from carpool.model.detection import Detection
 from tests.sim.disk import Disk
 from tests.sim.plan import Change, Plan, VipPlan
+from tests.sim.watch import Control, Watch
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -71,7 +73,8 @@ class Box:
         self._watched: set[VhostKey] = set()  # keys with a pending look at their expiry
         self.ticks: list[float] = []
         self._idle_ticks = 0
-        self._inbox: deque[fx.Input] = deque()
+        self._inbox: deque[fx.Input | Control] = deque()
+        self.watch: Watch | None = None
         self._inputs: deque[fx.Input] = deque()
         self._performing = False
         self._clock_s = 0.0
@@ -138,9 +141,13 @@ class Box:
             await_bulk=self.world.plan.await_bulk,
             older=self.disk.older,
         )
+        if self.world.plan.detect_ms:
+            self.watch = Watch(self, self.engine, self._boots)
         held = frozenset(key for key in self.engine.vhosts if self.owns(key))
         for interface in self.world.plan.interfaces:
             self.give(self._link_event(interface))
+            if self.watch is not None:
+                self.watch.on_link(interface)
         if held:
             self.give(fx.Adopt(held))
         if self.failing:
@@ -182,7 +189,7 @@ class Box:
 
     def die(self) -> None:
         """The process is gone from one instruction to the next."""
-        self.engine = None
+        self.engine = self.watch = None
         self._inbox.clear()
         self._inputs.clear()
 
@@ -212,28 +219,35 @@ class Box:
     def thaw(self) -> None:
         """What queued up is handled first, then what is due."""
         while self._inbox and not self.frozen:
-            self.put(self._inbox.popleft())
+            self._take(self._inbox.popleft())
         self._fire()
+
+    def _take(self, event: fx.Input | Control) -> None:
+        if not isinstance(event, Control):
+            self.put(event)
+        elif self.watch is not None:
+            self.watch.receive(event)
+            self._arm()
 
     # ------------------------------------------------------------------------------- inputs
 
-    def give(self, event: fx.Input) -> None:
+    def give(self, event: fx.Input | Control) -> None:
         """An input from outside: handled now, or when the process goes on."""
         if self.engine is None:
             return
         if not self.frozen:
-            self.put(event)
+            self._take(event)
             return
-        packet = isinstance(event, fx.PacketReceived)
+        packet = isinstance(event, fx.PacketReceived | Control)
         if packet and self.asleep:
             return
-        if not packet or sum(isinstance(e, fx.PacketReceived) for e in self._inbox) < (
-            INBOX_PACKETS_MAX
-        ):
+        if not packet or sum(type(e) is type(event) for e in self._inbox) < INBOX_PACKETS_MAX:
             self._inbox.append(event)
 
     def link_changed(self, interface: str) -> None:
         self.give(self._link_event(interface))
+        if self.watch is not None:
+            self.watch.on_link(interface)
 
     def _link_event(self, interface: str) -> fx.InterfaceChanged:
         up = self.link_up(interface)
@@ -296,7 +310,9 @@ class Box:
     # -------------------------------------------------------------------------------- timer
 
     def _arm(self) -> None:
-        deadline_s = self.engine.deadline_s if self.engine is not None else None
+        times = [self.engine.deadline_s if self.engine is not None else None]
+        times += [self.watch.deadline_s if self.watch is not None else None]
+        deadline_s = min((at_s for at_s in times if at_s is not None), default=None)
         if deadline_s is None:
             return
         due_s = max(self.world.now_s, self.virtual_s(deadline_s))
@@ -315,6 +331,8 @@ class Box:
         engine = self.engine
         if engine is None or self.frozen:
             return
+        if self.watch is not None:
+            self.watch.on_time()
         deadline_s = engine.deadline_s
         if deadline_s is not None and self.clock_s() >= deadline_s:
             self.put(fx.Tick())
@@ -349,13 +367,18 @@ class Box:
             case fx.SwitchoverDone(ok, took_s, text):
                 world.tell(f"{self.name} switchover {ok} {took_s:.3f}: {text}")
             case fx.TellReset():
-                pass
+                self._watching(Watch.reset)
             case fx.Reconfigure():
                 self._reconfigure()
             case fx.Stopped():
+                self._watching(Watch.leave)
                 self.stopped = True
                 self.die()
                 world.changed()
+
+    def _watching(self, action: Callable[[Watch], None]) -> None:
+        if self.watch is not None:
+            action(self.watch)
 
     def _own(self, key: VhostKey) -> None:
         if self._has_addresses(key):
@@ -421,7 +444,10 @@ def config_of(
     )
     without = form.without if form else ()
     vips = (vip_of(plan, vip, form) for place, vip in enumerate(plan.vips) if place not in without)
-    group = Group("sim", tuple(vips), preempt=plan.preempt, damping=plan.damping)
+    detection = Detection(bool(plan.detect_ms), plan.detect_ms or 50)
+    group = Group(
+        "sim", tuple(vips), preempt=plan.preempt, damping=plan.damping, detection=detection
+    )
     return Config(node, group)
 
 

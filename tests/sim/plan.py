@@ -156,6 +156,7 @@ class Plan:
     faults: tuple[Fault, ...] = ()
     preempt: bool = True
     unicast: bool = False
+    detect_ms: int = 0  # between packets of BFD; 0: there is none
     await_bulk: bool = False  # every boot holds preemption until the states process is done
     changes: tuple[Change, ...] = ()
     damping: Damping = UNDAMPED

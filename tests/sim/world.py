@@ -15,7 +15,7 @@ from typing import Protocol
 
 from carpool.machine import effects as fx
 from carpool.machine.engine import Engine
-from carpool.model.config import Family, VhostKey
+from carpool.model.config import Address, Family, VhostKey
 from tests.sim.box import CHECK_FAILS, LEASE_S, Box
 from tests.sim.plan import (
     DELAY_S,
@@ -33,6 +33,7 @@ from tests.sim.plan import (
     Suspend,
 )
 from tests.sim.regroup import Coordinator
+from tests.sim.watch import Control
 
 COMMANDS: dict[str, fx.Input] = {
     "maintenance on": fx.SetMaintenance(True),
@@ -165,7 +166,23 @@ class World:
                     lambda receiver=receiver: self._arrive(sender, receiver, packet),  # type: ignore[misc]
                 )
 
-    def _arrive(self, sender: Box, receiver: Box, packet: fx.PacketReceived) -> None:
+    def control(self, sender: Box, interface: str, to: Address, payload: bytes) -> None:
+        """A packet of BFD, to the one whose address that is."""
+        source = sender.config.node.addresses[interface][0]
+        for receiver in self.boxes:
+            if to not in receiver.config.node.addresses[interface] or receiver.off:
+                continue
+            if any(self.chance.random() < noise.loss for noise in self._noise):
+                continue
+            if self.path_open(interface, sender.index, receiver.index):
+                delay_s = self.chance.uniform(0.0001, DELAY_S)
+                packet = Control(interface, source, payload)
+                self.at(
+                    self.now_s + delay_s,
+                    lambda receiver=receiver, packet=packet: self._arrive(sender, receiver, packet),  # type: ignore[misc]
+                )
+
+    def _arrive(self, sender: Box, receiver: Box, packet: fx.PacketReceived | Control) -> None:
         interface = packet.interface
         if receiver.link_up(interface) and self.path_open(interface, sender.index, receiver.index):
             self.packets += 1

@@ -298,6 +298,7 @@ METRICS = (
         "Whether an interface of VIPs can be used.",
         _each("interfaces", ("interface", "device"), "ready"),
     ),
+    _failover("bfd_up", "gauge", "By BFD.", _each("bfd", ("peer", "interface"), "up")),
     _failover(
         "failover_events_total",
         "counter",

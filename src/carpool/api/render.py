@@ -105,6 +105,7 @@ def _failover(answer: Fields) -> Iterator[RenderableType]:
     yield from named("Demoted", _demotion(answer), WARN)
     yield from named("Damped", _damped(answer), WARN)
     yield from named("Refused by the kernel", map(Text, words_of(answer, "refused")), WARN)
+    yield from named("Watched by BFD", _watched(answer))
     yield from named("Interfaces", _interfaces(answer))
 
 
@@ -189,6 +190,17 @@ def _damped(answer: Fields) -> Iterator[Text]:
     """What keeps the group from moving, and what ends that."""
     if text := text_of(fields_of(answer, "damping"), "text"):
         yield Text(f"{text}; `carpool undamp` ends that", WARN)
+
+
+def _watched(answer: Fields) -> Iterator[Text]:
+    """Peers by link: after how long they are missed, or why that is left to adverts."""
+    for row in entries_of(answer, "bfd"):
+        where = f"{text_of(row, 'peer')} on {text_of(row, 'interface')}"
+        if row.get("up") is True:
+            yield Text(f"{where}: missed after {number_of(row, 'detection_ms'):.0f} ms of silence")
+        else:
+            why = text_of(row, "error") or f"session is {text_of(row, 'state')}"
+            yield Text(f"{where}: {why}", WARN)
 
 
 def _interfaces(answer: Fields) -> Iterator[Text]:

@@ -127,6 +127,8 @@ class Session:
             "_sent_s",
             "_sequence",
             "_signaled_s",
+            "missed_at_s",
+            "reset_s",
             "_tx_used_us",
             "_was_up",
             "authentication",
@@ -187,6 +189,8 @@ class Session:
         self._draw = draw
         self._chance = chance
         self._poll_sent = False
+        self.missed_at_s = inf  # the peer, which hears us, finds us silent if nothing more comes
+        self.reset_s = -inf  # when the peer began to say that it stood still and gave up
         self._signaled_s = -inf  # when the peer's word brought the session down
         self._was_up = False
         self._tx_used_us = self.desired_min_tx_us
@@ -228,11 +232,6 @@ class Session:
         """When the peer was heard last, or the session began."""
         return self._heard_s
 
-    @property
-    def missed_at_s(self) -> float:
-        """When the peer, which hears us, finds us silent if we send nothing more."""
-        return self._sent_s + self.timing.detect_mult * self.interval_s
-
     def expires_by(self, now_s: float) -> bool:
         """Whether a peer that was heard is silent for too long."""
         return self.remote_discriminator != 0 and now_s >= self._silent_at_s(1)
@@ -257,6 +256,8 @@ class Session:
                 return refused
         elif verifier is not None:
             return BfdReject.AUTH_MISSING
+        if packet.diag == Diag.FORWARDING_RESET != self.remote_diag:
+            self.reset_s = now_s
         self._learn(packet)
         if self.state is ADMIN_DOWN:
             self._heard_s = now_s  # or the window of its sequence numbers would be forgotten
@@ -283,13 +284,13 @@ class Session:
             self._heard_s = min(now_s, self._heard_s + now_s - due_s)
             self._arm()
 
-    def reset(self, now_s: float) -> list[BfdEffect]:
+    def reset(self, now_s: float, diag: Diag = Diag.FORWARDING_RESET) -> list[BfdEffect]:
         """This node gave up what it forwarded: the peer is told, and the session begins anew."""
         if self.state is not UP:
             return []
         silent_s = now_s - self._heard_s
         self._was_up = False
-        self._enter(DOWN, Diag.FORWARDING_RESET, now_s)
+        self._enter(DOWN, diag, now_s)
         done = [*self._tell(now_s), self._down(silent_s)]
         self._arm()
         return done
@@ -456,6 +457,7 @@ class Session:
             final=final,
         )
         if not final:
+            self.missed_at_s = now_s + self.timing.detect_mult * self.interval_s
             self._poll_sent = self._poll_sent or poll
             self._sent_s = now_s
             single = self.timing.detect_mult == 1

@@ -20,7 +20,7 @@ from math import inf
 from carpool.machine.bfd import Authentication, BfdEffect, Path, Session, Timing, Word
 from carpool.model.config import Address
 from carpool.proto import bfd
-from carpool.proto.bfd import BfdReject
+from carpool.proto.bfd import BfdReject, Diag
 
 DRAWS_MAX = 64  # for a discriminator that is free
 LATE_S = 0.002  # a busy machine is late by less
@@ -137,7 +137,11 @@ class BfdPaths:
         due_s = min((session.deadline_s for session in self.sessions.values()), default=inf)
         if LATE_S < now_s - due_s < inf:
             for session in self.sessions.values():
+                if now_s >= session.missed_at_s:
+                    # The peer has given the session up, and speaks slowly now.
+                    done += session.reset(now_s, Diag.PATH_DOWN)
                 session.excuse(due_s, now_s)
+            self._index()
         for session in self.sessions.values() if now_s >= due_s else ():
             if now_s >= min(session.deadline_s, session.early_s):
                 before = session.discriminator

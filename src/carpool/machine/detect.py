@@ -15,11 +15,11 @@ Rule 4: a peer that woke too late to be believed says so itself: RESET is as goo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
 from carpool.machine.bfd import Path, PathDown, Session, Word
 from carpool.machine.bfdpaths import BfdPaths
 from carpool.machine.effects import Detected, Verdict
-from carpool.proto.bfd import Diag
 
 WAIT_DETECTIONS = 2.0  # for advskew 256, where there are more than two nodes
 # One that dies just before its next packet was due may have sent an advert until then.
@@ -35,7 +35,8 @@ class Detector:
         self.deadline_s: float | None = None  # when `look` is due without an input
         self._paths = paths
         self._asked: set[Path] = set()
-        self._reset: dict[Path, float] = {}  # until when to wait
+        self._reset: dict[Path, float] = {}  # when it was said
+        self._seen: dict[Path, float] = {}
 
     def on_down(self, down: PathDown) -> None:
         """A session went down; what it means, `look` says once that is known."""
@@ -45,12 +46,13 @@ class Detector:
             return
         if session.word is Word.GONE:
             self._asked.add(path)
-        elif down.diag is Diag.SIGNALED and down.remote_diag == Diag.FORWARDING_RESET:
-            self._reset[path] = session.since_s
 
     def look(self, now_s: float, advskew: int) -> list[Detected]:
         """What is known by now. `advskew`: how long this node waits in CARP."""
         self.deadline_s = None
+        for path, one in self._paths.sessions.items():
+            if one.reset_s > self._seen.get(path, -inf) and path in self.peers:
+                self._seen[path] = self._reset[path] = one.reset_s
         if not self._asked and not self._reset:
             return []
         found = self._resets(now_s, advskew)

@@ -35,6 +35,16 @@ def fenced_at_s(engine: Engine) -> float | None:
     return min(times, default=None)
 
 
+def watched_until(engine: Engine, at_s: float | None, now_s: float) -> bool:
+    """Peers miss this node at `at_s` if it says nothing more (None: nobody watches it). True: it
+    was missed before, and is to be given a Tick: what it hears on waking does not undo that."""
+    before_s = engine.missed_at_s
+    if before_s is not None and now_s >= before_s and engine.is_master:
+        return True
+    engine.missed_at_s = at_s
+    return False
+
+
 def is_too_late(engine: Engine, effect: Effect, handled_s: float, now_s: float) -> bool:
     """Whether an effect of an input that was handled at `handled_s` claims an address for who may
     not do so any more. To be asked before each one: a process may be stopped between two of them.

@@ -16,14 +16,14 @@ from carpool.kernel import bfdsocket
 from carpool.kernel.links import LinkState
 from carpool.kernel.poller import Poller
 from carpool.machine import effects as fx
-from carpool.machine import watch
+from carpool.machine import stall, watch
 from carpool.machine.bfd import Path, PathDown, PathUp
 from carpool.machine.bfdpaths import Wanted
 from carpool.machine.detect import Detector
 from carpool.machine.engine import Engine
 from carpool.machine.teller import Teller
 from carpool.model.config import Config
-from carpool.proto.bfd import diag_text
+from carpool.proto.bfd import SessionState, diag_text
 from carpool.service.bfd import BfdService, Port
 
 
@@ -75,10 +75,7 @@ class Detection:
 
     def on_time(self) -> None:
         """After each round of the loop."""
-        now_s = self._now_s()
-        missed_s = self._engine.missed_at_s
-        if missed_s is not None and now_s >= missed_s:
-            self._put(fx.Tick())  # Rule 2
+        self._sum_up()
         self.bfd.on_time()
         self._look(self._now_s())
 
@@ -117,7 +114,10 @@ class Detection:
             self._busy = False
 
     def _sum_up(self) -> None:
-        self._engine.missed_at_s = self.bfd.paths.missed_at_s(self._detector.peers)
+        """Rule 2."""
+        at_s = self.bfd.paths.missed_at_s(self._detector.peers)
+        if stall.watched_until(self._engine, at_s, self._now_s()):
+            self._put(fx.Tick())
 
     def _wanted(self, config: Config, path: Path, peer: str) -> Wanted:
         made = watch.authentication_of(config, path, peer, bfdsocket.draw())
@@ -145,21 +145,23 @@ class Detection:
             if isinstance(note, fx.Note):
                 self._record(note.text)
 
-    def status(self) -> Mapping[str, object]:
-        """Of each session, for `status`; and what was refused."""
-        now_s = self._now_s()
-        return {
-            "sessions": list(self._sessions(now_s)),
-            "counters": dict(self.bfd.paths.counters),
-            "errors": dict(self.bfd.errors),
-        }
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """Packets accepted, and refused by cause."""
+        return self.bfd.paths.counters
+
+    def status(self) -> list[dict[str, object]]:
+        """Of each session, for `status`."""
+        return list(self._sessions(self._now_s()))
 
     def _sessions(self, now_s: float) -> Iterable[dict[str, object]]:
+        errors = self.bfd.errors
         for path, one in self.bfd.paths.sessions.items():
             yield {
                 "peer": self._detector.peers.get(path, ""),
                 "interface": path.interface,
                 "address": str(path.peer),
+                "up": one.state is SessionState.UP,
                 "state": one.state.text,
                 "word": str(one.word),
                 "since_s": round(now_s - one.since_s, 3),
@@ -167,4 +169,5 @@ class Detection:
                 "detection_ms": round(one.detection_s * 1000, 3),
                 "diag": diag_text(one.diag),
                 "remote_diag": diag_text(one.remote_diag),
+                "error": errors.get(path.interface) or errors.get(str(path), ""),
             }

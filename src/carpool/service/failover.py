@@ -394,6 +394,8 @@ class FailoverService:
         for interface, socket in self.sockets.items():
             for name, count in socket.counters.items():
                 status["counters"][f"{interface}_{name}"] = count
+        for name, count in self.detection.counters.items():
+            status["counters"][f"bfd_{name}"] = count
         uptime_s = round(now_s - self.started_s, 3)
         told = {**self.change.status(), **self.troubles.status(now_s)}
         told["bfd"] = self.detection.status()

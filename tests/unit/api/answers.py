@@ -155,6 +155,20 @@ EVENTS: Answer = {
 }
 
 
+WATCHED: Answer = {
+    "bfd": [
+        {
+            **{"peer": "fw2", "interface": "lan", "address": "10.10.1.3", "state": "Up"},
+            **{"up": True, "detection_ms": 150.0, "error": ""},
+        },
+        {
+            **{"peer": "fw2", "interface": "wan", "address": "10.10.2.3", "state": "Down"},
+            **{"up": False, "detection_ms": 0.0, "error": ""},
+        },
+    ],
+}
+
+
 def failover(status: FailoverStatus = MASTER) -> Answer:
     """The answer of the failover process."""
     return {**PROCESS, **asdict(status)}

@@ -82,6 +82,7 @@ def read(text: str) -> Read:
 def whole() -> str:
     failover = {
         **answers.failover(answers.TROUBLED),
+        **answers.WATCHED,
         "counters": {"adverts_sent": 5, 'odd"name\\\n': 1},
         "change": {"since_s": 75.5, "changes": [], "confirm_left_s": None},
         "troubles": [{"key": "files", "text": "group.toml:3: ...", "hint": "", "since_s": 61.5}],

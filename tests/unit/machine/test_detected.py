@@ -8,7 +8,7 @@ from carpool.machine import effects as fx
 from carpool.machine.demotion import STALL
 from carpool.machine.effects import State, Verdict
 from carpool.machine.engine import Engine
-from carpool.machine.stall import CLAIMS, fenced_at_s
+from carpool.machine.stall import CLAIMS, fenced_at_s, watched_until
 from tests.unit.machine.group import (
     ALL_BACKUP,
     ALL_MASTER,
@@ -108,3 +108,13 @@ def test_a_backup_that_peers_may_have_missed_has_nothing_to_give_up() -> None:
     engine.missed_at_s = 10.1
     assert engine.handle(fx.Tick(), 11.0) == []
     assert fenced_at_s(engine) is None
+
+
+def test_what_who_was_missed_hears_on_waking_does_not_undo_it() -> None:
+    engine = master(now_s=100.0)
+    assert not watched_until(engine, 100.15, 100.0)
+    assert watched_until(engine, None, 100.15)  # its peer says that the session is down
+    assert engine.missed_at_s == 100.15
+    engine.handle(fx.Tick(), 100.16)
+    assert not watched_until(engine, None, 100.16)
+    assert engine.missed_at_s is None
