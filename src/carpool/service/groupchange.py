@@ -272,7 +272,7 @@ class GroupChange:
             hint = "restart the failover process of this node: what was before will count, too"
             client.refuse(f"only a restart takes up: {'; '.join(obstacles)}", hint)
             return
-        worse = [*_links_down(old, new, problems), *self._families_missing(new)]
+        worse = [*_links_down(old, new, problems), *self._families_missing(old, new)]
         worse += self._forms_missing(new)
         if worse and not wish.force:
             hint = "mend it first, or say --force"
@@ -337,8 +337,14 @@ class GroupChange:
         self._put(fx.TakeUp(form.config))
         self._older = [one for one in known if one.config in self._engine.older]
 
-    def _families_missing(self, new: Config) -> list[str]:
-        """VIPs of a family in which this node has no address of its own on that link."""
+    def _families_missing(self, old: Config, new: Config) -> list[str]:
+        """VIPs of a family in which this node has no address of its own on that link.
+
+        What they lack already is not this change's doing: a node that has just come back has no
+        IPv6 address until the kernel has looked for a duplicate of it, and may be brought up to
+        date meanwhile.
+        """
+        lacked = {(vip.interface, family) for vip in old.group.vips for family in vip.families}
         told = []
         for vip in new.group.vips:
             port = self._engine.ports.get(vip.interface)
@@ -348,7 +354,7 @@ class GroupChange:
             told += [
                 f"{vip.key}: no own {family} address on {vip.interface}"
                 for family in vip.families
-                if family not in own
+                if family not in own and (vip.interface, family) not in lacked
             ]
         return told
 
