@@ -108,7 +108,7 @@ def test_nobody_dies_in_any_drill(healthy: str, scenario: str) -> None:
     (run,) = report["runs"]
     assert run["connections"] == {"opened": int(CONNECTIONS), "survived": int(CONNECTIONS)}, said
     assert run["young"]["survived"] == run["young"]["opened"] > 0, said
-    assert run["took_over_ms"] is not None
+    assert run["took_over_ms"] is not None, said
     assert run["lost_before"] == 0
     assert run["ipv6"]["gap_ms"] < 5000
     assert code == 0

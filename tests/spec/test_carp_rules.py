@@ -211,9 +211,9 @@ def test_vhost_rule_3_a_demotion_moves_deadlines_at_once() -> None:
 
 def test_vhost_rule_4_a_master_that_slept_is_backup_before_it_does_anything() -> None:
     """Rule 4: a master that slept until its addresses ran out, or until a peer may have missed
-    three of its adverts, becomes BACKUP before it does anything else."""
+    three of its adverts, becomes BACKUP before it does anything else; then its peers are told."""
     effects = master(config(vip(LAN))).handle(fx.Tick(), 10.0)
-    assert kinds(effects) == ["Note", "ReleaseAddresses", "Transition", "Note"]
+    assert kinds(effects) == ["Note", "ReleaseAddresses", "Transition", "Note", "TellReset"]
 
 
 @pytest.mark.parametrize("advskew", [101, 240, 255], ids=["slower", "demoted", "leaving"])

@@ -16,7 +16,7 @@ from carpool.machine import effects as fx
 from carpool.machine.engine import Engine
 from carpool.model.config import Problem
 from carpool.service.groupchange import Files, Form, GroupChange, Look, Start, Wish
-from tests.unit.machine.group import LAN, config, vip
+from tests.unit.machine.group import LAN, config, own, up, vip
 from tests.unit.service.asker import Asker
 
 FULL = "write applied.json: No space left on device"
@@ -31,6 +31,7 @@ class Disk(Files):
         self.files = NEW.texts
         self.kept: list[tuple[Form, Form | None]] = []  # now, and what is to be put back
         self.full = self.files_full = False
+        self.files_form = NEW
 
     def last(self) -> tuple[Form, Form | None]:
         return self.kept[-1]
@@ -39,7 +40,7 @@ class Disk(Files):
         raise NotImplementedError
 
     def read(self, *, proposed: bool = False) -> tuple[Form | None, list[Problem]]:
-        return (NEW if self.files == NEW.texts else OLD), []
+        return (self.files_form if self.files == NEW.texts else OLD), []
 
     def look(self) -> Look:
         raise NotImplementedError
@@ -69,16 +70,20 @@ class Node:
         self.put_back = 0
         self.refusal = ""  # of the kernel
         self.engine = Engine(OLD.config, now_s=0.0, counter_start_us=1)
+        self.begin(OLD)
+
+    def begin(self, form: Form) -> None:
+        """What this node goes by from now on."""
         self.change = GroupChange(
             self.engine,
-            Start(OLD),
+            Start(form),
             self.disk,
             self.later,
             self._put,
             lambda: self.now_s,
             self._on_put_back,
         )
-        self.run_until(lambda: self.disk.kept == [(OLD, None)])
+        self.run_until(lambda: self.disk.kept[-1:] == [(form, None)])
 
     def _put(self, event: fx.Input) -> None:
         self.engine.handle(event, self.now_s)
@@ -221,6 +226,24 @@ def test_where_nothing_waits_nothing_is_confirmed_or_taken_back(node: Node) -> N
         assert told["error"] == "no change of the group waits to be confirmed here"
     node.change.take_back(None)
     assert node.engine.config == NEW.config
+
+
+@pytest.mark.parametrize(("lacked", "refused"), [("46", False), ("4", True)])
+def test_only_a_family_that_is_new_on_a_link_needs_an_own_address_there(
+    node: Node, lacked: str, refused: bool
+) -> None:
+    """A node that has just come back has no IPv6 address yet, and is brought up to date at once."""
+    before = Form(config(vip(LAN, lacked)), Sources("node", "before"))
+    after = Form(config(replace(vip(LAN, "46"), password=b"another")), Sources("node", "after"))
+    node.engine = Engine(before.config, now_s=0.0, counter_start_us=1)
+    node.engine.handle(up("lan", own("lan")[:1]), 0.0)
+    node.disk.files_form = after
+    node.begin(before)
+    told = node.apply(None)
+    if refused:
+        assert "51@lan: no own ipv6 address on lan" in str(told["error"])
+    else:
+        assert told["ok"]
 
 
 def test_a_time_limit_that_cannot_be_kept_changes_nothing(node: Node) -> None:
