@@ -114,6 +114,38 @@ def test_nobody_dies_in_any_drill(healthy: str, scenario: str) -> None:
     assert code == 0
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("partition", "--direction", "out", "--seconds", "4"),
+        *(
+            pytest.param(words, marks=pytest.mark.long)
+            for words in (
+                ("stop-off",),
+                ("partition", "--links", "lan,wan"),
+                ("partition", "--direction", "in"),
+                ("starve",),
+                ("clock",),
+                ("sync-cut",),
+            )
+        ),
+    ],
+    ids=" ".join,
+)
+def test_nobody_dies_in_half_a_network_nor_out_of_time(
+    healthy: str, words: tuple[str, ...]
+) -> None:
+    scenario, *options = words
+    code, report, said = drill(healthy, scenario, *options)
+    (run,) = report["runs"]
+    assert run.get("faults", []) == [], said
+    assert run["connections"]["survived"] == int(CONNECTIONS), said
+    assert code == 0
+    if "out" in words:  # it was a partition
+        assert run["two_owners_ms"] > 0
+        assert run["moves"] == 1
+
+
 def test_without_replication_connections_die_and_the_drill_fails(healthy: str) -> None:
     code, report, _ = drill(healthy, "crash", "--without-states")
     (run,) = report["runs"]

@@ -33,7 +33,13 @@ SCENARIO_NAMES = (
     "killall",
     "pause",
     "return",
+    "stop-off",
+    "partition",
+    "starve",
+    "clock",
+    "sync-cut",
 )
+DIRECTIONS = ("in", "out", "both")
 NODE_NAMES = ("client", "switch", "fw1", "fw2", "server")
 PORT_MAX = 65535
 
@@ -112,6 +118,23 @@ def _drill_arguments(parser: argparse.ArgumentParser) -> None:
         "--connections", type=int, default=200, metavar="N", help="TCP connections kept open (200)"
     )
     parser.add_argument("--runs", type=int, default=1, metavar="N", help="how often (1)")
+    parser.add_argument(
+        "--links",
+        type=lambda text: tuple(text.split(",")),
+        metavar="LINK,...",
+        help="of partition: some of lan, wan, sync (lan)",
+    )
+    parser.add_argument(
+        "--direction",
+        choices=DIRECTIONS,
+        help="of partition: adverts to the master, from it, or both (both)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        metavar="N",
+        help="how long partition (8), starve (10), clock (12) and the cut of sync-cut (5) go on",
+    )
     parser.add_argument("--json", action="store_true", help="the report as JSON on stdout")
     parser.add_argument(
         "--without-states",
@@ -259,10 +282,11 @@ def _status(lab: Lab, args: argparse.Namespace) -> int:
 
 
 def _drill(lab: Lab, args: argparse.Namespace) -> int:
-    from carpool.lab import drill
-    from carpool.lab.faults import SCENARIOS
+    from carpool.lab import drill, scenes
 
     drill.check_size(args.connections, args.runs)
+    choice = scenes.Choice(args.links, args.direction, args.seconds)
+    scenario = scenes.scenario(args.scenario, choice)
     with lab.held():
         built = not lab.is_up
         if args.detect and not built:
@@ -272,7 +296,7 @@ def _drill(lab: Lab, args: argparse.Namespace) -> int:
             if built:
                 lab.up(image=_image(args), detect_ms=args.detect)
             report = drill.run_drill(
-                lab, SCENARIOS[args.scenario], args.connections, args.runs, not args.without_states
+                lab, scenario, args.connections, args.runs, not args.without_states
             )
         finally:
             if built:

@@ -31,6 +31,7 @@ class BareFirewall(Firewall):
 
     def __init__(self, name: str, network: Network, root: Path, port: int = 0) -> None:
         super().__init__(name, network, root, Pages(root / "web", port))
+        self.wrapper: tuple[str, ...] = ()  # a command that becomes carpool's processes
         self._record = root / "processes.json"
         self._processes: list[Tracked] = self._read_record()
 
@@ -90,7 +91,7 @@ class BareFirewall(Firewall):
 
     def _process(self, role: str) -> Tracked:
         words = ("--root", str(self.files)) if role == AGENT else ()
-        argv = self.carpool("run", role, *words)
+        argv = [*self.wrapper, *self.carpool("run", role, *words)]
         return processes.start(self.namespace, self.name, role, argv, self.log(role))
 
     def _web(self) -> Tracked:

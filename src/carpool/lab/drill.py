@@ -23,6 +23,17 @@ POLL_S = 0.02
 CONNECTIONS_MAX = 2000
 TWO_OWNERS_MAX_MS = 3000.0  # what the lifetime of addresses promises
 RUNS_MAX = 1000
+# What only some scenarios measure, in words.
+FIGURES = {
+    "two_owners_ms": ("two owners for {} ms", ".0f"),
+    "two_owners_after_ms": ("for {} ms after it was over", ".0f"),
+    "false_takeovers": ("{} false take-overs", "d"),
+    "stalls": ("{} stalls", "d"),
+    "hogs_percent": ("the hogs got {} % of a core", ".0f"),
+    "frames_as_master": ("{} frames as master after waking", "d"),
+    "first_gap_ms": ("the first gap {} ms", ".1f"),
+    "healed_s": ("healthy again after {} s", ".1f"),
+}
 
 
 def run_drill(
@@ -44,7 +55,11 @@ def run_drill(
             if not with_states:
                 lab.forget_connections()
             lab.say(f"{scenario.name} {number}/{runs}: {scenario.about}")
-            result = run_once(lab, scenario, connections)
+            try:
+                result = run_once(lab, scenario, connections)
+            finally:
+                scenario.undo(lab)
+            result |= scenario.ends(lab)
             lab.say(f"{scenario.name} {number}/{runs}: {'; '.join(sentences(result))}")
             results.append(result)
     finally:
@@ -83,7 +98,10 @@ def measure(lab: Lab, scenario: Scenario, load: Load, pause: Pause = sleep_s) ->
     if not scenario.late:
         load.fault(fault_s)
     more = scenario.goes_on(lab, fault_s, pause) if scenario.goes_on else {}
-    moved = take_over(lab, scenario.successor, fault_s, scenario.wait_s, pause)
+    fault_s = more.pop("fault_s", fault_s)
+    moved = None
+    if not scenario.stays:
+        moved = take_over(lab, scenario.successor, fault_s, scenario.wait_s, pause)
     moved_s = moved.first_s if moved is not None and scenario.late else fault_s
     if scenario.late:
         load.fault(moved_s)
@@ -91,7 +109,18 @@ def measure(lab: Lab, scenario: Scenario, load: Load, pause: Pause = sleep_s) ->
         take_over(lab, VICTIM, moved.last_s, scenario.wait_s, pause)
     _watch(load, moved_s, pause)
     measured = load.measure(since_s, fault_s, monotonic_s() + SURVIVE_WAIT_S, pause)
-    return {**measured, **more, "took_over_ms": _took_over_ms(moved, fault_s)}
+    took = {} if scenario.stays else {"took_over_ms": _took_over_ms(moved, fault_s)}
+    found = {**measured, **more, **took}
+    return {**found, "faults": flaws(found)} if scenario.flawless else found
+
+
+def flaws(result: Report) -> list[str]:
+    """What a drill that must lose nothing at all has lost."""
+    youngest = result["young_under_100ms"]
+    dead = youngest["opened"] - youngest["survived"]
+    lost = [f"{result['probes_lost']} probes lost"] if result["probes_lost"] else []
+    lost += [f"{dead} connections younger than 100 ms died"] if dead else []
+    return [*result.get("faults", []), *lost]
 
 
 def _watch(load: Load, since_s: float, pause: Pause) -> None:
@@ -115,9 +144,11 @@ def _took_over_ms(moved: Takeover | None, fault_s: float) -> float | None:
 def passed(result: Report) -> bool:
     """Whether somebody took over, every connection that counts lived, and who slept was quiet."""
     asleep = result.get("two_owners_ms", 0.0) > TWO_OWNERS_MAX_MS or result.get("frames_as_master")
+    asleep = asleep and "frames_as_master" in result
     return (
         not asleep
-        and result["took_over_ms"] is not None
+        and not result.get("faults")
+        and result.get("took_over_ms", 0.0) is not None
         and all(
             result[kind]["survived"] == result[kind]["opened"] > 0
             for kind in ("connections", "young")
@@ -128,11 +159,14 @@ def passed(result: Report) -> bool:
 def sentences(result: Report) -> tuple[str, str]:
     """One run in two lines: what was felt, who lived."""
     steady, young = result["connections"], result["young"]
-    took = result["took_over_ms"]
+    took = result.get("took_over_ms")
     over = "NOBODY took over" if took is None else f"taken over after {took:.0f} ms"
-    if "two_owners_ms" in result:
-        over += f"; two owners for {result['two_owners_ms']:.0f} ms"
-        over += f", {result['frames_as_master']} frames as master after waking"
+    if "took_over_ms" not in result:
+        over = "nobody had to take over"
+    for key, (words, style) in FIGURES.items():
+        if key in result:
+            over += "; " + words.format(format(result[key], style))
+    over += "".join(f"; WRONG: {fault}" for fault in result.get("faults", ()))
     return (
         f"{over}; gap {result['gap_ms']:.1f} ms, {result['probes_lost']} probes lost",
         f"{steady['survived']} of {steady['opened']} connections live, "

@@ -30,8 +30,9 @@ POLL_S = 0.01
 class Cutter:
     """An `ip` that has been started and waits for its orders, so that cutting takes no time."""
 
-    def __init__(self, lab: Lab, segments: tuple[Segment, ...]) -> None:
-        self._orders = lab.network.cut_commands(VICTIM, segments)
+    def __init__(self, lab: Lab, segments: tuple[Segment, ...], name: str = VICTIM) -> None:
+        self._name = name
+        self._orders = lab.network.cut_commands(name, segments)
         self._process = subprocess.Popen(
             ["ip", "-n", lab.network.namespace("switch"), "-batch", "-"],
             stdin=subprocess.PIPE,
@@ -49,7 +50,7 @@ class Cutter:
         """CarpoolError if an order was refused."""
         _, said = self._process.communicate(timeout=shell.COMMAND_TIMEOUT_S)
         if self._process.returncode != 0:
-            raise CarpoolError(f"cutting the links of {VICTIM} failed: {said.strip()}")
+            raise CarpoolError(f"cutting the links of {self._name} failed: {said.strip()}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,13 @@ class Scenario:
     comes_back: bool = False  # the victim takes over again by itself within the run
     late: bool = False  # connections feel nothing before the successor moves: that is their fault
     wait_s: float = TAKE_OVER_WAIT_S
-    # What goes on after the fault, at that time, and the figures of it.
+    stays: bool = False  # nobody is waited for to take over
+    # What goes on after the fault, at that time, and the figures of it. `faults`, if there, are
+    # sentences on what is wrong; `fault_s` is when the fault that is measured happened after all.
     goes_on: Callable[[Lab, float, Pause], Report] | None = None
+    undo: Callable[[Lab], None] = lambda lab: None  # also when the drill is broken off
+    ends: Callable[[Lab], Report] = lambda lab: {}  # after all that, without traffic
+    flawless: bool = False  # not one probe may be lost, nor the youngest of the connections
 
 
 def crash(lab: Lab, cutter: Cutter) -> float:

@@ -18,7 +18,7 @@ from pathlib import Path
 from carpool.api.identity import introduce
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
-from carpool.lab import processes, shell
+from carpool.lab import losses, processes, shell
 from carpool.lab.bare import BareFirewall
 from carpool.lab.firewall import AGENT, ROLES, WEB, Answer, Firewall, agent_troubles, detecting
 from carpool.lab.image import Image
@@ -234,6 +234,7 @@ class Lab:
 
     def repair(self) -> None:
         """Undo whatever a drill has done; does not wait for the result."""
+        self.network.lose(losses.NOTHING)
         for name in FIREWALLS:
             if name in self.dark:
                 self.power_on(name)

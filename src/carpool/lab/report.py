@@ -40,7 +40,7 @@ def drills_table(reports: Iterable[Report]) -> Table:
             _runs(runs),
             spread([run["gap_ms"] for run in runs]),
             str(max(run["probes_lost"] for run in runs)),
-            spread([run["took_over_ms"] for run in runs if run["took_over_ms"] is not None]),
+            spread([took for run in runs if (took := run.get("took_over_ms")) is not None]),
             _alive(runs, "connections"),
             _alive(runs, "young"),
         )

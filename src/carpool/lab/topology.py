@@ -194,6 +194,12 @@ class Network:
             ],
         )
 
+    # ---------------------------------------------------------------------------- losses
+
+    def lose(self, ruleset: str) -> None:
+        """Have the switch drop what a ruleset of `losses.py` says, and no more what another did."""
+        shell.nft(self.namespace("switch"), ruleset)
+
     # --------------------------------------------------------------------------- cables
 
     def cut_commands(self, firewall: str, segments: tuple[Segment, ...] = SEGMENTS) -> str:

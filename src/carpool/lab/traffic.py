@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from carpool.lab import probe, streams, tap
+from carpool.lab import hog, owners, probe, streams, tap
+
+MANY = ("streams", "tap", "owners")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,9 +22,11 @@ def main(argv: list[str] | None = None) -> int:
         ("streams", "TCP connections to each ADDRESS in turn"),
         ("tcp-echo", "answer streams at ADDRESS"),
         ("tap", "see what a master sends into the devices ADDRESS"),
+        ("owners", "see when each ADDRESS comes and goes here"),
+        ("hog", "take a core: ADDRESS is its number"),
     ):
         added = roles.add_parser(role, help=about)
-        added.add_argument("address", nargs="+" if role in ("streams", "tap") else None)
+        added.add_argument("address", nargs="+" if role in MANY else None)
         if role == "streams":
             added.add_argument("--connections", type=int, default=200)
         if role == "probe":
@@ -33,6 +37,10 @@ def main(argv: list[str] | None = None) -> int:
             return probe.run_probe(arguments.address, arguments.every_ms / 1000)
         case "tap":
             return tap.run_tap(arguments.address)
+        case "owners":
+            return owners.run_owners(arguments.address)
+        case "hog":
+            return hog.run_hog()
         case "udp-echo":
             return probe.run_echo(arguments.address)
         case "streams":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from carpool.cli.lab import SCENARIO_NAMES
-from carpool.lab.faults import SCENARIOS
+from carpool.cli.lab import DIRECTIONS, SCENARIO_NAMES
+from carpool.lab import losses, scenes
 
 
 def test_the_command_line_knows_every_scenario() -> None:
     """It names them itself, so that `carpool --help` does not import the lab."""
-    assert tuple(SCENARIOS) == SCENARIO_NAMES
+    assert scenes.NAMES == SCENARIO_NAMES
+    assert losses.DIRECTIONS == DIRECTIONS
