@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import json
 import os
 import platform
@@ -17,13 +18,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from carpool.api.terminal import terminal
 from carpool.errors import EXIT_FAILED, EXIT_OK, CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
-from carpool.lab import bfdbench, drill, figures, report
+from carpool.lab import beside, bfdbench, drill, figures, keepalived, report
 from carpool.lab.channel import Report
 from carpool.lab.cost import cpu_s, family, memory_kb
 from carpool.lab.faults import SCENARIOS
@@ -64,6 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     failover = benches.add_parser("failover", help="gaps, survivors, and what idling costs")
     failover.add_argument("--runs", type=int, default=10, metavar="N", help="of each drill (10)")
     failover.add_argument("--drill", action="append", choices=DRILLS, help="only these drills")
+    failover.add_argument("--beside", choices=("keepalived",), help="crash, stop, moves of both")
+    failover.add_argument("--detect", type=int, default=0, metavar="MS", help="of carpool, times 3")
+    failover.add_argument("--advert", type=int, default=100, metavar="MS", help="its own (100)")
+    failover.add_argument("--markdown", action="store_true", help="with --beside: its table")
     failover.add_argument("--name", default="carpool-bench", help="of the lab")
     failover.add_argument("--json", action="store_true", help="JSON on stdout, progress on stderr")
     states = benches.add_parser("states", help="replication of connections, beside conntrackd")
@@ -101,11 +107,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _failover(arguments: argparse.Namespace) -> int:
     drill.check_size(CONNECTIONS, arguments.runs)
+    if arguments.beside:
+        return _beside(arguments)
     lab = Lab(arguments.name, lambda text: print(text, file=sys.stderr, flush=True))
     with lab.held():
         lab.down()
         try:
-            lab.up()
+            lab.up(**_detecting(arguments.detect))
             idle = {name: idle_cost(lab, name) for name in FIREWALLS}
             names = arguments.drill or DRILLS
             reports = [
@@ -123,6 +131,38 @@ def _failover(arguments: argparse.Namespace) -> int:
         console.print(report.drills_table(reports))
         console.print(promises_table(promises))
     return EXIT_OK if all(promise.kept for promise in promises) else EXIT_FAILED
+
+
+def _beside(arguments: argparse.Namespace) -> int:
+    keepalived.require()
+    names = [name for name in arguments.drill or beside.FAULTS if name in beside.FAULTS]
+    lab = Lab(arguments.name, lambda text: print(text, file=sys.stderr, flush=True))
+    root = lab.labs_dir / f"{lab.name}-keepalived"
+    with lab.held():
+        lab.down()
+        try:
+            lab.up(**_detecting(arguments.detect))
+            with keepalived.Keepalived(root.name, root, arguments.advert) as peer:
+                found = beside.measure(lab, peer, names, arguments.runs, CONNECTIONS)
+        finally:
+            lab.down()
+    lines = beside.entries(found, arguments.detect)
+    if arguments.json:
+        about = {"machine": machine(), "detect_ms": arguments.detect, "advert_ms": arguments.advert}
+        print(json.dumps({**about, "table": lines, "runs": found}, indent=1))
+    elif arguments.markdown:
+        print(beside.markdown(lines))
+    else:
+        title = f"failover, {arguments.runs} runs each, keepalived at {arguments.advert} ms"
+        terminal(markup=True).print(beside.table(lines, title))
+    return EXIT_OK if all(line["met"] for line in lines) else EXIT_FAILED
+
+
+def _detecting(interval_ms: int) -> dict[str, Any]:
+    """What a lab is built with; CarpoolError where it detects nothing."""
+    if interval_ms and "detect_ms" not in inspect.signature(Lab.up).parameters:
+        raise CarpoolError("the lab of this carpool has no detection", hint="leave out --detect")
+    return {"detect_ms": interval_ms} if interval_ms else {}
 
 
 def _states(arguments: argparse.Namespace) -> int:

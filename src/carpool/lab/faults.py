@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from carpool.errors import CarpoolError
 from carpool.kernel.clock import monotonic_s, sleep_s
@@ -16,7 +17,7 @@ from carpool.lab import shell
 from carpool.lab.channel import Report
 from carpool.lab.lab import PREFERRED, Lab
 from carpool.lab.pause import STOPPED_S, Pause, sleep_and_wake
-from carpool.lab.topology import LAN, SEGMENTS, Segment, other
+from carpool.lab.topology import LAN, SEGMENTS, Network, Segment, other
 
 VICTIM = PREFERRED
 SURVIVOR = other(VICTIM)
@@ -27,10 +28,17 @@ FLAP_S = 0.5
 POLL_S = 0.01
 
 
+class Wired(Protocol):
+    """Whatever has the cables of a lab."""
+
+    @property
+    def network(self) -> Network: ...
+
+
 class Cutter:
     """An `ip` that has been started and waits for its orders, so that cutting takes no time."""
 
-    def __init__(self, lab: Lab, segments: tuple[Segment, ...], name: str = VICTIM) -> None:
+    def __init__(self, lab: Wired, segments: tuple[Segment, ...], name: str = VICTIM) -> None:
         self._name = name
         self._orders = lab.network.cut_commands(name, segments)
         self._process = subprocess.Popen(

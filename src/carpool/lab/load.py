@@ -119,11 +119,17 @@ class Load:
         self.streams.send("measure", deadline_s=deadline_s)
         streams = self._result(self.streams, deadline_s + RESULT_WAIT_S, pause)
         self.connections = streams["connections"]["survived"]  # the dead are buried
+        return {**self.measure_probes(since_s, fault_s, pause), **streams}
+
+    def measure_probes(
+        self, since_s: float, fault_s: float, pause: Callable[[float], None]
+    ) -> Report:
+        """As `measure`, whatever becomes of the connections."""
         for probe in (self.probe, self.probe6):
             probe.send("measure", since_s=since_s, fault_s=fault_s)
         until_s = monotonic_s() + RESULT_WAIT_S
         ipv4, ipv6 = (self._result(probe, until_s, pause) for probe in (self.probe, self.probe6))
-        return {**ipv4, **streams, "ipv6": ipv6}
+        return {**ipv4, "ipv6": ipv6}
 
     def _result(self, child: Child, deadline_s: float, pause: Callable[[float], None]) -> Report:
         while True:
