@@ -146,6 +146,16 @@ def test_nobody_dies_in_half_a_network_nor_out_of_time(
         assert run["moves"] == 1
 
 
+@pytest.mark.long
+def test_the_third_takes_over_when_both_others_died(name: str) -> None:
+    code, report, said = drill(name, "three")
+    (run,) = report["runs"]
+    assert run["connections"]["survived"] == int(CONNECTIONS), said
+    assert run["first_took_over_ms"] < 5000
+    assert code == 0
+    assert traces(name) == []
+
+
 def test_without_replication_connections_die_and_the_drill_fails(healthy: str) -> None:
     code, report, _ = drill(healthy, "crash", "--without-states")
     (run,) = report["runs"]

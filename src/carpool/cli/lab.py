@@ -38,9 +38,10 @@ SCENARIO_NAMES = (
     "starve",
     "clock",
     "sync-cut",
+    "three",
 )
 DIRECTIONS = ("in", "out", "both")
-NODE_NAMES = ("client", "switch", "fw1", "fw2", "server")
+NODE_NAMES = ("client", "switch", "fw1", "fw2", "server", "fw3")
 PORT_MAX = 65535
 
 
@@ -133,7 +134,8 @@ def _drill_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds",
         type=float,
         metavar="N",
-        help="how long partition (8), starve (10), clock (12) and the cut of sync-cut (5) go on",
+        help="how long partition (8), starve (10), clock (12) and the cut of sync-cut (5) go on, "
+        "and the time between the crashes of three (2)",
     )
     parser.add_argument("--json", action="store_true", help="the report as JSON on stdout")
     parser.add_argument(
@@ -179,6 +181,9 @@ def _up_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="where the pages of fw1 are on 127.0.0.1, those of fw2 at the next (default: free)",
+    )
+    parser.add_argument(
+        "--three", action="store_true", help="a third firewall, fw3, which is behind both"
     )
     parser.add_argument(
         "--bare",
@@ -246,6 +251,7 @@ def _up(lab: Lab, args: argparse.Namespace) -> int:
             blank=args.blank,
             port=args.port,
             detect_ms=args.detect,
+            third=args.three,
         )
     for sentence in lab.pages():
         _say(sentence)
@@ -294,7 +300,7 @@ def _drill(lab: Lab, args: argparse.Namespace) -> int:
             raise CarpoolError(f"the lab {lab.name!r} is up: its interval stays", hint=hint)
         try:
             if built:
-                lab.up(image=_image(args), detect_ms=args.detect)
+                lab.up(image=_image(args), detect_ms=args.detect, third=scenario.third)
             report = drill.run_drill(
                 lab, scenario, args.connections, args.runs, not args.without_states
             )

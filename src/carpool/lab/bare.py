@@ -75,7 +75,9 @@ class BareFirewall(Firewall):
         """Make the directories and write both configuration files."""
         for directory in (self.config_dir, self.run_dir, self.state_dir, self.files / "etc"):
             directory.mkdir(parents=True, exist_ok=True)
-        (self.config_dir / "node.toml").write_text(node_toml(self.name), encoding="utf-8")
+        (self.config_dir / "node.toml").write_text(
+            node_toml(self.name, self.network.firewalls), encoding="utf-8"
+        )
         group = self.config_dir / "group.toml"
         group.write_text(group_toml(self.network.name), encoding="utf-8")
         group.chmod(0o600)  # it holds passwords

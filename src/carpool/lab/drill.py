@@ -31,7 +31,7 @@ FIGURES = {
     "stalls": ("{} stalls", "d"),
     "hogs_percent": ("the hogs got {} % of a core", ".0f"),
     "frames_as_master": ("{} frames as master after waking", "d"),
-    "first_gap_ms": ("the first gap {} ms", ".1f"),
+    "first_took_over_ms": ("the first time after {} ms", ".0f"),
     "healed_s": ("healthy again after {} s", ".1f"),
 }
 
@@ -45,6 +45,9 @@ def run_drill(
 
     CarpoolError when the lab cannot be brought into the state that the scenario begins with.
     """
+    if scenario.third and not lab.plan.third:
+        text = f"the scenario {scenario.name!r} needs three firewalls, and this lab has two"
+        raise CarpoolError(text, hint="`carpool lab up --three`, or let the drill build one")
     results: list[Report] = []
     before = lab.roles
     lab.run_only(*_drilled(lab, with_states))

@@ -74,6 +74,7 @@ class Scenario:
     comes_back: bool = False  # the victim takes over again by itself within the run
     late: bool = False  # connections feel nothing before the successor moves: that is their fault
     wait_s: float = TAKE_OVER_WAIT_S
+    third: bool = False  # it needs a third firewall
     stays: bool = False  # nobody is waited for to take over
     # What goes on after the fault, at that time, and the figures of it. `faults`, if there, are
     # sentences on what is wrong; `fault_s` is when the fault that is measured happened after all.
@@ -83,11 +84,11 @@ class Scenario:
     flawless: bool = False  # not one probe may be lost, nor the youngest of the connections
 
 
-def crash(lab: Lab, cutter: Cutter) -> float:
+def crash(lab: Lab, cutter: Cutter, name: str = VICTIM) -> float:
     """The power fails: all links and all processes at once. The processes first, by a hair: one
     that saw the first link go would tell the peer over the second."""
     at_s = monotonic_s()
-    lab.power_off(VICTIM)
+    lab.power_off(name)
     cutter.cut()
     return at_s
 

@@ -17,12 +17,12 @@ from carpool.api import control
 from carpool.errors import CarpoolError, UnreachableError
 from carpool.lab.pages import Pages
 from carpool.lab.processes import Tracked
-from carpool.lab.topology import LAN, SEGMENTS, SYNC, VIP_SEGMENTS, Network, other
+from carpool.lab.topology import FIREWALLS, LAN, SEGMENTS, SYNC, VIP_SEGMENTS, Network
 
 ROLES = (control.FAILOVER, control.STATES)
 AGENT = "agent"  # runs on request: it has no part in a failover
 WEB = "web"  # the pages: on request, too
-ADVSKEW = {"fw1": 0, "fw2": 100}
+ADVSKEW = {"fw1": 0, "fw2": 100, "fw3": 200}
 PASSWORD = "lab only, not secret"  # noqa: S105 (20 bytes, the most that CARP keeps)
 ANSWER_WAIT_S = 3.0
 
@@ -177,8 +177,11 @@ def agent_troubles(firewall: Firewall) -> list[str]:
     return [str(peer["error"]) for peer in peers if not peer["reachable"]]
 
 
-def node_toml(name: str) -> str:
-    """node.toml of a firewall, as its operator would write it."""
+def node_toml(name: str, firewalls: Sequence[str] = FIREWALLS) -> str:
+    """node.toml of one of these firewalls, as its operator would write it."""
+    peers = "\n".join(
+        f"[peer.{one}.address]\n{_own_addresses(one)}\n" for one in firewalls if one != name
+    )
     interfaces = "\n".join(f'{segment.name} = "{segment.device}"' for segment in SEGMENTS)
     return f"""\
 name = "{name}"
@@ -190,9 +193,7 @@ advskew = {ADVSKEW[name]}
 [address]
 {_own_addresses(name)}
 
-[peer.{other(name)}.address]
-{_own_addresses(other(name))}
-"""
+{peers}"""
 
 
 def group_toml(name: str, sections: Sequence[str] = (), *, web: bool = False) -> str:

@@ -44,6 +44,7 @@ class Plan:
     blank: bool = False  # nothing of carpool is configured on the machines: somebody else does it
     bare: bool = False  # nor installed
     pages: bool = False  # both show their pages to this host
+    third: bool = False  # a firewall more, behind both
     port: int = 0  # of those of the first firewall, the second's is the next; 0: free ones
 
 
@@ -67,9 +68,9 @@ class Lab:
     def _take(self, plan: Plan) -> None:
         """Be a lab of this kind."""
         self.plan = plan
-        self.network = Network(self.name, plan.machines)
+        self.network = Network(self.name, plan.machines, plan.third)
         self.firewalls: dict[str, Firewall] = {
-            name: self._firewall(name, number) for number, name in enumerate(FIREWALLS)
+            name: self._firewall(name, number) for number, name in enumerate(self.network.firewalls)
         }
         # What runs on each: without "states" in the control drill.
         self.roles: tuple[str, ...] = (*ROLES, AGENT) if plan.agent else ROLES
@@ -122,6 +123,7 @@ class Lab:
         blank: bool = False,
         port: int = 0,
         detect_ms: int = 0,
+        third: bool = False,
     ) -> None:
         """Build the network, start both firewalls and wait until they are a healthy pair; with an
         image they are machines, if `blank` without any configuration of carpool; where carpool is
@@ -139,7 +141,7 @@ class Lab:
         blank = machines and (blank or bare)
         pages = with_agent and not blank
         agent = with_agent or machines
-        self._write_record(Plan(agent, machines, lower, blank, bare, pages, port))
+        self._write_record(Plan(agent, machines, lower, blank, bare, pages, third, port))
         if image is not None:
             self.say("disks of the machines, in memory")
             mount_disks(self.root)
@@ -155,7 +157,7 @@ class Lab:
                 firewall.forget()
         else:
             introduce({name: firewall.config_dir for name, firewall in self.firewalls.items()})
-        for name in FIREWALLS:
+        for name in self.firewalls:
             self.start_missing(name)
         if self.roles:
             self.say(f"waiting for {PREFERRED} to be master of everything, and for replication")
@@ -235,7 +237,7 @@ class Lab:
     def repair(self) -> None:
         """Undo whatever a drill has done; does not wait for the result."""
         self.network.lose(losses.NOTHING)
-        for name in FIREWALLS:
+        for name in self.firewalls:
             if name in self.dark:
                 self.power_on(name)
             else:
@@ -279,7 +281,7 @@ class Lab:
     def troubles(self) -> list[str]:
         """What is not as it should be in a healthy lab, one sentence each."""
         found: list[str] = []
-        for name in FIREWALLS:
+        for name in self.firewalls:
             wanted = "MASTER" if name == PREFERRED else "BACKUP"
             found += self.firewalls[name].troubles()
             for role in self.roles:

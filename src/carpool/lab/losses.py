@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from carpool.lab.topology import FIREWALLS, SYNC, Segment
+from carpool.lab.topology import SYNC, TRIO, Segment
 
 TABLE = "bridge carpool_lab"
 NOTHING = f"add table {TABLE}\ndelete table {TABLE}\n"  # also when there is none
@@ -31,7 +31,7 @@ def adverts(name: str, segments: Iterable[Segment], direction: str) -> str:
 
 def _ways(segment: Segment, name: str, direction: str) -> list[str]:
     own = f'"{segment.port(name)}"'
-    others = ", ".join(f'"{segment.port(one)}"' for one in FIREWALLS if one != name)
+    others = ", ".join(f'"{segment.port(one)}"' for one in TRIO if one != name)
     ways = {"in": f"iifname {{ {others} }} oifname {own}"}
     ways["out"] = f"iifname {own} oifname {{ {others} }}"
     return list(ways.values()) if direction == "both" else [ways[direction]]

@@ -148,7 +148,7 @@ class Machine(Firewall):
             "etc/network/interfaces": interfaces(self.name, gateway=self.bare),
             "etc/nftables.conf": f"#!/usr/sbin/nft -f\nflush ruleset\n{ruleset}",
             "etc/sysctl.d/90-router.conf": sysctls,
-            "etc/carpool/node.toml": node_toml(self.name),
+            "etc/carpool/node.toml": node_toml(self.name, self.network.firewalls),
             "etc/carpool/group.toml": group_toml(self.network.name, SERVICES, web=self.shown),
         }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from carpool.errors import CarpoolError
@@ -17,11 +17,11 @@ from carpool.kernel.clock import monotonic_s
 from carpool.lab import cost, faults, losses, shell
 from carpool.lab.bare import BareFirewall
 from carpool.lab.channel import Child, Report, close_all
-from carpool.lab.faults import SCENARIOS, SURVIVOR, VICTIM, Cutter, Scenario
+from carpool.lab.faults import SCENARIOS, SURVIVOR, VICTIM, Cutter, Scenario, take_over
 from carpool.lab.lab import Lab
 from carpool.lab.owners import Owners, ended, two_owners_s
 from carpool.lab.pause import Pause
-from carpool.lab.topology import LAN, SEGMENTS, SYNC, WAN, Segment
+from carpool.lab.topology import LAN, SEGMENTS, SYNC, THIRD, Segment
 from carpool.lab.wallclock import WallClock
 
 HEAL_WAIT_S = 15.0
@@ -56,7 +56,11 @@ class Scene:
     seconds = 8.0
     cuts: tuple[Segment, ...] = ()
     stays = True
+    successor = SURVIVOR
+    third = False
+    flawless = False
     takes: tuple[str, ...] = ("seconds",)  # of the options
+    dark_s = 0.0  # when the power was cut
 
     def __init__(self, choice: Choice) -> None:
         self.choice = choice
@@ -91,6 +95,26 @@ class Scene:
         for name, at_s in dead.items():
             history[name] = ended(history[name], at_s)
         return round(two_owners_s(history, since_s, until_s) * 1000, 1)
+
+
+class StopOff(Scene):
+    """A graceful stop, and the power goes when failover has ended. Nothing may be lost."""
+
+    about = "SIGTERM, and the power cut at once, with not one probe nor young connection lost"
+    cuts = SEGMENTS
+    stays = False
+    flawless = True
+    takes = ()
+
+    def strike(self, lab: Lab, cutter: Cutter) -> float:
+        self.owners = Owners(lab.network, lab.firewalls)
+        at_s = faults.poweroff(lab, cutter)
+        self.dark_s = monotonic_s()
+        return at_s
+
+    def goes_on(self, lab: Lab, fault_s: float, pause: Pause) -> Report:
+        take_over(lab, SURVIVOR, fault_s, faults.TAKE_OVER_WAIT_S, pause)
+        return {"two_owners_ms": self.shared_ms(fault_s, monotonic_s(), {VICTIM: self.dark_s})}
 
 
 class Partition(Scene):
@@ -224,7 +248,6 @@ class SyncCut(Scene):
     """The sync link is cut while the group runs; then the master crashes, and all of it heals."""
 
     about = "the sync link cut while the group runs, then a crash"
-    cuts = (SYNC,)
     stays = False
     seconds = 5.0
 
@@ -238,11 +261,7 @@ class SyncCut(Scene):
         _until(fault_s + self.lasts_s, pause)
         wrong = _unmoved(lab, fault_s)
         shared_ms = self.shared_ms(fault_s, monotonic_s(), {})
-        cutter = Cutter(lab, (LAN, WAN))
-        try:
-            crash_s = faults.crash(lab, cutter)
-        finally:
-            cutter.close()
+        crash_s = _crash(lab, VICTIM)
         return {**wrong, "two_owners_ms": shared_ms, "fault_s": crash_s}
 
     def ends(self, lab: Lab) -> Report:
@@ -253,19 +272,45 @@ class SyncCut(Scene):
         return {"healed_s": round(monotonic_s() - since_s, 1)}
 
 
+class Three(Scene):
+    """The two best of three die, one after the other."""
+
+    about = "the master of three crashes, and then the one that took over"
+    stays = False
+    successor = THIRD
+    third = True
+    seconds = 2.0
+
+    def begin(self, lab: Lab) -> float:
+        return _crash(lab, VICTIM)
+
+    def goes_on(self, lab: Lab, fault_s: float, pause: Pause) -> Report:
+        moved = take_over(lab, SURVIVOR, fault_s, faults.TAKE_OVER_WAIT_S, pause)
+        if moved is None:
+            raise CarpoolError(f"{SURVIVOR} did not take over when {VICTIM} crashed")
+        _until(moved.last_s + self.lasts_s, pause)
+        third_too_early = _masters(lab, THIRD, fault_s)
+        again_s = _crash(lab, SURVIVOR)
+        dead = {VICTIM: fault_s, SURVIVOR: again_s}
+        wrong = f"{THIRD} became MASTER {third_too_early} times while {SURVIVOR} was"
+        return {
+            "first_took_over_ms": round((moved.last_s - fault_s) * 1000, 1),
+            "two_owners_ms": self.shared_ms(fault_s, again_s, dead),
+            "false_takeovers": third_too_early,
+            "faults": [wrong] if third_too_early else [],
+            "fault_s": again_s,
+        }
+
+
 SCENES: dict[str, type[Scene]] = {
+    "stop-off": StopOff,
     "partition": Partition,
     "starve": Starve,
     "clock": Clock,
     "sync-cut": SyncCut,
+    "three": Three,
 }
-STOP_OFF = replace(
-    SCENARIOS["poweroff"],
-    name="stop-off",
-    about="as `poweroff`, and not one probe nor the youngest connection may be lost",
-    flawless=True,
-)
-NAMES = (*SCENARIOS, STOP_OFF.name, *SCENES)
+NAMES = (*SCENARIOS, *SCENES)
 
 
 def scenario(name: str, choice: Choice) -> Scenario:
@@ -281,14 +326,18 @@ def scenario(name: str, choice: Choice) -> Scenario:
         raise CarpoolError(f"found --seconds {choice.seconds:g}, expected 0 to {SECONDS_MAX:g}")
     choice.segments()
     if made is None:
-        return STOP_OFF if name == STOP_OFF.name else SCENARIOS[name]
+        return SCENARIOS[name]
     scene = made(choice)
     return Scenario(
         name,
         scene.about,
         scene.strike,
         prepare=scene.prepare,
+        cuts=scene.cuts,
+        flawless=scene.flawless,
         stays=scene.stays,
+        successor=scene.successor,
+        third=scene.third,
         goes_on=scene.goes_on,
         undo=scene.undo,
         ends=scene.ends,
@@ -296,6 +345,14 @@ def scenario(name: str, choice: Choice) -> Scenario:
 
 
 # --------------------------------------------------------------------------------- what they see
+
+
+def _crash(lab: Lab, name: str) -> float:
+    cutter = Cutter(lab, SEGMENTS, name)
+    try:
+        return faults.crash(lab, cutter, name)
+    finally:
+        cutter.close()
 
 
 def _until(at_s: float, pause: Pause) -> None:

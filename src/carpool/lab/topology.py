@@ -23,7 +23,9 @@ from carpool.lab import rules, shell
 DEFAULT_NAME = "carpool"
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 FIREWALLS = ("fw1", "fw2")
-NODES = ("client", "switch", "fw1", "fw2", "server")
+THIRD = "fw3"  # only where it is asked for
+TRIO = (*FIREWALLS, THIRD)
+NODES = ("client", "switch", *FIREWALLS, "server", THIRD)
 HOST_NUMBER = 10  # client and server: .10 on their segment
 
 
@@ -52,8 +54,8 @@ class Segment:
         return self.ipv4(number), self.ipv6(number)
 
     def own(self, firewall: str) -> tuple[IPv4Interface, IPv6Interface]:
-        """A firewall's own addresses here: .2 for fw1, .3 for fw2."""
-        return self.addresses(2 + FIREWALLS.index(firewall))
+        """A firewall's own addresses here: .2 for fw1, .3 for fw2, .4 for fw3."""
+        return self.addresses(2 + TRIO.index(firewall))
 
     def vip(self) -> tuple[IPv4Interface, IPv6Interface]:
         return self.addresses(self.vip_number)
@@ -97,6 +99,16 @@ class Network:
 
     name: str = DEFAULT_NAME
     machines: bool = False  # firewalls that boot: they get cables, and configure themselves
+    third: bool = False  # there is a third firewall
+
+    @property
+    def firewalls(self) -> tuple[str, ...]:
+        """In the order of preference."""
+        return TRIO if self.third else FIREWALLS
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        return tuple(node for node in NODES if self.third or node != THIRD)
 
     def namespace(self, node: str) -> str:
         return f"{self.name}-{node}"
@@ -110,13 +122,13 @@ class Network:
 
     def build(self) -> Iterator[str]:
         """Build everything; yields, in words, what it does next. KernelError when refused."""
-        yield "namespaces " + ", ".join(self.namespace(node) for node in NODES)
-        for node in NODES:
+        yield "namespaces " + ", ".join(self.namespace(node) for node in self.nodes)
+        for node in self.nodes:
             self._add_namespace(node)
         self._build_switch()
         for segment in VIP_SEGMENTS:
             self._build_host(segment)
-        for firewall in FIREWALLS:
+        for firewall in self.firewalls:
             yield f"{firewall}: lan0, wan0, sync0, strict stateful rules, NAT to the WAN VIP"
             self._build_firewall(firewall)
 

@@ -12,8 +12,8 @@ def rules(ruleset: str) -> list[str]:
 
 def test_one_direction_of_one_link_in_both_families() -> None:
     assert rules(adverts("fw1", [LAN], "out")) == [
-        'iifname "lan-fw1" oifname { "lan-fw2" } ip protocol 112 counter drop',
-        'iifname "lan-fw1" oifname { "lan-fw2" } ip6 nexthdr 112 counter drop',
+        'iifname "lan-fw1" oifname { "lan-fw2", "lan-fw3" } ip protocol 112 counter drop',
+        'iifname "lan-fw1" oifname { "lan-fw2", "lan-fw3" } ip6 nexthdr 112 counter drop',
     ]
     assert all('oifname "lan-fw1"' in rule for rule in rules(adverts("fw1", [LAN], "in")))
 
