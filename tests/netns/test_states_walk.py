@@ -105,6 +105,9 @@ class Node:
     def owes_bulk(self, peer: str) -> bool:
         return self.outflow.owes_bulk(self)
 
+    def rival_heard(self) -> None:
+        pass  # nobody judges windows here
+
     def rival_gone(self) -> None:
         pass  # nobody renews here
 

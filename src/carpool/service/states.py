@@ -340,6 +340,14 @@ class StatesService:
 
     def rival_gone(self) -> None:
         self._renewal.rival_gone(self.now_s())
+        self._judge()
+
+    def rival_heard(self) -> None:
+        self._judge()
+
+    def _judge(self) -> None:
+        """TCP windows, but not while a peer forwards, too, and moves them."""
+        self._sweep.be_master(self.master and not masters(self._comparisons.values()))
 
     def bulk_began(self, link: Link) -> None:
         self._hold.bulk_began(link.name, self.now_s())
@@ -388,11 +396,11 @@ class StatesService:
 
     def _be_master(self, master: bool) -> None:
         self._renewal.heard(master, self.now_s())
-        self._sweep.be_master(master)
         for comparison in self._comparisons.values():
             comparison.be_master(master)
         news = master != self.master
         self.master = self._outflow.master = self._inflow.master = master
+        self._judge()
         if news:
             self._tell_tables()
 

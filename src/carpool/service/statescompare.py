@@ -31,6 +31,9 @@ class Owner(Protocol):
 
     def owes_bulk(self, peer: str) -> bool: ...
 
+    def rival_heard(self) -> None:
+        """The peer is MASTER from now on, whatever we are."""
+
     def rival_gone(self) -> None:
         """A peer that was MASTER is none any more, as far as is known."""
 
@@ -244,6 +247,8 @@ class Comparison:
         was_master, self.their_table = self.their_master, table
         if was_master and not self.their_master:
             self._owner.rival_gone()
+        elif self.their_master and not was_master:
+            self._owner.rival_heard()
 
     def _walked(self, ended: Walk, now_s: float) -> None:
         """Its questions came after all that we gave, and have been answered: the peer has it."""

@@ -2,7 +2,8 @@
 
 Room: service. The kernel drops as INVALID what acknowledges bytes that it has not seen, for ever;
 and while another node was master, it saw none. So its check is off (`nf_conntrack_tcp_be_liberal`)
-while this node is no master. As master, one walk over the table tells old TCP entries to be liberal
+while this node is no master, or not the only one: after a split brain the survivor has not seen
+what went through the other. As master, one walk over the table tells old TCP entries to be liberal
 and gives the others their protocol's timeouts (`proto/ctsweep.py`); then the check is on again.
 Refuses to know who is master why.
 """
@@ -36,7 +37,7 @@ _TIMEOUTS = {
 class Check(StrEnum):
     """The words of `window_check` in the status."""
 
-    OFF = "off"  # not master: others forward
+    OFF = "off"  # not master, or not alone: others forward
     SWEEPING = "sweeping"  # master: old entries are being told to be liberal
     ON = "on"  # as the user set it
 
@@ -75,7 +76,7 @@ class Sweep:
         self._relax()
 
     def be_master(self, master: bool) -> None:
-        """What failover says. At once, before any packet is judged."""
+        """Whether this node is, and alone. At once, before any packet is judged."""
         if not master:
             self._end_dump()
             self.state = Check.OFF
